@@ -1,0 +1,33 @@
+"""Super-resolution of photographs with Keras: `isr.upscale`, `isr.Predictor`, `isr.Trainer` and the models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from isr.models import EDSR
+    from isr.predict import Predictor, upscale
+    from isr.train import Trainer
+
+_PUBLIC = {
+    "EDSR": "isr.models",
+    "Predictor": "isr.predict",
+    "Trainer": "isr.train",
+    "upscale": "isr.predict",
+}
+
+__all__ = ["EDSR", "Predictor", "Trainer", "__version__", "upscale"]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing Keras takes seconds; `isr --help` and the readers of pictures do without.
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'isr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,28 @@
+"""The exceptions a user can see, each with the exit code the command line returns for it.
+
+The message of every one of them is a single line that names the file or the key and says what to do.
+"""
+
+
+class ISRError(Exception):
+    """Something failed on the way (exit code 1)."""
+
+    exit_code = 1
+
+
+class RequestError(ISRError, ValueError):
+    """The request is wrong: usage, configuration, or a file that is not what it should be (exit code 2)."""
+
+    exit_code = 2
+
+
+class MachineError(ISRError, RuntimeError):
+    """This machine cannot do it: memory, disk, or a missing optional package (exit code 3)."""
+
+    exit_code = 3
+
+
+class Cancelled(ISRError):
+    """The caller asked to stop; what was finished is whole (exit code 130)."""
+
+    exit_code = 130

@@ -1,0 +1,56 @@
+"""What the rest of the package knows about whatever upscales: a callable with a spec."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What tiling, windows, evaluation and exports need to know of an upscaler.
+
+    Attributes:
+        name: the network's name, for messages and file names.
+        scales: the factors it can enlarge by; the first is its default.
+        num_channels: channels it takes and gives.
+        num_frames: frames per input; 1 for a single picture.
+        center_frame: index of the frame that the output belongs to.
+        frame_border: how frames beyond the ends of a clip are made ("reflect", "replicate"); "" for one picture.
+        receptive_radius: input pixels on each side on which an output pixel depends, rounded up; None if
+            unbounded, so that exact tiling is refused.
+        size_multiple: height and width of the input must be a multiple of this.
+    """
+
+    name: str
+    scales: tuple[int, ...]
+    num_channels: int = 3
+    num_frames: int = 1
+    center_frame: int = 0
+    frame_border: str = ""
+    receptive_radius: int | None = None
+    size_multiple: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values; `from_json` is the inverse."""
+        return {**asdict(self), "scales": list(self.scales)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> ModelSpec:
+        """The spec that `to_json` wrote."""
+        return cls(**{**fields, "scales": tuple(fields["scales"])})
+
+
+class Upscaler(Protocol):
+    """A callable on float32 batches in [0, 1]: a Keras model, a compiled graph, a served model.
+
+    `batch` is `[b, h, w, c]`, or `[b, t, h, w, c]` where `spec.num_frames > 1`; the result is float32
+    `[b, scale * h, scale * w, c]`, about [0, 1], unclipped. `scale` is one of `spec.scales` (None: the first).
+    """
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray: ...

@@ -1,0 +1,70 @@
+"""Metadata of the distribution `keras-isr`; `pyproject.toml` configures tools only."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "isr" / "__init__.py").read_text(encoding="utf-8"))[1]
+
+TEST = [
+    "hypothesis",
+    "import-linter",
+    "ipykernel",
+    "jupyter-client",
+    "mypy",
+    "nbclient",
+    "nbformat",
+    "pytest>=8",
+    "ruff",
+]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
+
+setup(
+    name="keras-isr",
+    version=VERSION,
+    description="Super-resolution of photographs and video on Keras 3 and TensorFlow",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["isr", "isr.*"]),
+    package_data={"isr": ["py.typed", "presets/*/*"]},
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.8",
+        "numpy>=1.26",
+        "pillow>=11",
+        "imageio>=2.34",
+        "imagecodecs>=2024.6",
+        "tifffile>=2024.6",
+        "h5py>=3.11",
+        "safetensors>=0.4.5",
+        "pydantic>=2.7",
+        "ruamel.yaml>=0.18",
+        "typer>=0.12",
+        "click>=8.1",
+        "rich>=13.7",
+        "psutil>=5.9",
+        "tensorboardX>=2.6.2",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.18"],
+        "jax": ["jax>=0.4.34"],
+        "test": TEST,
+        "docs": DOCS,
+        "dev": [*TEST, *DOCS, "pre-commit"],
+    },
+    entry_points={"console_scripts": ["isr=isr.cli:main"]},
+    classifiers=[
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)
