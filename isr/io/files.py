@@ -1,0 +1,126 @@
+"""Files and folders: written whole or not at all, walked in a fixed order, mirrored into another tree."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isr.errors import ISRError, MachineError, RequestError
+
+
+def file_error(path: str | os.PathLike[str], error: OSError) -> ISRError:
+    """The one-line error that tells a user what the operating system objected to about the file `path`."""
+    said = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(f"{path}: the disk is full ({said}): free some space or choose another folder")
+    if isinstance(error, FileNotFoundError):
+        return RequestError(f"{path}: no such file or folder: check the spelling of the path")
+    if isinstance(error, IsADirectoryError):
+        return RequestError(f"{path}: this is a folder: name a file")
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return RequestError(f"{path}: a part of this path is a file, not a folder: choose another path")
+    if isinstance(error, PermissionError):
+        return RequestError(f"{path}: permission denied: change the permissions or choose another path")
+    return ISRError(f"{path}: {said}: check the path and the disk")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path to write to, which becomes `path` when the block ends without an exception.
+
+    The temporary file lies in the folder of `path` (made if missing) and has its suffix; its name begins
+    with a dot, so `walk` never takes it for a finished file. On success it reaches the disk and then
+    replaces `path` in one step; on any exception (KeyboardInterrupt too) it is removed and `path` stays as
+    it was. The block has to create the file and close it.
+
+    Raises:
+        RequestError, MachineError: the folder cannot be made or the file not be put in place. What the
+            block itself raises passes through unchanged.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_error(path, error) from error
+    # Without the stem: a name that is as long as the file system allows leaves no room for an addition.
+    temporary = path.parent / f".{secrets.token_hex(8)}{path.suffix}"
+    try:
+        yield temporary
+        try:
+            _flush_to_disk(temporary)
+            if path.exists():
+                shutil.copymode(path, temporary)
+            temporary.replace(path)
+        except OSError as error:
+            raise file_error(path, error) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_folder(path.parent)
+
+
+def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Yields the files below `folder` whose suffix is one of `suffixes` (with the dot, in any case).
+
+    Sorted by name, each folder's entries in turn. Files and folders whose name begins with a dot are
+    skipped. Symbolic links to folders are followed, but never into a folder that one is already in.
+
+    Raises:
+        RequestError: `folder` or one below it is missing, is no folder, or may not be read.
+    """
+    wanted = {suffix.lower() for suffix in suffixes}
+
+    def entries(inside: Path, above: frozenset[str]) -> Iterator[Path]:
+        here = os.path.realpath(inside)
+        if here in above:
+            return
+        try:
+            found = sorted(os.scandir(inside), key=lambda entry: entry.name)
+        except OSError as error:
+            raise file_error(inside, error) from error
+        for entry in found:
+            if entry.name.startswith("."):
+                continue
+            path = inside / entry.name
+            if entry.is_dir():
+                yield from entries(path, above | {here})
+            elif path.suffix.lower() in wanted and entry.is_file():
+                yield path
+
+    return entries(Path(folder), frozenset())
+
+
+def mirrored(path: Path, source: Path, target: Path) -> Path:
+    """Where `path`, a file of the tree `source`, lies in the mirrored tree `target`.
+
+    Raises:
+        RequestError: `path` does not lie below `source`.
+    """
+    try:
+        return Path(target) / Path(path).relative_to(source)
+    except ValueError:
+        raise RequestError(f"{path}: does not lie in {source}: name a file of that folder") from None
+
+
+def _flush_to_disk(path: Path) -> None:
+    # Windows flushes only through a handle that may write.
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    # The new name is on the disk only when its folder is. Windows opens no folders, some file systems
+    # refuse to flush one; the file itself is whole in either case.
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
