@@ -1,0 +1,143 @@
+"""Residual block and upsampler: what the single-image networks are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from isr.imresize import cubic
+from isr.ops import Tensor, pixel_shuffle
+
+
+def conv(
+    filters: int, name: str, policy: keras.DTypePolicy, kernel_size: int = 3, activation: str | None = None
+) -> layers.Conv2D:
+    """A convolution that keeps height and width; bias and ReLU fuse with it on a CPU."""
+    return layers.Conv2D(
+        filters, kernel_size, padding="same", activation=activation, dtype=policy, name=name
+    )
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class ResidualBlock(layers.Layer):
+    """`x + res_scale * conv(relu(conv(x)))`, without batch normalisation (Lim et al. 2017, figure 2c).
+
+    Args:
+        num_features: channels in and out.
+        res_scale: factor on the residual; 0.1 steadies wide networks (section 3.3 there).
+        kernel_size: side of both kernels.
+
+    Input and output: `[b, h, w, num_features]` in the compute dtype of the layer's policy.
+    """
+
+    def __init__(self, num_features: int, res_scale: float = 1.0, kernel_size: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_features = num_features
+        self.res_scale = res_scale
+        self.kernel_size = kernel_size
+        self.conv1 = conv(num_features, "conv1", self.dtype_policy, kernel_size, activation="relu")
+        self.conv2 = conv(num_features, "conv2", self.dtype_policy, kernel_size)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.conv1.build(shape)
+        self.conv2.build(shape)
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        residual = self.conv2(self.conv1(x))
+        if self.res_scale != 1.0:  # the multiplication keeps the addition from fusing with the convolution
+            residual = residual * self.res_scale
+        return x + residual
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_features", "res_scale", "kernel_size")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class Upsampler(layers.Layer):
+    """Enlarges by convolution and pixel shuffle (Lim et al. 2017, figure 3).
+
+    Scales 2, 4 and 8 take one, two and three steps of 2; scale 3 takes one of 3.
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        num_features: channels in and out.
+
+    Input `[b, h, w, num_features]`, output `[b, scale * h, scale * w, num_features]`.
+    Raises ValueError for another scale.
+    """
+
+    FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+
+    def __init__(self, scale: int, num_features: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if scale not in self.FACTORS:
+            raise ValueError(f"scale={scale!r}: this upsampler enlarges by one of {sorted(self.FACTORS)}")
+        self.scale = scale
+        self.num_features = num_features
+        self.factors = self.FACTORS[scale]
+        self.convs = [
+            conv(num_features * factor**2, f"conv{i}", self.dtype_policy)
+            for i, factor in enumerate(self.factors)
+        ]
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        for layer in self.convs:
+            layer.build(shape)
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        for layer, factor in zip(self.convs, self.factors, strict=True):
+            x = pixel_shuffle(layer(x), factor)
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale, "num_features": self.num_features}
+
+
+def carry(layer: layers.Conv2D, count: int, rest: float = 1.0) -> None:
+    """Make the first `count` features pass a convolution unchanged.
+
+    Args:
+        layer: built, with a kernel of odd side.
+        count: features that go in and out as they are.
+        rest: factor on what the other inputs add to them and on all other weights.
+    """
+    kernel, bias = layer.get_weights()
+    kernel = kernel * rest
+    kernel[..., :count] = 0
+    centre = kernel.shape[0] // 2
+    for feature in range(count):
+        kernel[centre, centre, feature, feature] = 1
+    layer.set_weights([kernel, bias])
+
+
+def carry_enlarged(upsampler: Upsampler, count: int, rest: float = 0.1) -> None:
+    """Make an upsampler enlarge its first `count` features by bicubic interpolation, folded into 3x3 taps.
+
+    Args:
+        upsampler: built.
+        count: features to interpolate.
+        rest: factor on what the other inputs add to them.
+    """
+    for layer, factor in zip(upsampler.convs, upsampler.factors, strict=True):
+        kernel, bias = layer.get_weights()
+        for i, row in enumerate(interpolation(factor)):
+            for j, column in enumerate(interpolation(factor)):
+                for feature in range(count):
+                    out = (i * factor + j) * upsampler.num_features + feature  # the order of pixel_shuffle
+                    kernel[..., out] *= rest
+                    kernel[:, :, feature, out] = np.outer(row, column)
+        layer.set_weights([kernel, bias])
+
+
+def interpolation(factor: int) -> np.ndarray:
+    """Weights `[factor, 3]` of the three nearest pixels for each sub-pixel of one; rows sum to 1."""
+    places = (np.arange(factor) + 0.5) / factor - 0.5
+    weights = cubic(places[:, None] - np.arange(-2, 3))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.stack([weights[:, 0] + weights[:, 1], weights[:, 2], weights[:, 3] + weights[:, 4]], axis=1)

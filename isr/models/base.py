@@ -1,0 +1,309 @@
+"""The contract that every network of the package keeps, and the two forms its weights are stored in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from isr import presets
+from isr.errors import RequestError
+from isr.io.files import atomic
+from isr.ops import Tensor
+from isr.spec import ModelSpec
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
+
+
+class SuperResolutionModel(keras.Model):
+    """Base of the networks: float [0, 1] in, float32 about [0, 1] out, channels last, unclipped.
+
+    A subclass takes plain values as arguments, keeps each as an attribute of the same name and returns them
+    from `get_config`; passes `dtype=self.dtype_policy` to every sub-layer and names every one; has an explicit
+    `build` for all branches and calls it in the constructor, so that all variables exist when that returns.
+    It defines `call`, `scales` and `receptive_radius`.
+
+    Args:
+        num_channels: channels of the pictures, at least 1.
+        pixel_mean: per channel or one for all, [0, 1]; None: `DIV2K_MEAN` for 3 channels, else its average.
+        pixel_range: what [0, 1] is multiplied by before the first convolution, over 0.
+        kwargs: `name`, `dtype` (a policy such as "mixed_bfloat16"), `trainable`, as in Keras.
+
+    Raises ValueError where an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_channels: int,
+        pixel_mean: Sequence[float] | float | None,
+        pixel_range: float,
+        **kwargs: Any,
+    ) -> None:
+        # Without autocast the input reaches `call` as it is, so that mean and range are applied in float32.
+        super().__init__(**{"autocast": False, **kwargs})
+        if num_channels < 1:
+            raise ValueError(f"num_channels={num_channels}: at least one channel is needed")
+        if pixel_range <= 0:
+            raise ValueError(f"pixel_range={pixel_range}: must be over 0")
+        if pixel_mean is None:
+            pixel_mean = DIV2K_MEAN if num_channels == 3 else float(np.mean(DIV2K_MEAN))
+        mean = [pixel_mean] * num_channels if np.isscalar(pixel_mean) else list(pixel_mean)
+        if len(mean) != num_channels:
+            raise ValueError(f"pixel_mean has {len(mean)} values for {num_channels} channels")
+        self.num_channels = num_channels
+        self.pixel_mean = tuple(float(value) for value in mean)  # plain numbers, which JSON can hold
+        self.pixel_range = float(pixel_range)
+        # Without it a gray picture would be broadcast against the mean of an RGB network.
+        self.input_spec = keras.layers.InputSpec(axes={-1: num_channels})
+
+    # What a subclass says of itself
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The factors this model can enlarge by; the first is the default of `call`."""
+        raise NotImplementedError
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Input pixels to each side on which an output pixel depends, rounded up; None if unbounded."""
+        raise NotImplementedError
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What tiling, evaluation and export need to know."""
+        return ModelSpec(
+            name=self.name,
+            scales=self.scales,
+            num_channels=self.num_channels,
+            receptive_radius=self.receptive_radius,
+        )
+
+    def start_as_interpolation(self) -> None:
+        """Set the weights so that the untrained network interpolates; RequestError where it cannot."""
+        raise RequestError(f"{type(self).__name__} has no interpolating start; start from a preset or at random")
+
+    def normalise(self, lr: Tensor) -> Tensor:
+        """`[0, 1]` to the range the convolutions expect, in float32 whatever the policy."""
+        return (ops.cast(lr, "float32") - self._mean()) * self.pixel_range
+
+    def denormalise(self, sr: Tensor) -> Tensor:
+        """The inverse of `normalise`, in float32."""
+        return ops.cast(sr, "float32") / self.pixel_range + self._mean()
+
+    def _mean(self) -> Tensor:
+        return ops.convert_to_tensor(self.pixel_mean, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_channels", "pixel_mean", "pixel_range")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    # Copies
+
+    def with_policy(self, policy: str) -> Self:
+        """A copy of this model with the same weights under another dtype policy ("mixed_bfloat16", ...)."""
+        copy = type(self).from_config({**self.get_config(), "dtype": policy})
+        copy.set_weights(self.get_weights())
+        return copy
+
+    # Weights by name: presets
+
+    def named_weights(self) -> dict[str, keras.Variable]:
+        """Every variable by its path below the model, such as `block0/conv1/kernel`."""
+        prefix = f"{self.path}/"  # more than the name where an outer name scope was open
+        return {variable.path.removeprefix(prefix): variable for variable in self.variables}
+
+    def load_named_weights(self, values: Mapping[str, np.ndarray], source: str) -> None:
+        """Assign arrays to variables of the same names and shapes.
+
+        Args:
+            values: arrays by the names of `named_weights`; any float dtype.
+            source: what the error names, usually the file.
+
+        Raises RequestError unless names and shapes are exactly those of the model and all values are finite;
+        nothing is assigned then.
+        """
+        variables = self.named_weights()
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        compare_weights(shapes, {name: tuple(value.shape) for name, value in values.items()}, source)
+        check_numbers(values, source)
+        for name, variable in variables.items():
+            variable.assign(np.asarray(values[name], variable.dtype))
+
+    def load_weights(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Load `.safetensors` (names as in a preset) or Keras' `.weights.h5`.
+
+        Unlike Keras, this refuses a file whose set of names and shapes differs from the model's
+        (`skip_mismatch=True` turns that off for `.weights.h5`). Raises RequestError, which names the file.
+        """
+        path = Path(filepath)
+        if not path.is_file():
+            raise RequestError(f"{path}: no such weights file")
+        if path.suffix == ".safetensors":
+            self.load_named_weights(read_safetensors(path), str(path))
+            return
+        if not kwargs.get("skip_mismatch"):
+            with tempfile.TemporaryDirectory() as folder:
+                own = Path(folder) / "own.weights.h5"
+                self.save_weights(own)
+                compare_weights(hdf5_shapes(own), hdf5_shapes(path), str(path))
+        super().load_weights(path, *args, **kwargs)
+        check_numbers(self.named_weights(), str(path))
+
+    def save_preset(
+        self,
+        folder: str | Path,
+        *,
+        dtype: str = "float32",
+        files: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write this model as a preset: a folder that `from_preset` reads.
+
+        Args:
+            folder: made where missing; an existing preset there is replaced, file by file.
+            dtype: what weights are stored as, "float32" or "float16".
+            files: further texts by file name, such as `card.md`.
+            facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
+        """
+        from safetensors.numpy import save
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        weights = {name: np.asarray(value).astype(dtype) for name, value in self.named_weights().items()}
+        with atomic(target / presets.WEIGHTS) as path:
+            path.write_bytes(save(weights, {"format": "keras-isr"}))
+        config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": dtype}
+        if facts:
+            config["facts"] = dict(facts)
+        texts = {**(files or {}), presets.CONFIG: json.dumps(config, indent=2) + "\n"}
+        for name, text in texts.items():
+            with atomic(target / name) as path:
+                path.write_text(text, encoding="utf-8")
+
+    def preset_arguments(self) -> dict[str, Any]:
+        """The constructor's arguments without what Keras adds (name, dtype, trainable)."""
+        config = self.get_config()
+        return {key: config[key] for key in config if key not in ("name", "dtype", "trainable")}
+
+    @classmethod
+    def from_preset(cls, preset: str | Path, **kwargs: Any) -> Self:
+        """The model that a preset describes, with its weights.
+
+        Args:
+            preset: a shipped name (`isr models` lists them) or a folder.
+            kwargs: override arguments of the constructor, such as `dtype`.
+
+        Raises RequestError where there is no such preset, or it holds another network than this class.
+        """
+        from isr.models import get_model
+
+        folder = presets.find(preset)
+        config = presets.read_config(folder)
+        model_class = get_model(config["model"])
+        if not issubclass(model_class, cls):
+            raise RequestError(f"{preset}: holds the network {config['model']}, not {cls.__name__}")
+        # TensorFlow takes no other characters in the names of a graph.
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip("_-") or None
+        arguments = {"name": name, **config["arguments"], **kwargs}
+        model = model_class(**arguments)
+        model.load_weights(folder / presets.WEIGHTS)
+        return model
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.safetensors` file by name; RequestError where it is none."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RequestError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights in a `.weights.h5` by their path in the file, the optimizer's left out."""
+    import h5py
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            shapes[name] = tuple(item.shape)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(note)
+    except OSError:
+        raise RequestError(f"{path}: not a readable .weights.h5 file") from None
+    return shapes
+
+
+def compare_weights(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str
+) -> None:
+    """Raise RequestError, naming the first difference, unless names and shapes are the same."""
+    missing = sorted(expected.keys() - found.keys())
+    surplus = sorted(found.keys() - expected.keys())
+    if missing or surplus:
+        parts = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
+        parts += [f"{len(surplus)} unknown (first {surplus[0]})"] if surplus else []
+        raise RequestError(f"{source}: weights of another model: {', '.join(parts)}")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise RequestError(f"{source}: {name} has shape {found[name]}, the model's is {shape}")
+
+
+def check_numbers(values: Mapping[str, Any], source: str) -> None:
+    """Raise RequestError where a weight is not finite: a convolution fused with its ReLU gives 0 for NaN on a CPU,
+    so the pictures of such a network may look like numbers."""
+    for name, value in values.items():
+        if not np.all(np.isfinite(np.asarray(value))):
+            raise RequestError(f"{source}: {name} holds values that are no numbers; take other weights")
+
+
+def load_keras_file(path: str | Path) -> SuperResolutionModel:
+    """Load a `.keras` file that holds one of the package's models, without its optimizer.
+
+    Raises RequestError where the file is missing, no Keras archive, another kind of model, or holds weights
+    that the model has no place for (which Keras would drop without a word).
+    """
+    import zipfile
+
+    import isr.models  # noqa: F401  registers every class, which Keras does not do by itself
+
+    path = Path(path)
+    if not path.is_file():
+        raise RequestError(f"{path}: no such model file")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+        with tempfile.TemporaryDirectory() as folder:
+            stored, own = Path(folder) / "stored.weights.h5", Path(folder) / "own.weights.h5"
+            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as source:
+                with stored.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            model.save_weights(own)
+            compare_weights(hdf5_shapes(own), hdf5_shapes(stored), str(path))
+    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"{path}: not a Keras model this package can read ({first_line(error)})") from None
+    if not isinstance(model, SuperResolutionModel):
+        raise RequestError(f"{path}: holds a {type(model).__name__}, which is no network of this package")
+    check_numbers(model.named_weights(), str(path))
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

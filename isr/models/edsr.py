@@ -1,0 +1,130 @@
+"""EDSR (Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-Resolution, 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from isr.errors import RequestError
+from isr.layers import ResidualBlock, Upsampler, carry, carry_enlarged, conv
+from isr.models.base import SuperResolutionModel
+from isr.ops import Tensor
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class EDSR(SuperResolutionModel):
+    """The enhanced deep super-resolution network for one scale (figure 3 of the paper).
+
+    The defaults are the paper's baseline; `EDSR.large(scale)` is its final model.
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        num_features: channels of the body.
+        num_blocks: residual blocks of the body.
+        res_scale: factor on every residual; 0.1 for 256 features.
+        num_channels: channels of the pictures.
+        pixel_mean: per channel, subtracted from the input and added to the output, [0, 1]; None: the mean of
+            DIV2K for RGB, its average for other counts of channels.
+        pixel_range: what [0, 1] is multiplied by inside; published weights expect 255.
+
+    Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
+    Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
+    Raises ValueError for an argument out of its range.
+
+    Example:
+        >>> model = EDSR(scale=2)
+        >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
+        (1, 48, 64, 3)
+    """
+
+    def __init__(
+        self,
+        scale: int = 2,
+        num_features: int = 64,
+        num_blocks: int = 16,
+        res_scale: float = 1.0,
+        num_channels: int = 3,
+        pixel_mean: Sequence[float] | float | None = None,
+        pixel_range: float = 255.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        if num_blocks < 0:
+            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
+        self.scale = scale
+        self.num_features = num_features
+        self.num_blocks = num_blocks
+        self.res_scale = res_scale
+
+        policy = self.dtype_policy
+        self.head = conv(num_features, "head", policy)
+        self.blocks = [
+            ResidualBlock(num_features, res_scale, dtype=policy, name=f"block{i}") for i in range(num_blocks)
+        ]
+        self.body_end = conv(num_features, "body_end", policy)
+        self.upsampler = Upsampler(scale, num_features, dtype=policy, name="upsampler")
+        self.tail = conv(num_channels, "tail", policy)
+        self.build((None, None, None, num_channels))
+
+    @classmethod
+    def large(cls, scale: int = 2, **kwargs: Any) -> EDSR:
+        """The paper's final model: 32 blocks of 256 features, residuals scaled by 0.1 (table 1)."""
+        return cls(scale, **{"num_features": 256, "num_blocks": 32, "res_scale": 0.1, **kwargs})
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        features = (*shape[:-1], self.num_features)
+        self.head.build(shape)
+        for layer in (*self.blocks, self.body_end, self.upsampler, self.tail):
+            layer.build(features)
+        self.built = True
+
+    def call(self, lr: Tensor) -> Tensor:
+        shallow = self.head(self.normalise(lr))  # [b, h, w, f], in the compute dtype from here on
+
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep)
+        deep = shallow + self.body_end(deep)
+
+        sr = self.tail(self.upsampler(deep))  # [b, s*h, s*w, c]
+        return self.denormalise(sr)
+
+    def start_as_interpolation(self) -> None:
+        """Set the weights so that the untrained network interpolates.
+
+        The pictures' channels pass through as the first features, are enlarged by the upsampler and come out;
+        everything else starts as a small correction. Training then begins at about the PSNR of bicubic
+        interpolation, and its first thousand steps are not spent on copying colours. RequestError where there are
+        fewer features than channels.
+        """
+        if self.num_features < self.num_channels:
+            raise RequestError(
+                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
+            )
+        carry(self.head, self.num_channels)
+        for layer in (*(block.conv2 for block in self.blocks), self.body_end):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel * 0.1, bias])
+        carry_enlarged(self.upsampler, self.num_channels)
+        carry(self.tail, self.num_channels, rest=0.1)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return (self.scale,)
+
+    @property
+    def receptive_radius(self) -> int:
+        # One pixel for each 3x3 convolution before the first shuffle; the later ones see finer pixels.
+        before = 1 + 2 * self.num_blocks + 1 + 1
+        finer, sides = 0.0, 1
+        for factor in self.upsampler.factors:
+            sides *= factor
+            finer += 1 / sides
+        return before + math.ceil(finer)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("scale", "num_features", "num_blocks", "res_scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,26 @@
+"""Opening a model from whatever it is stored in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from isr.errors import RequestError
+from isr.models.base import SuperResolutionModel, load_keras_file
+
+
+def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
+    """The model of a preset's name, a preset's folder or a `.keras` file, with its weights.
+
+    Args:
+        source: what to open.
+        kwargs: override arguments of the constructor, for presets.
+
+    Raises RequestError, naming the source, where it is none of these.
+    """
+    path = Path(source)
+    if path.suffix == ".keras":
+        return load_keras_file(path)
+    if path.is_file():
+        raise RequestError(f"{path}: give a preset folder or a .keras file; bare weights name no network")
+    return SuperResolutionModel.from_preset(source, **kwargs)

@@ -1,0 +1,86 @@
+"""The weights that ship with the package: an index of folders that imports no model.
+
+A preset is a folder with `config.json` (network and arguments), `weights.safetensors`, `recipe.yml` (how it was
+trained) and `card.md` (what a user should know). `from_preset` of a model takes a name from here or a path.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from isr.errors import RequestError
+
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.yml"
+HERE = Path(__file__).parent
+
+DEFAULT_BY_SCALE = {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"}
+
+
+def shipped() -> list[str]:
+    """Names of the presets in the package, sorted."""
+    return sorted(folder.name for folder in HERE.iterdir() if (folder / CONFIG).is_file())
+
+
+def find(preset: str | Path) -> Path:
+    """The folder of a preset given by name or path.
+
+    Raises RequestError, which lists the names, where there is none.
+    """
+    for folder in (HERE / str(preset), Path(preset)):
+        if (folder / CONFIG).is_file():
+            return folder
+    names = ", ".join(shipped()) or "none"
+    raise RequestError(f"preset {str(preset)!r} is neither a shipped name ({names}) nor a folder with {CONFIG}")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a preset: `model` (class name), `arguments` (its constructor's), `weights` (dtype).
+
+    Raises RequestError where it cannot be read or lacks a key.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"model": str(config["model"]), "arguments": dict(config["arguments"]), **config}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path}: not the configuration of a preset ({error})") from None
+
+
+def scales(preset: str | Path) -> tuple[int, ...]:
+    """The factors a preset enlarges by, read off its configuration."""
+    arguments = read_config(find(preset))["arguments"]
+    return tuple(arguments["scales"]) if "scales" in arguments else (int(arguments.get("scale", 2)),)
+
+
+def default_scales() -> tuple[int, ...]:
+    """The scales that a default preset ships for, smallest first."""
+    return tuple(scale for scale, name in sorted(DEFAULT_BY_SCALE.items()) if (HERE / name / CONFIG).is_file())
+
+
+def default_for(scale: int) -> str:
+    """The preset that is taken for a scale when none is named; RequestError where none ships."""
+    name = DEFAULT_BY_SCALE.get(scale)
+    if name is None or not (HERE / name / CONFIG).is_file():
+        known = ", ".join(f"x{s}" for s in sorted(DEFAULT_BY_SCALE))
+        raise RequestError(f"no shipped preset enlarges by {scale} (there are {known}); give --preset or --weights")
+    return name
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What `isr models` prints of a preset: network, scale, parameters, figures, licence."""
+    config = read_config(find(name))
+    facts = config.get("facts", {})
+    return {
+        "name": name,
+        "model": config["model"],
+        "scale": "x" + ",x".join(map(str, scales(name))),
+        "parameters": facts.get("parameters", ""),
+        "val_psnr_y": facts.get("val_psnr_y", ""),
+        "over_bicubic": facts.get("over_bicubic", ""),
+        "licence": facts.get("licence", ""),
+        "default": "default" if name in DEFAULT_BY_SCALE.values() else "",
+    }
