@@ -1,0 +1,117 @@
+"""Batches of patches, each a pure function of (seed, step).
+
+Nothing else decides what a batch holds: no shuffling state, no worker count, no backend. Resuming at step n is
+asking for batch n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isr.data.augment import NUM_VIEWS, dihedral
+
+
+@dataclass(frozen=True)
+class PatchRecipe:
+    """How patches are drawn.
+
+    Attributes:
+        patch_size: side of an HR patch in pixels, a multiple of the scale.
+        batch_size: patches per batch.
+        candidates: places drawn for each patch; the one taken is drawn from them with a probability
+            proportional to its gradient energy, so that detail is seen more often than sky. 1: uniform.
+        flatness: patches whose gradient energy (mean absolute difference of neighbours, of 0 to 1) is below
+            this are drawn again.
+        augment: apply one of the eight flips and quarter turns, drawn for every patch.
+        seed: of all of it.
+    """
+
+    patch_size: int = 96
+    batch_size: int = 16
+    candidates: int = 4
+    flatness: float = 0.0
+    augment: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`lr` `[b, p / scale, p / scale, c]` and `hr` `[b, p, p, c]`, float32 in [0, 1]."""
+
+    lr: np.ndarray
+    hr: np.ndarray
+
+
+class PatchBatches:
+    """`batches[step]` is the batch of that step.
+
+    Args:
+        pairs: `(lr, hr)` pictures, integers or floats in [0, 1], every HR at least `patch_size` on each side.
+        scale: HR side / LR side.
+        recipe: how patches are drawn.
+
+    Raises ValueError where the patch size is no multiple of the scale or there is no picture.
+    """
+
+    REDRAWS = 20  # tries for a patch over the flatness threshold before the last one is taken as it is
+
+    def __init__(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int, recipe: PatchRecipe) -> None:
+        if recipe.patch_size % scale:
+            raise ValueError(f"patch_size {recipe.patch_size} is no multiple of the scale {scale}")
+        if not len(pairs):
+            raise ValueError("there are no pictures to draw patches from")
+        self.pairs = pairs
+        self.scale = scale
+        self.recipe = recipe
+        self.side = recipe.patch_size // scale
+        # Every place of every picture is equally likely, so large pictures give more patches than small ones.
+        places = [(lr.shape[0] - self.side + 1) * (lr.shape[1] - self.side + 1) for lr, _ in pairs]
+        self.ends = np.cumsum(places)
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self.recipe.seed, step))
+        patches = [self._patch(rng) for _ in range(self.recipe.batch_size)]
+        return Batch(*(as_unit_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
+
+    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        for _ in range(self.REDRAWS):
+            candidates = [self._place(rng) for _ in range(self.recipe.candidates)]
+            energies = np.array([gradient_energy(self._lr(place)) for place in candidates])
+            share = rng.random() * energies.sum()
+            chosen = min(int(np.searchsorted(np.cumsum(energies), share)), len(candidates) - 1)
+            if energies[chosen] >= self.recipe.flatness:
+                break
+        picture, row, column = candidates[chosen]
+        lr, hr = self._lr(candidates[chosen]), self.pairs[picture][1]
+        top, left, size = row * self.scale, column * self.scale, self.recipe.patch_size
+        view = int(rng.integers(NUM_VIEWS)) if self.recipe.augment else 0
+        return dihedral(lr, view), dihedral(hr[top : top + size, left : left + size], view)
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        index = int(rng.integers(self.ends[-1]))
+        picture = int(np.searchsorted(self.ends, index, side="right"))
+        lr = self.pairs[picture][0]
+        index -= int(self.ends[picture - 1]) if picture else 0
+        row, column = divmod(index, lr.shape[1] - self.side + 1)
+        return picture, row, column
+
+    def _lr(self, place: tuple[int, int, int]) -> np.ndarray:
+        picture, row, column = place
+        patch: np.ndarray = self.pairs[picture][0][row : row + self.side, column : column + self.side]
+        return patch
+
+
+def gradient_energy(patch: np.ndarray) -> float:
+    """Mean absolute difference of neighbours over both directions, in units of the full range (0 to 1)."""
+    signed = as_unit_float(patch)
+    return float(np.abs(np.diff(signed, axis=0)).mean() + np.abs(np.diff(signed, axis=1)).mean()) / 2
+
+
+def as_unit_float(array: np.ndarray) -> np.ndarray:
+    """Integers of the full range, or floats, as float32 in [0, 1]."""
+    if np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+    return array.astype(np.float32)

@@ -1,0 +1,175 @@
+"""Folders of pictures as pairs of low and high resolution, decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isr.errors import RequestError
+from isr.imresize import imresize
+from isr.io import images
+from isr.io.files import atomic, walk
+from isr.progress import Progress, Silent, check_cancelled
+
+LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, full range: how RGB becomes one channel
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Where one pair comes from; without `lr` the low resolution is made from `hr`."""
+
+    name: str
+    hr: Path
+    lr: Path | None
+
+
+def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
+    """The pairs of two folders, in the usual layouts of benchmarks.
+
+    `hr/baby.png` goes with `lr/baby.png`, `lr/babyx2.png` or `lr/baby_x2.png` (any readable suffix). Sub-folders
+    are walked. Without `lr` every picture of `hr` is a pair of its own.
+
+    Raises RequestError, naming the folder or the first pictures without partner.
+    """
+    for folder in (hr, lr):
+        if folder is not None and not folder.is_dir():
+            raise RequestError(f"{folder}: no such folder of pictures")
+    found = list(walk(hr, images.READABLE))
+    if not found:
+        raise RequestError(f"{hr}: no pictures in this folder (looked for {', '.join(sorted(images.READABLE))})")
+    if lr is None:
+        return [PairFiles(str(path.relative_to(hr)), path, None) for path in found]
+
+    by_stem = {path.relative_to(lr).with_suffix("").as_posix(): path for path in walk(lr, images.READABLE)}
+    pairs, lonely = [], []
+    for path in found:
+        stem = path.relative_to(hr).with_suffix("").as_posix()
+        partner = next((by_stem[s] for s in (stem, f"{stem}x{scale}", f"{stem}_x{scale}") if s in by_stem), None)
+        if partner is None:
+            lonely.append(path.name)
+        else:
+            pairs.append(PairFiles(str(path.relative_to(hr)), path, partner))
+    if lonely:
+        some = ", ".join(lonely[:3]) + (" ..." if len(lonely) > 3 else "")
+        raise RequestError(f"{lr}: no low-resolution partner for {len(lonely)} pictures of {hr}: {some}")
+    return pairs
+
+
+def as_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:
+    """`[h, w, c]` with the wanted count of channels: alpha dropped, gray repeated, RGB turned to luma.
+
+    Other counts pass unchanged where they fit already. Raises ValueError where there is no such conversion.
+    """
+    have = pixels.shape[-1]
+    if have == num_channels:
+        return pixels
+    if have in (2, 4):
+        pixels, have = pixels[..., :-1], have - 1
+    if have == 1 and num_channels > 1:
+        return np.repeat(pixels, num_channels, axis=-1)
+    if have == 3 and num_channels == 1:
+        luma = pixels @ LUMA
+        if np.issubdtype(pixels.dtype, np.integer):
+            luma = np.floor(luma + 0.5)
+        return luma[..., None].astype(pixels.dtype)
+    if have == num_channels:
+        return pixels
+    raise ValueError(f"pictures have {have} channels, the model takes {num_channels}")
+
+
+def read_pair(files: PairFiles, scale: int, num_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """`(lr, hr)` of one pair, `[h, w, c]` and `[scale * h, scale * w, c]`, integers as stored.
+
+    HR is cut from the top left to a multiple of the scale. A missing LR is made by MATLAB's bicubic rule.
+    Raises RequestError, naming the file, where it cannot be read or the two sizes do not belong together.
+    """
+    hr = _read(files.hr, num_channels)
+    height, width = hr.shape[0] // scale, hr.shape[1] // scale
+    if height == 0 or width == 0:
+        raise RequestError(f"{files.hr}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}")
+    if files.lr is None:
+        hr = hr[: height * scale, : width * scale]
+        return imresize(hr, scale=1 / scale), hr
+    lr = _read(files.lr, num_channels)
+    # LR made without cutting HR first has one row or column more; both conventions are in use.
+    if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
+        raise RequestError(
+            f"{files.lr}: {lr.shape[1]}x{lr.shape[0]} is not 1/{scale} of {hr.shape[1]}x{hr.shape[0]} ({files.hr})"
+        )
+    return lr[:height, :width], hr[: height * scale, : width * scale]
+
+
+def _read(path: Path, num_channels: int) -> np.ndarray:
+    try:
+        return as_channels(images.read(path).pixels, num_channels)
+    except ValueError as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"{path}: {error}") from None
+
+
+class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
+    """Pairs decoded once into memory-mapped files, so that drawing a patch reads just that patch.
+
+    The operating system keeps what is used in memory and drops it when memory is short. The cache of a picture
+    is found again by its path, size and time, so a resumed run starts at once.
+
+    Args:
+        files: as `find_pairs` gives them.
+        scale, num_channels: as in `read_pair`.
+        cache: folder for the decoded arrays (about 1.25 times 3 bytes per HR pixel at x2).
+        smallest: HR pixels that the smaller side of every picture must have, such as the patch size.
+        progress: told of every picture.
+
+    Item i is `(lr, hr)`, both read-only. Raises RequestError, naming the file, for one that does not fit.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[PairFiles],
+        scale: int,
+        num_channels: int,
+        cache: Path,
+        *,
+        smallest: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        progress = progress or Silent()
+        self.files = list(files)
+        self.scale = scale
+        self.pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        progress.start("decode", len(self.files), "pictures")
+        for pair in self.files:
+            check_cancelled(progress)
+            lr, hr = self._cached(pair, scale, num_channels, cache)
+            if min(hr.shape[:2]) < smallest:
+                raise RequestError(
+                    f"{pair.hr}: {hr.shape[1]}x{hr.shape[0]} is smaller than the patch of {smallest} pixels; "
+                    "take it out or set a smaller patch_size"
+                )
+            self.pairs.append((lr, hr))
+            progress.advance()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        return self.pairs[index]
+
+    @staticmethod
+    def _cached(files: PairFiles, scale: int, num_channels: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+        sources = [path for path in (files.hr, files.lr) if path is not None]
+        stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+        key = hashlib.sha256(json.dumps([stats, scale, num_channels]).encode()).hexdigest()[:24]
+        paths = cache / f"{key}-lr.npy", cache / f"{key}-hr.npy"
+        if not all(path.is_file() for path in paths):
+            for path, array in zip(paths, read_pair(files, scale, num_channels), strict=True):
+                with atomic(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, array)
+        lr, hr = (np.load(path, mmap_mode="r") for path in paths)
+        return lr, hr

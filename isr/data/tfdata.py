@@ -1,0 +1,23 @@
+"""The batches as a `tf.data` pipeline: drawn in parallel, ahead of the step that needs them."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from isr.data.batches import PatchBatches
+
+
+def dataset(batches: PatchBatches, start: int, stop: int) -> tf.data.Dataset:
+    """Batches `start` to `stop - 1` in order, as pairs `(lr, hr)` of float32 tensors."""
+    first = batches[start]
+
+    def draw(step: int) -> tuple:  # type: ignore[type-arg]
+        batch = batches[int(step)]
+        return batch.lr, batch.hr
+
+    def tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        lr, hr = tf.numpy_function(draw, [step], [tf.float32, tf.float32], stateful=False)
+        return tf.ensure_shape(lr, first.lr.shape), tf.ensure_shape(hr, first.hr.shape)
+
+    steps = tf.data.Dataset.range(start, stop)
+    return steps.map(tensors, num_parallel_calls=2, deterministic=True).prefetch(8)
