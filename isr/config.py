@@ -1,0 +1,248 @@
+"""The configuration of a training run: schema, defaults, units and documentation in one place."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from isr.errors import RequestError
+
+
+YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null"}  # not plain strings in YAML 1.1 or 1.2
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    name: str = Field("EDSR", description="network, as listed by `isr models`")
+    arguments: dict[str, Any] = Field(
+        {"scale": 2}, description="arguments of its constructor; the rest keep the constructor's defaults"
+    )
+    start_from: str | None = Field(
+        "interpolation",
+        description="interpolation: start as bicubic interpolation, which saves thousands of steps; or a preset, "
+        "folder or .safetensors file whose weights to take, of another scale all but the upsampler; null: random",
+    )
+
+
+class DataConfig(Section):
+    """The pictures."""
+
+    train_hr: str = Field("photos/train", description="folder of high-resolution pictures, searched recursively")
+    train_lr: str | None = Field(
+        None, description="folder of their low-resolution partners; null: made by MATLAB's bicubic rule"
+    )
+    val_hr: str = Field("photos/val", description="pictures to validate on, never trained on")
+    val_lr: str | None = Field(None, description="their low-resolution partners; null: made, as above")
+    patch_size: int = Field(96, ge=8, description="side of an HR patch; pixels, a multiple of the scale")
+    batch_size: int = Field(16, ge=1, description="patches per step")
+    candidates: int = Field(
+        4, ge=1, description="places drawn per patch; one is taken by gradient energy; 1: uniform"
+    )
+    flatness: float = Field(
+        0.0, ge=0, lt=1, description="patches of less gradient energy are redrawn; mean difference, 0 to 1"
+    )
+    augment: bool = Field(True, description="flips and quarter turns, the eight views of a square")
+    cache: str | None = Field(
+        None, description="folder for decoded pictures (1.25 times 3 bytes per HR pixel at x2); null: in the run"
+    )
+
+
+class OptimizerConfig(Section):
+    """Loss, rate and averaging."""
+
+    loss: Literal["l1", "mse", "charbonnier"] = Field("l1", description="pixel loss on [0, 1]")
+    learning_rate: float = Field(1e-4, gt=0, description="highest rate of Adam; per step")
+    schedule: Literal["cosine", "halving", "constant"] = Field("cosine", description="how the rate falls")
+    warmup_steps: int = Field(200, ge=0, description="steps in which the rate rises from 0")
+    halve_every: int = Field(200_000, ge=1, description="for halving; steps")
+    final_fraction: float = Field(0.01, ge=0, le=1, description="for cosine: last rate / highest rate")
+    beta_1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    beta_2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient")
+    clip_norm: float | None = Field(None, gt=0, description="greatest norm of all gradients together; null: off")
+    average_momentum: float = Field(
+        0.999, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: no averaging"
+    )
+
+
+class StepsConfig(Section):
+    """How long, and when to look."""
+
+    total: int = Field(300_000, ge=1, description="training steps")
+    validate_every: int = Field(1000, ge=1, description="steps between validations; the best weights are kept")
+    save_every: int = Field(250, ge=1, description="steps between saved states, from which a run resumes")
+
+
+class TrainConfig(Section):
+    """The configuration of `isr train`."""
+
+    run: str = Field("runs/edsr_baseline_x2", description="folder of the run; the same command resumes it")
+    seed: int = Field(0, ge=0, description="of weights and batches")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: convolutions in bfloat16, weights in float32; 2 to 4 times faster "
+        "on processors with avx512_bf16 or AMX (on TensorFlow)"
+    )
+    samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    data: DataConfig = Field(default_factory=lambda: DataConfig())
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig())
+    steps: StepsConfig = Field(default_factory=lambda: StepsConfig())
+
+
+def load(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
+    """Read a configuration file and apply `key=value` settings over it.
+
+    Args:
+        path: a YAML file; None for the defaults.
+        settings: such as "data.batch_size=8"; values are YAML.
+
+    Raises RequestError, which names the file, the line, the key and the nearest right one.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    tree: dict[str, Any] = {}
+    source = "defaults"
+    if path is not None:
+        source = str(path)
+        try:
+            tree = YAML().load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise RequestError(f"{path}: no such configuration file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"{path}: cannot be read ({error})") from None
+        except YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f":{mark.line + 1}" if mark else ""
+            raise RequestError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+        if not isinstance(tree, dict):
+            raise RequestError(f"{path}: must be a mapping of keys to values")
+        _check_keys(tree, TrainConfig, source)
+    for setting in settings:
+        _apply(tree, setting)
+    try:
+        return TrainConfig.model_validate(_plain(tree))
+    except ValidationError as error:
+        raise RequestError(_describe(error, tree, source)) from None
+
+
+def _check_keys(tree: Any, schema: type[BaseModel], source: str, above: str = "") -> None:
+    for key, value in tree.items():
+        if key not in schema.model_fields:
+            line = tree.lc.key(key)[0] + 1 if hasattr(tree, "lc") else 0
+            raise RequestError(f"{source}:{line}: {_unknown(f'{above}{key}')}")
+        section = _section(schema, key)
+        if section is not None and isinstance(value, dict):
+            _check_keys(value, section, source, f"{above}{key}.")
+
+
+def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
+    annotation = schema.model_fields[key].annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def _unknown(key: str) -> str:
+    names = [name for name, _ in keys()]
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    if not near:  # the right key may stand in another section
+        last = key.rsplit(".", 1)[-1]
+        near = [n for n in names if n.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(last, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "; `isr config` lists all keys"
+    return f"unknown key {key!r}{hint}"
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    from ruamel.yaml import YAML, YAMLError
+
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise RequestError(f"--set {setting}: must be key=value")
+    parts = key.split(".")
+    schema: type[BaseModel] | None = TrainConfig
+    node = tree
+    for depth, part in enumerate(parts):
+        if schema is not None and part not in schema.model_fields:
+            raise RequestError(f"--set {setting}: {_unknown(key)}")
+        if depth < len(parts) - 1:
+            below = _section(schema, part) if schema is not None else None
+            if schema is not None and below is None and part != "arguments":
+                raise RequestError(f"--set {setting}: {'.'.join(parts[: depth + 1])!r} has no keys below it")
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node, schema = node[part], below
+    try:
+        node[parts[-1]] = YAML(typ="safe").load(io.StringIO(text))
+    except YAMLError:
+        raise RequestError(f"--set {setting}: the value is not YAML") from None
+
+
+def _plain(node: Any) -> Any:
+    """ruamel's round-trip containers and numbers as plain Python values."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _describe(error: ValidationError, tree: Any, source: str) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    line, node = 0, tree
+    for part in location:
+        if isinstance(node, dict) and part in node:
+            line = node.lc.key(part)[0] + 1 if hasattr(node, "lc") and part in node.lc.data else line
+            node = node[part]
+    where = f"{source}:{line}" if line and source != "defaults" else source
+    return f"{where}: {'.'.join(location)}: {first['msg'].lower()}, not {first['input']!r}"
+
+
+def keys(schema: type[BaseModel] = TrainConfig, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its dots and its field (default, description), in the order of the file."""
+    for name, field in schema.model_fields.items():
+        section = _section(schema, name)
+        if section is None:
+            yield f"{above}{name}", field
+        else:
+            yield from keys(section, f"{above}{name}.")
+
+
+def to_yaml(config: TrainConfig, *, comments: bool = True) -> str:
+    """The configuration as YAML, each key with its description as comment."""
+    lines: list[str] = []
+    _write(config, lines, "", comments)
+    return "\n".join(lines) + "\n"
+
+
+def _write(section: BaseModel, lines: list[str], indent: str, comments: bool) -> None:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            if comments:
+                lines += ["", f"{indent}# {type(value).__doc__}"]
+            lines.append(f"{indent}{name}:")
+            _write(value, lines, indent + "  ", comments)
+        else:
+            if comments:
+                lines.append(f"{indent}# {field.description}")
+            lines.append(f"{indent}{name}: {_scalar(value)}")
+
+
+def _scalar(value: Any) -> str:
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and value not in YAML_WORDS
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)  # JSON is YAML

@@ -1,0 +1,79 @@
+"""The configuration: defaults, documentation, and errors that name line and key."""
+
+from pathlib import Path
+
+import pytest
+
+from isr import config
+from isr.errors import RequestError
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_shipped_file_is_the_schema() -> None:
+    assert (ROOT / "config.yml").read_text(encoding="utf-8") == config.to_yaml(config.TrainConfig())
+
+
+def test_every_key_is_documented_in_the_file_with_its_default() -> None:
+    text = (ROOT / "config.yml").read_text(encoding="utf-8")
+    for key, field in config.keys():
+        assert field.description and f"# {field.description}" in text, key
+        assert f"{key.rsplit('.', 1)[-1]}:" in text
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    changed = config.load(None, ["data.batch_size=8", "model.arguments={scale: 4, res_scale: 0.1}", "run=Läufe/1"])
+    assert config.load(write(tmp_path / "c.yml", config.to_yaml(changed))) == changed
+    assert changed.data.batch_size == 8 and changed.model.arguments == {"scale": 4, "res_scale": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data:\n  batchsize: 3\n", r"c\.yml:2: unknown key 'data.batchsize'; did you mean 'data.batch_size'"),
+        ("seed: 1\nlearning_rate: 3\n", r"c\.yml:2: unknown key .* did you mean 'optimizer.learning_rate'"),
+        ("data:\n  batch_size: many\n", r"c\.yml:2: data.batch_size: .*integer.*, not 'many'"),
+        ("steps: {total: 0}\n", r"c\.yml:1: steps.total: .*greater than or equal to 1, not 0"),
+        ("seed: [\n", r"c\.yml:\d: not YAML"),
+        ("- 3\n", "must be a mapping"),
+        ("model: 3\n", r"c\.yml:1: model: .*not 3"),
+        ("optimizer: {loss: l3}\n", r"c\.yml:1: optimizer.loss: .*not 'l3'"),
+    ],
+)
+def test_errors_are_one_line_with_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        config.load(write(tmp_path / "c.yml", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such configuration file"):
+        config.load(tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch_size=3", "did you mean 'data.batch_size'"),
+        ("seed", "must be key=value"),
+        ("seed.x=1", "no keys below"),
+        ("seed=x", "seed: .*integer"),
+    ],
+)
+def test_bad_settings_are_named(setting: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        config.load(None, [setting])
+
+
+@pytest.mark.parametrize("key", [key for key, _ in config.keys()])
+def test_set_works_for_every_key(key: str) -> None:
+    node = config.TrainConfig().model_dump()
+    for part in key.split("."):
+        node = node[part]
+    text = config._scalar(node)
+    assert config.load(None, [f"{key}={text}"]) == config.TrainConfig()
