@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isr.errors import RequestError
 
-
 YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null"}  # not plain strings in YAML 1.1 or 1.2
 
 
@@ -41,7 +40,9 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The pictures."""
 
-    train_hr: str = Field("photos/train", description="folder of high-resolution pictures, searched recursively")
+    train_hr: str = Field(
+        "photos/train", description="folder of high-resolution pictures, searched recursively"
+    )
     train_lr: str | None = Field(
         None, description="folder of their low-resolution partners; null: made by MATLAB's bicubic rule"
     )
@@ -57,7 +58,8 @@ class DataConfig(Section):
     )
     augment: bool = Field(True, description="flips and quarter turns, the eight views of a square")
     cache: str | None = Field(
-        None, description="folder for decoded pictures (1.25 times 3 bytes per HR pixel at x2); null: in the run"
+        None,
+        description="folder for decoded pictures (1.25 times 3 bytes per HR pixel at x2); null: in the run",
     )
 
 
@@ -72,7 +74,9 @@ class OptimizerConfig(Section):
     final_fraction: float = Field(0.01, ge=0, le=1, description="for cosine: last rate / highest rate")
     beta_1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta_2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient")
-    clip_norm: float | None = Field(None, gt=0, description="greatest norm of all gradients together; null: off")
+    clip_norm: float | None = Field(
+        None, gt=0, description="greatest norm of all gradients together; null: off"
+    )
     average_momentum: float = Field(
         0.999, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: no averaging"
     )
@@ -82,7 +86,9 @@ class StepsConfig(Section):
     """How long, and when to look."""
 
     total: int = Field(300_000, ge=1, description="training steps")
-    validate_every: int = Field(1000, ge=1, description="steps between validations; the best weights are kept")
+    validate_every: int = Field(
+        1000, ge=1, description="steps between validations; the best weights are kept"
+    )
     save_every: int = Field(250, ge=1, description="steps between saved states, from which a run resumes")
 
 
@@ -92,8 +98,9 @@ class TrainConfig(Section):
     run: str = Field("runs/edsr_baseline_x2", description="folder of the run; the same command resumes it")
     seed: int = Field(0, ge=0, description="of weights and batches")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: convolutions in bfloat16, weights in float32; 2 to 4 times faster "
-        "on processors with avx512_bf16 or AMX (on TensorFlow)"
+        "float32",
+        description="bfloat16: convolutions in bfloat16, weights in float32; 2 to 4 times faster "
+        "on processors with avx512_bf16 or AMX (on TensorFlow)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
@@ -158,7 +165,9 @@ def _unknown(key: str) -> str:
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     if not near:  # the right key may stand in another section
         last = key.rsplit(".", 1)[-1]
-        near = [n for n in names if n.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(last, names, n=1)
+        near = [n for n in names if n.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(
+            last, names, n=1
+        )
     hint = f"; did you mean {near[0]!r}?" if near else "; `isr config` lists all keys"
     return f"unknown key {key!r}{hint}"
 

@@ -69,7 +69,9 @@ def _resize_axis(image: np.ndarray, axis: int, length: int, scale: float, antial
 
 
 @lru_cache(maxsize=64)
-def taps(length_in: int, length_out: int, scale: float, antialias: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def taps(
+    length_in: int, length_out: int, scale: float, antialias: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights and source indices of one dimension.
 
     Returns:

@@ -33,7 +33,11 @@ class Charbonnier(keras.losses.Loss):
 
 def pixel_loss(name: str) -> keras.losses.Loss:
     """The pixel loss of that name: "l1", "mse" or "charbonnier"; ValueError for another."""
-    losses = {"l1": keras.losses.MeanAbsoluteError, "mse": keras.losses.MeanSquaredError, "charbonnier": Charbonnier}
+    losses = {
+        "l1": keras.losses.MeanAbsoluteError,
+        "mse": keras.losses.MeanSquaredError,
+        "charbonnier": Charbonnier,
+    }
     if name not in losses:
         raise ValueError(f"loss {name!r} is unknown; the pixel losses are {', '.join(losses)}")
     return losses[name]()

@@ -89,4 +89,4 @@ def _window(x: np.ndarray) -> np.ndarray:
     gauss = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     gauss /= gauss.sum()
     rows = sum(g * x[i : x.shape[0] - 10 + i] for i, g in enumerate(gauss))
-    return sum(g * rows[:, i : x.shape[1] - 10 + i] for i, g in enumerate(gauss))  # type: ignore[no-any-return]
+    return sum(g * rows[:, i : x.shape[1] - 10 + i] for i, g in enumerate(gauss))

@@ -27,7 +27,9 @@ def test_every_key_is_documented_in_the_file_with_its_default() -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    changed = config.load(None, ["data.batch_size=8", "model.arguments={scale: 4, res_scale: 0.1}", "run=Läufe/1"])
+    changed = config.load(
+        None, ["data.batch_size=8", "model.arguments={scale: 4, res_scale: 0.1}", "run=Läufe/1"]
+    )
     assert config.load(write(tmp_path / "c.yml", config.to_yaml(changed))) == changed
     assert changed.data.batch_size == 8 and changed.model.arguments == {"scale": 4, "res_scale": 0.1}
 
@@ -35,7 +37,10 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data:\n  batchsize: 3\n", r"c\.yml:2: unknown key 'data.batchsize'; did you mean 'data.batch_size'"),
+        (
+            "data:\n  batchsize: 3\n",
+            r"c\.yml:2: unknown key 'data.batchsize'; did you mean 'data.batch_size'",
+        ),
         ("seed: 1\nlearning_rate: 3\n", r"c\.yml:2: unknown key .* did you mean 'optimizer.learning_rate'"),
         ("data:\n  batch_size: many\n", r"c\.yml:2: data.batch_size: .*integer.*, not 'many'"),
         ("steps: {total: 0}\n", r"c\.yml:1: steps.total: .*greater than or equal to 1, not 0"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pictures import folder_of_photographs, photograph
+from PIL import Image
 
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.data.batches import PatchBatches, PatchRecipe, gradient_energy
@@ -30,7 +30,9 @@ def test_the_eight_views_are_all_symmetries_of_the_square() -> None:
     assert x[::-1, ::-1].tobytes() in views
 
 
-def pairs_of(count: int, scale: int, height: int = 60, width: int = 80) -> list[tuple[np.ndarray, np.ndarray]]:
+def pairs_of(
+    count: int, scale: int, height: int = 60, width: int = 80
+) -> list[tuple[np.ndarray, np.ndarray]]:
     pictures = [photograph(height, width, seed) for seed in range(count)]
     return [(imresize(hr, scale=1 / scale), hr) for hr in pictures]
 
@@ -40,7 +42,9 @@ def test_lr_and_hr_patches_show_the_same_place(scale: int) -> None:
     # Where HR codes its own place, each LR pixel must name the block of HR pixels it lies over.
     y, x = np.mgrid[:48, :60]
     hr = np.stack([y // scale, x // scale, np.zeros_like(x)], -1).astype(np.uint8)
-    batches = PatchBatches([(hr[::scale, ::scale], hr)], scale, PatchRecipe(patch_size=4 * scale, batch_size=8))
+    batches = PatchBatches(
+        [(hr[::scale, ::scale], hr)], scale, PatchRecipe(patch_size=4 * scale, batch_size=8)
+    )
     batch = batches[3]
     assert batch.lr.shape == (8, 4, 4, 3) and batch.hr.shape == (8, 4 * scale, 4 * scale, 3)
     assert batch.lr.dtype == batch.hr.dtype == np.float32
@@ -72,6 +76,7 @@ def test_detail_is_drawn_more_often_than_flat_places() -> None:
     rng = np.random.default_rng(0)
     picture = np.full((64, 128, 3), 100, np.uint8)
     picture[:, 64:] = rng.integers(0, 256, (64, 64, 3))
+
     def energy(candidates: int) -> float:
         recipe = PatchRecipe(patch_size=16, batch_size=64, candidates=candidates)
         batch = PatchBatches([(imresize(picture, scale=0.5), picture)], 2, recipe)[0]

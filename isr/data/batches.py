@@ -58,7 +58,9 @@ class PatchBatches:
 
     REDRAWS = 20  # tries for a patch over the flatness threshold before the last one is taken as it is
 
-    def __init__(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int, recipe: PatchRecipe) -> None:
+    def __init__(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int, recipe: PatchRecipe
+    ) -> None:
         if recipe.patch_size % scale:
             raise ValueError(f"patch_size {recipe.patch_size} is no multiple of the scale {scale}")
         if not len(pairs):

@@ -41,7 +41,9 @@ def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
             raise RequestError(f"{folder}: no such folder of pictures")
     found = list(walk(hr, images.READABLE))
     if not found:
-        raise RequestError(f"{hr}: no pictures in this folder (looked for {', '.join(sorted(images.READABLE))})")
+        raise RequestError(
+            f"{hr}: no pictures in this folder (looked for {', '.join(sorted(images.READABLE))})"
+        )
     if lr is None:
         return [PairFiles(str(path.relative_to(hr)), path, None) for path in found]
 
@@ -49,7 +51,9 @@ def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
     pairs, lonely = [], []
     for path in found:
         stem = path.relative_to(hr).with_suffix("").as_posix()
-        partner = next((by_stem[s] for s in (stem, f"{stem}x{scale}", f"{stem}_x{scale}") if s in by_stem), None)
+        partner = next(
+            (by_stem[s] for s in (stem, f"{stem}x{scale}", f"{stem}_x{scale}") if s in by_stem), None
+        )
         if partner is None:
             lonely.append(path.name)
         else:
@@ -158,11 +162,13 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self.pairs[index]
 
     @staticmethod
-    def _cached(files: PairFiles, scale: int, num_channels: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    def _cached(
+        files: PairFiles, scale: int, num_channels: int, cache: Path
+    ) -> tuple[np.ndarray, np.ndarray]:
         sources = [path for path in (files.hr, files.lr) if path is not None]
         stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
         key = hashlib.sha256(json.dumps([stats, scale, num_channels]).encode()).hexdigest()[:24]

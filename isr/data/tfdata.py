@@ -11,7 +11,7 @@ def dataset(batches: PatchBatches, start: int, stop: int) -> tf.data.Dataset:
     """Batches `start` to `stop - 1` in order, as pairs `(lr, hr)` of float32 tensors."""
     first = batches[start]
 
-    def draw(step: int) -> tuple:  # type: ignore[type-arg]
+    def draw(step: int) -> tuple:
         batch = batches[int(step)]
         return batch.lr, batch.hr
 
