@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -16,9 +16,7 @@ def conv(
     filters: int, name: str, policy: keras.DTypePolicy, kernel_size: int = 3, activation: str | None = None
 ) -> layers.Conv2D:
     """A convolution that keeps height and width; bias and ReLU fuse with it on a CPU."""
-    return layers.Conv2D(
-        filters, kernel_size, padding="same", activation=activation, dtype=policy, name=name
-    )
+    return layers.Conv2D(filters, kernel_size, padding="same", activation=activation, dtype=policy, name=name)
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -33,7 +31,9 @@ class ResidualBlock(layers.Layer):
     Input and output: `[b, h, w, num_features]` in the compute dtype of the layer's policy.
     """
 
-    def __init__(self, num_features: int, res_scale: float = 1.0, kernel_size: int = 3, **kwargs: Any) -> None:
+    def __init__(
+        self, num_features: int, res_scale: float = 1.0, kernel_size: int = 3, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_features = num_features
         self.res_scale = res_scale
@@ -71,7 +71,7 @@ class Upsampler(layers.Layer):
     Raises ValueError for another scale.
     """
 
-    FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+    FACTORS: ClassVar = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 
     def __init__(self, scale: int, num_features: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -116,23 +116,43 @@ def carry(layer: layers.Conv2D, count: int, rest: float = 1.0) -> None:
     layer.set_weights([kernel, bias])
 
 
-def carry_enlarged(upsampler: Upsampler, count: int, rest: float = 0.1) -> None:
-    """Make an upsampler enlarge its first `count` features by bicubic interpolation, folded into 3x3 taps.
+def carry_enlarged(layer: layers.Conv2D, factor: int, count: int, rest: float = 1.0) -> None:
+    """Make the convolution before a pixel shuffle enlarge its first `count` features by interpolation.
 
     Args:
-        upsampler: built.
-        count: features to interpolate.
+        layer: built, one convolution of an `Upsampler`.
+        factor: of the pixel shuffle behind it.
+        count: features to interpolate, bicubically with the outer taps folded into the 3x3 kernel.
         rest: factor on what the other inputs add to them.
     """
-    for layer, factor in zip(upsampler.convs, upsampler.factors, strict=True):
-        kernel, bias = layer.get_weights()
-        for i, row in enumerate(interpolation(factor)):
-            for j, column in enumerate(interpolation(factor)):
-                for feature in range(count):
-                    out = (i * factor + j) * upsampler.num_features + feature  # the order of pixel_shuffle
-                    kernel[..., out] *= rest
-                    kernel[:, :, feature, out] = np.outer(row, column)
-        layer.set_weights([kernel, bias])
+    kernel, bias = layer.get_weights()
+    num_features = kernel.shape[-1] // factor**2
+    weights = interpolation(factor)
+    for i, j in np.ndindex(factor, factor):
+        for feature in range(count):
+            out = (i * factor + j) * num_features + feature  # the order of pixel_shuffle
+            kernel[..., out] *= rest
+            kernel[:, :, :count, out] = 0
+            kernel[:, :, feature, out] = np.outer(weights[i], weights[j])
+    layer.set_weights([kernel, bias])
+
+
+def resample_phases(weights: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Weights of the convolution before a pixel shuffle by `new`, made of those before one by `old`.
+
+    Each sub-pixel's filter is interpolated linearly between the filters of the nearest old sub-pixels.
+
+    Args:
+        weights: kernel `[3, 3, f, old**2 * f]` or bias `[old**2 * f]`.
+
+    Returns:
+        `[..., new**2 * f]`.
+    """
+    places_old, places_new = ((np.arange(n) + 0.5) / n for n in (old, new))
+    mix = np.stack([np.interp(places_new, places_old, row) for row in np.eye(old)], axis=1)  # [new, old]
+    phases = weights.reshape(*weights.shape[:-1], old, old, -1)
+    phases = np.einsum("ip,jq,...pqf->...ijf", mix, mix, phases)
+    return phases.reshape(*weights.shape[:-1], -1)
 
 
 def interpolation(factor: int) -> np.ndarray:

@@ -27,8 +27,9 @@ class SuperResolutionModel(keras.Model):
     """Base of the networks: float [0, 1] in, float32 about [0, 1] out, channels last, unclipped.
 
     A subclass takes plain values as arguments, keeps each as an attribute of the same name and returns them
-    from `get_config`; passes `dtype=self.dtype_policy` to every sub-layer and names every one; has an explicit
-    `build` for all branches and calls it in the constructor, so that all variables exist when that returns.
+    from `get_config`; passes `dtype=self.dtype_policy` to every sub-layer and names every one; has an
+    explicit `build` for all branches and calls it in the constructor, so that all variables exist when that
+    returns.
     It defines `call`, `scales` and `receptive_radius`.
 
     Args:
@@ -55,12 +56,13 @@ class SuperResolutionModel(keras.Model):
         if pixel_range <= 0:
             raise ValueError(f"pixel_range={pixel_range}: must be over 0")
         if pixel_mean is None:
-            pixel_mean = DIV2K_MEAN if num_channels == 3 else float(np.mean(DIV2K_MEAN))
-        mean = [pixel_mean] * num_channels if np.isscalar(pixel_mean) else list(pixel_mean)
+            pixel_mean = DIV2K_MEAN if num_channels == 3 else sum(DIV2K_MEAN) / 3
+        mean = np.ravel(np.asarray(pixel_mean, float)).tolist()  # plain numbers, which JSON can hold
+        mean = mean * num_channels if len(mean) == 1 else mean
         if len(mean) != num_channels:
             raise ValueError(f"pixel_mean has {len(mean)} values for {num_channels} channels")
         self.num_channels = num_channels
-        self.pixel_mean = tuple(float(value) for value in mean)  # plain numbers, which JSON can hold
+        self.pixel_mean = tuple(mean)
         self.pixel_range = float(pixel_range)
         # Without it a gray picture would be broadcast against the mean of an RGB network.
         self.input_spec = keras.layers.InputSpec(axes={-1: num_channels})
@@ -89,7 +91,9 @@ class SuperResolutionModel(keras.Model):
 
     def start_as_interpolation(self) -> None:
         """Set the weights so that the untrained network interpolates; RequestError where it cannot."""
-        raise RequestError(f"{type(self).__name__} has no interpolating start; start from a preset or at random")
+        raise RequestError(
+            f"{type(self).__name__} has no interpolating start; start from a preset or at random"
+        )
 
     def normalise(self, lr: Tensor) -> Tensor:
         """`[0, 1]` to the range the convolutions expect, in float32 whatever the policy."""
@@ -138,11 +142,21 @@ class SuperResolutionModel(keras.Model):
         for name, variable in variables.items():
             variable.assign(np.asarray(values[name], variable.dtype))
 
-    def load_weights(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
+        """Take over the weights of a related model, such as one for another scale.
+
+        Arguments as in `load_named_weights`. Returns the names that were made from others rather than copied.
+        Raises RequestError where the networks are not related; this base asks for the same network.
+        """
+        self.load_named_weights(values, source)
+        return []
+
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load `.safetensors` (names as in a preset) or Keras' `.weights.h5`.
 
         Unlike Keras, this refuses a file whose set of names and shapes differs from the model's
-        (`skip_mismatch=True` turns that off for `.weights.h5`). Raises RequestError, which names the file.
+        (`skip_mismatch=True` turns that off for `.weights.h5`), or whose values are not finite; the model keeps
+        its weights then. Raises RequestError, which names the file.
         """
         path = Path(filepath)
         if not path.is_file():
@@ -150,13 +164,18 @@ class SuperResolutionModel(keras.Model):
         if path.suffix == ".safetensors":
             self.load_named_weights(read_safetensors(path), str(path))
             return
-        if not kwargs.get("skip_mismatch"):
+        if not skip_mismatch:
             with tempfile.TemporaryDirectory() as folder:
                 own = Path(folder) / "own.weights.h5"
                 self.save_weights(own)
                 compare_weights(hdf5_shapes(own), hdf5_shapes(path), str(path))
-        super().load_weights(path, *args, **kwargs)
-        check_numbers(self.named_weights(), str(path))
+        before = self.get_weights()
+        super().load_weights(path, skip_mismatch=skip_mismatch, **kwargs)
+        try:
+            check_numbers(self.named_weights(), str(path))
+        except RequestError:
+            self.set_weights(before)
+            raise
 
     def save_preset(
         self,
@@ -264,8 +283,10 @@ def compare_weights(
 
 
 def check_numbers(values: Mapping[str, Any], source: str) -> None:
-    """Raise RequestError where a weight is not finite: a convolution fused with its ReLU gives 0 for NaN on a CPU,
-    so the pictures of such a network may look like numbers."""
+    """Raise RequestError where a weight is not finite.
+
+    The pictures alone do not show it: on a CPU a convolution that is fused with its ReLU gives 0 for NaN.
+    """
     for name, value in values.items():
         if not np.all(np.isfinite(np.asarray(value))):
             raise RequestError(f"{source}: {name} holds values that are no numbers; take other weights")
@@ -288,9 +309,12 @@ def load_keras_file(path: str | Path) -> SuperResolutionModel:
         model = keras.saving.load_model(path, compile=False)
         with tempfile.TemporaryDirectory() as folder:
             stored, own = Path(folder) / "stored.weights.h5", Path(folder) / "own.weights.h5"
-            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as source:
-                with stored.open("wb") as target:
-                    shutil.copyfileobj(source, target)
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open("model.weights.h5") as source,
+                stored.open("wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
             model.save_weights(own)
             compare_weights(hdf5_shapes(own), hdf5_shapes(stored), str(path))
     except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:

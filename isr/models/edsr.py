@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, carry, carry_enlarged, conv
+from isr.layers import ResidualBlock, Upsampler, carry, carry_enlarged, conv, resample_phases
 from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor
 
@@ -97,8 +98,8 @@ class EDSR(SuperResolutionModel):
 
         The pictures' channels pass through as the first features, are enlarged by the upsampler and come out;
         everything else starts as a small correction. Training then begins at about the PSNR of bicubic
-        interpolation, and its first thousand steps are not spent on copying colours. RequestError where there are
-        fewer features than channels.
+        interpolation, and its first thousand steps are not spent on copying colours.
+        Raises RequestError where there are fewer features than channels.
         """
         if self.num_features < self.num_channels:
             raise RequestError(
@@ -108,8 +109,33 @@ class EDSR(SuperResolutionModel):
         for layer in (*(block.conv2 for block in self.blocks), self.body_end):
             kernel, bias = layer.get_weights()
             layer.set_weights([kernel * 0.1, bias])
-        carry_enlarged(self.upsampler, self.num_channels)
+        for layer, factor in zip(self.upsampler.convs, self.upsampler.factors, strict=True):
+            carry_enlarged(layer, factor, self.num_channels, rest=0.1)
         carry(self.tail, self.num_channels, rest=0.1)
+
+    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
+        """Take over the weights of an EDSR of the same body, also of another scale.
+
+        A step of the upsampler that the other network has with another factor is resampled from it, one that it
+        lacks enlarges the features by interpolation; so the new scale starts close to the old one's quality.
+        """
+        values = {name: np.asarray(value, np.float32) for name, value in values.items()}
+        new = []
+        for i, (layer, factor) in enumerate(zip(self.upsampler.convs, self.upsampler.factors, strict=True)):
+            names = [f"upsampler/conv{i}/kernel", f"upsampler/conv{i}/bias"]
+            if not all(name in values for name in names):
+                carry_enlarged(layer, factor, self.num_features)
+                values |= dict(zip(names, layer.get_weights(), strict=True))
+                new += names
+                continue
+            old = math.isqrt(values[names[1]].size // self.num_features)
+            if old != factor:
+                values |= {name: resample_phases(values[name], old, factor) for name in names}
+                new += names
+        own = self.named_weights()
+        surplus = [name for name in values if name.startswith("upsampler/") and name not in own]
+        self.load_named_weights({name: values[name] for name in values if name not in surplus}, source)
+        return new
 
     @property
     def scales(self) -> tuple[int, ...]:

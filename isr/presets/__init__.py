@@ -34,7 +34,9 @@ def find(preset: str | Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     names = ", ".join(shipped()) or "none"
-    raise RequestError(f"preset {str(preset)!r} is neither a shipped name ({names}) nor a folder with {CONFIG}")
+    raise RequestError(
+        f"preset {str(preset)!r} is neither a shipped name ({names}) nor a folder with {CONFIG}"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -58,7 +60,9 @@ def scales(preset: str | Path) -> tuple[int, ...]:
 
 def default_scales() -> tuple[int, ...]:
     """The scales that a default preset ships for, smallest first."""
-    return tuple(scale for scale, name in sorted(DEFAULT_BY_SCALE.items()) if (HERE / name / CONFIG).is_file())
+    return tuple(
+        scale for scale, name in sorted(DEFAULT_BY_SCALE.items()) if (HERE / name / CONFIG).is_file()
+    )
 
 
 def default_for(scale: int) -> str:
@@ -66,7 +70,9 @@ def default_for(scale: int) -> str:
     name = DEFAULT_BY_SCALE.get(scale)
     if name is None or not (HERE / name / CONFIG).is_file():
         known = ", ".join(f"x{s}" for s in sorted(DEFAULT_BY_SCALE))
-        raise RequestError(f"no shipped preset enlarges by {scale} (there are {known}); give --preset or --weights")
+        raise RequestError(
+            f"no shipped preset enlarges by {scale} (there are {known}); give --preset or --weights"
+        )
     return name
 
 

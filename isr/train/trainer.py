@@ -1,0 +1,328 @@
+"""The trainer: compile, fit from one saved state to the next, validate the averaged weights, keep the best."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from isr import config as configuration
+from isr import presets
+from isr.config import TrainConfig
+from isr.data.batches import PatchBatches, PatchRecipe
+from isr.data.pairs import PicturePairs, find_pairs
+from isr.errors import RequestError
+from isr.evaluate import Protocol, Table, evaluate, read_pairs
+from isr.io.files import atomic
+from isr.losses import pixel_loss
+from isr.models import SuperResolutionModel, get_model
+from isr.models.base import first_line, read_safetensors
+from isr.predict.image import TileOptions, enlarge
+from isr.progress import Progress, Silent, check_cancelled
+from isr.runtimes import PRECISIONS, as_upscaler
+from isr.train.callbacks import Log, Report, check_healthy
+from isr.train.schedules import schedule
+from isr.train.steps import AveragingAdam
+
+
+@dataclass
+class State:
+    """Where a run stands, beside its weights."""
+
+    step: int = 0
+    best_psnr_y: float = float("-inf")
+    best_step: int = 0
+    seconds: float = 0.0
+    lowest_loss: float = float("inf")
+
+
+class Trainer:
+    """Trains a network as a configuration says, and resumes exactly.
+
+    Every batch is a function of (seed, step), so a run that was killed goes on from its last saved state and
+    reaches the weights it would have reached.
+
+    Args:
+        config: what to train on what and for how long; see `isr.config.TrainConfig`.
+        model: train this instance instead of the one that `config.model` describes.
+        progress: told of every step.
+
+    Raises RequestError for folders, sizes and arguments that do not fit.
+
+    The run's folder holds `config.yml`, `state.safetensors` (weights, optimizer, step, best so far), `log.csv`,
+    `tensorboard/`, and the presets `best/` (highest `val_psnr_y`) and `last/`, both of the averaged weights.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        model: SuperResolutionModel | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config = config
+        self.progress = progress or Silent()
+        self.run = Path(config.run)
+        self.state = State()
+
+        keras.utils.set_random_seed(config.seed)
+        self.model = model if model is not None else build_model(config, self.progress)
+        self.scale = self.model.scales[0]
+        self.optimizer = AveragingAdam(
+            schedule(config.optimizer, config.steps.total),
+            average_momentum=config.optimizer.average_momentum,
+            beta_1=config.optimizer.beta_1,
+            beta_2=config.optimizer.beta_2,
+            global_clipnorm=config.optimizer.clip_norm,
+        )
+        self.optimizer.build(self.model.trainable_variables)
+        # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
+        self.model.compile(
+            self.optimizer,
+            pixel_loss(config.optimizer.loss),
+            jit_compile=keras.backend.backend() != "tensorflow",
+        )
+        self.averaged = self.model.with_policy("float32")  # what is validated and kept
+
+    def train(self) -> Path:
+        """Train to the last step and return the folder of the best weights.
+
+        Raises ISRError where training diverges (the last good state stays), Cancelled on request.
+        """
+        self.run.mkdir(parents=True, exist_ok=True)
+        self._restore()
+        batches = self._batches()
+        log = Log(self.run, self.state.step)
+        total = self.config.steps.total
+        self.progress.start(f"train {self.run.name}", total, "steps")
+        self.progress.advance(self.state.step)
+        try:
+            while self.state.step < total:
+                stop = self._next_stop()
+                began = time.perf_counter()
+                loss = self._fit(batches, stop)
+                check_healthy(self.model.variables, loss, self.state.lowest_loss, stop, self.run)
+                check_cancelled(self.progress)
+                self.state.step = stop
+                self.state.lowest_loss = min(self.state.lowest_loss, loss)
+                self.state.seconds += time.perf_counter() - began
+                self._log(log, loss)
+                self._save()
+        finally:
+            log.close()
+        self._export(self.run / "last")
+        return self.run / "best"
+
+    # Steps
+
+    def _next_stop(self) -> int:
+        steps = self.config.steps
+        ends = [(self.state.step // every + 1) * every for every in (steps.save_every, steps.validate_every)]
+        return min(*ends, steps.total)
+
+    def _fit(self, batches: PatchBatches, stop: int) -> float:
+        if keras.backend.backend() == "tensorflow":
+            from isr.data.tfdata import dataset
+
+            data: Any = dataset(batches, self.state.step, stop)
+        else:
+            data = KerasBatches(batches, self.state.step, stop)
+        history = self.model.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
+        return float(history.history["loss"][0])
+
+    def _batches(self) -> PatchBatches:
+        data = self.config.data
+        recipe = PatchRecipe(
+            patch_size=data.patch_size,
+            batch_size=data.batch_size,
+            candidates=data.candidates,
+            flatness=data.flatness,
+            augment=data.augment,
+            seed=self.config.seed,
+        )
+        if recipe.patch_size % self.scale:
+            raise RequestError(
+                f"data.patch_size {recipe.patch_size} is no multiple of the scale {self.scale}"
+            )
+        files = find_pairs(Path(data.train_hr), Path(data.train_lr) if data.train_lr else None, self.scale)
+        cache = Path(data.cache) if data.cache else self.run / "cache"
+        pairs = PicturePairs(
+            files,
+            self.scale,
+            self.model.num_channels,
+            cache,
+            smallest=recipe.patch_size,
+            progress=self.progress,
+        )
+        return PatchBatches(pairs, self.scale, recipe)
+
+    # Validation
+
+    def _log(self, log: Log, loss: float) -> None:
+        state = self.state
+        row: dict[str, float | int] = {
+            "step": state.step,
+            "loss": loss,
+            "learning_rate": float(np.asarray(self.optimizer.learning_rate)),
+            "seconds": state.seconds,
+        }
+        if state.step % self.config.steps.validate_every == 0 or state.step == self.config.steps.total:
+            table, pictures = self._validate()
+            mean = table.mean
+            if mean.psnr > state.best_psnr_y:
+                state.best_psnr_y, state.best_step = mean.psnr, state.step
+                self._export(self.run / "best")
+            row |= {"val_psnr_y": mean.psnr, "val_bicubic_psnr_y": mean.bicubic_psnr}
+            row["best_psnr_y"] = state.best_psnr_y
+            log.add_pictures(state.step, pictures)
+            self.progress.message(
+                f"step {state.step}: loss {loss:.5f}, val_psnr_y {mean.psnr:.3f} dB "
+                f"({mean.psnr - mean.bicubic_psnr:+.3f} over bicubic), best {state.best_psnr_y:.3f}"
+            )
+        log.add(row)
+
+    def _validate(self) -> tuple[Table, Mapping[str, np.ndarray]]:
+        """Figures of the averaged weights on whole pictures, and the first few as uint8."""
+        self._average()
+        data = self.config.data
+        files = find_pairs(Path(data.val_hr), Path(data.val_lr) if data.val_lr else None, self.scale)
+        upscaler = as_upscaler(self.averaged)
+        pictures: dict[str, np.ndarray] = {}
+
+        def upscale(lr: np.ndarray) -> np.ndarray:
+            sr = enlarge(upscaler, lr, TileOptions())
+            if len(pictures) < self.config.samples:
+                eight = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
+                pictures[files[len(pictures)].name] = eight[..., : 3 if eight.shape[-1] >= 3 else 1]
+            return sr
+
+        pairs = read_pairs(files, self.scale, self.model.num_channels)
+        return evaluate(upscale, pairs, Protocol(self.scale)), pictures
+
+    def _average(self) -> None:
+        """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
+        self.averaged.set_weights(self.model.get_weights())
+        sources = self.optimizer.averages or self.model.trainable_variables
+        for variable, source in zip(self.averaged.trainable_variables, sources, strict=True):
+            variable.assign(np.asarray(source, np.float32))
+
+    def _export(self, folder: Path) -> None:
+        self._average()
+        self.averaged.save_preset(folder, files={"recipe.yml": self._recipe()})
+
+    def _recipe(self) -> str:
+        state = self.state
+        head = [
+            "# isr train --config recipe.yml",
+            f"# {state.step} of {self.config.steps.total} steps in {state.seconds:.0f} s,"
+            f" val_psnr_y {state.best_psnr_y:.3f} dB at step {state.best_step}",
+        ]
+        return "\n".join(head) + "\n" + configuration.to_yaml(self.config, comments=False)
+
+    # State
+
+    def _save(self) -> None:
+        from safetensors.numpy import save
+
+        arrays = {f"model/{name}": np.asarray(value) for name, value in self.model.named_weights().items()}
+        for index, variable in enumerate(self.optimizer.variables):
+            arrays[f"optimizer/{index:05d}"] = np.asarray(variable)
+        with atomic(self.run / "state.safetensors") as path:
+            path.write_bytes(save(arrays, {"state": json.dumps(asdict(self.state))}))
+
+    def _restore(self) -> None:
+        """Take up the run's last state, if it has one, and note the configuration."""
+        note = self.run / "config.yml"
+        if note.is_file():
+            self._compare(configuration.load(note))
+        path = self.run / "state.safetensors"
+        if path.is_file():
+            self._read_state(path)
+            self.progress.message(f"{self.run}: going on at step {self.state.step}")
+        with atomic(note) as temporary:
+            temporary.write_text(configuration.to_yaml(self.config), encoding="utf-8")
+
+    def _read_state(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        arrays = read_safetensors(path)
+        with safe_open(path, "np") as file:
+            self.state = State(**json.loads(file.metadata()["state"]))
+        weights = {name[6:]: array for name, array in arrays.items() if name.startswith("model/")}
+        self.model.load_named_weights(weights, str(path))
+        slots = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
+        if [slot.shape for slot in slots] != [tuple(v.shape) for v in self.optimizer.variables]:
+            raise RequestError(
+                f"{path}: the state of another optimizer; restore optimizer.average_momentum or start another run"
+            )
+        for variable, slot in zip(self.optimizer.variables, slots, strict=True):
+            variable.assign(slot)
+
+    def _compare(self, before: TrainConfig) -> None:
+        """Say what changed since the run began; refuse another network."""
+        if before.model.model_copy(update={"start_from": None}) != self.config.model.model_copy(
+            update={"start_from": None}
+        ):
+            raise RequestError(
+                f"{self.run}: holds a run of {before.model.name} {before.model.arguments}; "
+                "give another folder in run, or remove this one"
+            )
+        for key, _ in configuration.keys():
+            old, new = _look_up(before, key), _look_up(self.config, key)
+            if old != new:
+                self.progress.message(f"{self.run}: {key} was {old!r} and is {new!r} now")
+
+
+class KerasBatches(keras.utils.PyDataset):
+    """Batches `start` to `stop - 1` in order, drawn ahead in threads, for the backends without tf.data."""
+
+    def __init__(self, batches: PatchBatches, start: int, stop: int) -> None:
+        super().__init__(workers=2, max_queue_size=8)
+        self.batches, self.start, self.stop = batches, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        batch = self.batches[self.start + index]
+        return batch.lr, batch.hr
+
+
+def build_model(config: TrainConfig, progress: Progress) -> SuperResolutionModel:
+    """The network that `config.model` describes, started from other weights where it says so.
+
+    Raises RequestError, naming the key, for arguments the network does not take.
+    """
+    model_class = get_model(config.model.name)
+    try:
+        model = model_class(**{"dtype": PRECISIONS[config.precision], **config.model.arguments})
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"model.arguments: {first_line(error)}") from None
+    if config.model.start_from == "interpolation":
+        model.start_as_interpolation()
+    elif config.model.start_from is not None:
+        start_from(model, config.model.start_from, progress)
+    return model
+
+
+def start_from(model: SuperResolutionModel, source: str, progress: Progress) -> None:
+    """Take over the weights of a preset or file, also those of another scale; RequestError where they do not fit."""
+    path = Path(source)
+    values = read_safetensors(
+        path if path.suffix == ".safetensors" else presets.find(source) / presets.WEIGHTS
+    )
+    made = model.adopt(values, f"model.start_from: {source}")
+    rest = f"; made for this scale: {', '.join(made)}" if made else ""
+    progress.message(f"started from {source}: {len(model.named_weights()) - len(made)} weights taken{rest}")
+
+
+def _look_up(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
