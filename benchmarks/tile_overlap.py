@@ -1,0 +1,83 @@
+"""How far tiled output is from the whole picture's, over the overlap: the measurement behind the default.
+
+    python benchmarks/tile_overlap.py PHOTOS [--preset NAME ...] [--picture docs/images/tile_overlap.png]
+
+Every photograph of the folder goes through the network whole and in tiles of 96 pixels (many seams), in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from measure import machine
+
+from isr import presets
+from isr.io import images
+from isr.io.files import walk
+from isr.models.loading import load
+from isr.predict.image import TileOptions, enlarge
+from isr.runtimes import as_upscaler
+
+OVERLAPS = (0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 36)
+TILE = 96
+SIDE = 240  # pixels of the crop that is taken from the middle of a photograph
+
+
+def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]]:
+    """Largest and root-mean-square deviation by overlap, in levels of 255, over all photographs."""
+    upscaler = as_upscaler(load(preset))
+    result = dict.fromkeys(OVERLAPS, (0.0, 0.0))
+    for path in photos:
+        pixels = images.read(path).pixels
+        top, left = (max(side - SIDE, 0) // 2 for side in pixels.shape[:2])
+        lr = pixels[top : top + SIDE, left : left + SIDE].astype(np.float32) / 255
+        whole = enlarge(upscaler, lr, TileOptions(tile=10_000))
+        for overlap in OVERLAPS:
+            tiled = enlarge(upscaler, lr, TileOptions(tile=TILE, overlap=overlap))
+            error = np.abs(tiled - whole) * 255
+            largest, square = result[overlap]
+            result[overlap] = (
+                max(largest, float(error.max())),
+                square + float((error**2).mean()) / len(photos),
+            )
+    return {overlap: (largest, square**0.5) for overlap, (largest, square) in result.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--preset", action="append")
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
+    photos = list(walk(arguments.photos, images.READABLE))
+    names = arguments.preset or presets.shipped()
+    print(f"{machine()}; {len(photos)} photographs, tiles of {TILE} pixels; largest (RMS) deviation of 255")
+    curves = {name: deviations(name, photos) for name in names}
+    print("overlap  " + "  ".join(f"{name:>20}" for name in names))
+    for overlap in OVERLAPS:
+        cells = (f"{curves[name][overlap][0]:10.4f} ({curves[name][overlap][1]:.4f})" for name in names)
+        print(f"{overlap:>7}  " + "  ".join(f"{cell:>20}" for cell in cells))
+    if arguments.picture:
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+        for name in names:
+            largest = [max(curves[name][overlap][0], 1e-4) for overlap in OVERLAPS]
+            axes.semilogy(OVERLAPS, largest, marker="o", markersize=3, label=name)
+        axes.axhline(1, color="gray", linestyle="--", linewidth=1)
+        axes.text(OVERLAPS[-1], 1.1, "1/255", ha="right", color="gray")
+        axes.axvline(TileOptions().overlap, color="gray", linestyle=":", linewidth=1)
+        axes.set_xlabel("overlap, pixels")
+        axes.set_ylabel("largest deviation from the whole picture, of 255")
+        axes.legend()
+        axes.grid(alpha=0.3)
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(arguments.picture, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
