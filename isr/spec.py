@@ -33,6 +33,14 @@ class ModelSpec:
     receptive_radius: int | None = None
     size_multiple: int = 1
 
+    def check_scale(self, scale: int | None) -> int:
+        """The scale, or the default for None; ValueError where the upscaler has no such scale."""
+        if scale is None:
+            return self.scales[0]
+        if scale not in self.scales:
+            raise ValueError(f"{self.name} enlarges by {', '.join(map(str, self.scales))}, not by {scale}")
+        return scale
+
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; `from_json` is the inverse."""
         return {**asdict(self), "scales": list(self.scales)}

@@ -221,7 +221,8 @@ class SuperResolutionModel(keras.Model):
             preset: a shipped name (`isr models` lists them) or a folder.
             kwargs: override arguments of the constructor, such as `dtype`.
 
-        Raises RequestError where there is no such preset, or it holds another network than this class.
+        Raises RequestError where there is no such preset, or it holds another network than this class, or
+        arguments that the network refuses.
         """
         from isr.models import get_model
 
@@ -233,7 +234,11 @@ class SuperResolutionModel(keras.Model):
         # TensorFlow takes no other characters in the names of a graph.
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip("_-") or None
         arguments = {"name": name, **config["arguments"], **kwargs}
-        model = model_class(**arguments)
+        try:
+            model = model_class(**arguments)
+        except (TypeError, ValueError) as error:
+            what = f"{config['model']} cannot be built from its arguments ({first_line(error)})"
+            raise RequestError(f"{folder / presets.CONFIG}: {what}") from None
         model.load_weights(folder / presets.WEIGHTS)
         return model
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from isr.errors import RequestError
 from isr.layers import ResidualBlock, Upsampler, carry, carry_enlarged, conv, resample_phases
-from isr.models.base import SuperResolutionModel
+from isr.models.base import SuperResolutionModel, compare_weights
 from isr.ops import Tensor
 
 
@@ -120,6 +120,12 @@ class EDSR(SuperResolutionModel):
         lacks enlarges the features by interpolation; so the new scale starts close to the old one's quality.
         """
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}
+        own = self.named_weights()
+        body, given = (
+            {name: tuple(value.shape) for name, value in weights.items() if not name.startswith("upsampler/")}
+            for weights in (own, values)
+        )
+        compare_weights(body, given, source)  # before anything is made of the upsampler
         new = []
         for i, (layer, factor) in enumerate(zip(self.upsampler.convs, self.upsampler.factors, strict=True)):
             names = [f"upsampler/conv{i}/kernel", f"upsampler/conv{i}/bias"]
@@ -132,7 +138,6 @@ class EDSR(SuperResolutionModel):
             if old != factor:
                 values |= {name: resample_phases(values[name], old, factor) for name in names}
                 new += names
-        own = self.named_weights()
         surplus = [name for name in values if name.startswith("upsampler/") and name not in own]
         self.load_named_weights({name: values[name] for name in values if name not in surplus}, source)
         return new

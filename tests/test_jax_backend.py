@@ -1,0 +1,72 @@
+"""Everything about models holds on Keras' JAX backend, too, where TensorFlow cannot be imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from children import run_python
+from tiny_models import CASES, pictures, randomise
+
+from isr.runtimes import as_upscaler
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that, first on the path, makes `import tensorflow` fail in a process and in its children."""
+    folder = tmp_path_factory.mktemp("no_tensorflow")
+    (folder / "tensorflow").mkdir()
+    error = "raise ModuleNotFoundError('tensorflow is hidden by the test', name='tensorflow')\n"
+    (folder / "tensorflow" / "__init__.py").write_text(error, encoding="utf-8")
+    return folder
+
+
+def test_model_contract_holds_where_tensorflow_is_absent(no_tensorflow: Path) -> None:
+    report = run_python(
+        "-m",
+        "pytest",
+        *("tests/test_model_contract.py", "tests/test_edsr.py"),
+        *("-q", "-m", "not slow", "-p", "no:cacheprovider"),
+        # Most of the time goes into compiling hundreds of tiny kernels.
+        env={**JAX, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        first_on_path=no_tensorflow,
+    )
+    passed = re.search(r"(\d+) passed", report)
+    assert passed and int(passed[1]) > 20 * len({case.model_class for case in CASES}), report[-2000:]
+    assert "skipped" not in report.splitlines()[-1], report[-2000:]
+
+
+def test_tensorflow_and_jax_agree(no_tensorflow: Path, tmp_path: Path) -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("this process does not run on TensorFlow")
+    expected = []
+    for index, case in enumerate(CASES):
+        model = randomise(case.build())
+        model.save_preset(tmp_path / str(index))
+        np.save(tmp_path / f"{index}.npy", pictures(model, 9, 7, batch=2))
+        expected.append(as_upscaler(model)(pictures(model, 9, 7, batch=2)))
+    code = (
+        "import sys, pathlib, keras, numpy as np\n"
+        "from isr.models.loading import load\n"
+        "from isr.runtimes import as_upscaler\n"
+        "assert keras.backend.backend() == 'jax'\n"
+        "try:\n"
+        "    import tensorflow\n"
+        "except ModuleNotFoundError:\n"
+        "    for path in pathlib.Path(sys.argv[1]).glob('*.npy'):\n"
+        "        np.save(path.with_suffix('.out'), as_upscaler(load(path.with_suffix('')))(np.load(path)))\n"
+        "else:\n"
+        "    raise SystemExit('TensorFlow was found')\n"
+    )
+    run_python("-c", code, str(tmp_path), env=JAX, first_on_path=no_tensorflow)
+    for index, output in enumerate(expected):
+        jax_output = np.load(tmp_path / f"{index}.out.npy")
+        np.testing.assert_allclose(jax_output, output, atol=1e-5 * np.abs(output).max())

@@ -1,0 +1,84 @@
+"""Small variants of every network, and the inputs and weights that tests give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from isr.models import SuperResolutionModel, list_models
+
+# One entry per network of `list_models()`: arguments that make it small. The first variant stands for the network
+# where geometry does not matter; the others cover its scales and branches.
+TINY: dict[str, list[dict[str, Any]]] = {
+    "EDSR": [
+        {"scale": 2, "num_features": 8, "num_blocks": 1},
+        {"scale": 3, "num_features": 8, "num_blocks": 2, "res_scale": 0.1},
+        {"scale": 4, "num_features": 8, "num_blocks": 0, "pixel_range": 1.0},
+        {"scale": 8, "num_features": 8, "num_blocks": 1},
+    ],
+}
+
+# Arguments that each network must refuse, beside those that the base class refuses for all.
+BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "EDSR": [{"scale": 5}, {"scale": 1}, {"num_features": 0}, {"num_blocks": -1}],
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One small variant of one network."""
+
+    model_class: type[SuperResolutionModel]
+    arguments: dict[str, Any]
+
+    def build(self, **overrides: Any) -> SuperResolutionModel:
+        """The network with the initial weights of one seed."""
+        keras.utils.set_random_seed(1)
+        return self.model_class(**{**self.arguments, **overrides})
+
+    def __str__(self) -> str:
+        parts = [f"{key}={value}" for key, value in self.arguments.items()]
+        return "-".join([self.model_class.__name__, *parts])
+
+
+CASES = [Case(model, arguments) for model in list_models() for arguments in TINY.get(model.__name__, [])]
+FIRST = [Case(model, TINY[model.__name__][0]) for model in list_models() if model.__name__ in TINY]
+
+
+def pictures(model: SuperResolutionModel, height: int, width: int, batch: int = 1) -> np.ndarray:
+    """A random input in [0, 1] for a network; sides are counted in its `size_multiple`."""
+    spec = model.spec
+    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
+    sides = (height * spec.size_multiple, width * spec.size_multiple)
+    return np.random.default_rng(3).random((batch, *frames, *sides, spec.num_channels), np.float32)
+
+
+def randomise(model: SuperResolutionModel) -> SuperResolutionModel:
+    """Random weights that keep the size of features, with biases that show in the picture."""
+    rng = np.random.default_rng(5)
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 1
+        spread = np.sqrt(2 / fan_in) if len(shape) > 1 else 0.1 * model.pixel_range
+        variable.assign(rng.normal(0, spread, shape).astype("float32"))
+    return model
+
+
+def positive(model: SuperResolutionModel) -> SuperResolutionModel:
+    """Positive kernels and no biases: every ReLU is open, no two paths cancel, the longest ones outweigh the rest."""
+    rng = np.random.default_rng(6)
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        if len(shape) > 1:
+            variable.assign(rng.uniform(0, 20 / np.prod(shape[:-1]), shape).astype("float32"))
+        else:
+            variable.assign(np.zeros(shape, "float32"))
+    return model
+
+
+def numpy(tensor: Any) -> np.ndarray:
+    """A backend's tensor as an array."""
+    return keras.ops.convert_to_numpy(tensor)
