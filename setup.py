@@ -13,6 +13,7 @@ TEST = [
     "import-linter",
     "ipykernel",
     "jupyter-client",
+    "matplotlib",
     "mypy",
     "nbclient",
     "nbformat",

@@ -33,7 +33,7 @@ class ModelConfig(Section):
     start_from: str | None = Field(
         "interpolation",
         description="interpolation: start as bicubic interpolation, which saves thousands of steps; or a preset, "
-        "folder or .safetensors file whose weights to take, of another scale all but the upsampler; null: random",
+        "folder or .safetensors file whose weights to take, also of another scale; null: random",
     )
 
 
@@ -99,7 +99,7 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, description="of weights and batches")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="bfloat16: convolutions in bfloat16, weights in float32; 2 to 4 times faster "
+        description="bfloat16: convolutions in bfloat16, weights in float32; faster "
         "on processors with avx512_bf16 or AMX (on TensorFlow)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
@@ -142,7 +142,7 @@ def load(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
     try:
         return TrainConfig.model_validate(_plain(tree))
     except ValidationError as error:
-        raise RequestError(_describe(error, tree, source)) from None
+        raise RequestError(_describe(error, tree, source, settings)) from None
 
 
 def _check_keys(tree: Any, schema: type[BaseModel], source: str, above: str = "") -> None:
@@ -162,12 +162,14 @@ def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
 
 def _unknown(key: str) -> str:
     names = [name for name, _ in keys()]
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    if not near:  # the right key may stand in another section
-        last = key.rsplit(".", 1)[-1]
-        near = [n for n in names if n.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(
-            last, names, n=1
-        )
+    sections = [name for name in TrainConfig.model_fields if _section(TrainConfig, name)]
+    last = key.rsplit(".", 1)[-1]
+    near = ["optimizer.learning_rate"] if last == "lr" else []  # lr is a picture here
+    near = near or [
+        name for name in names if name.rsplit(".", 1)[-1] == last
+    ]  # it may stand in another section
+    near = near or difflib.get_close_matches(key, [*names, *sections], n=1, cutoff=0.5)
+    near = near or difflib.get_close_matches(last, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; `isr config` lists all keys"
     return f"unknown key {key!r}{hint}"
 
@@ -209,16 +211,20 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _describe(error: ValidationError, tree: Any, source: str) -> str:
+def _describe(error: ValidationError, tree: Any, source: str, settings: Sequence[str]) -> str:
+    """One line: where the value was given, the key, what is wrong with it."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    given = [setting for setting in settings if setting.partition("=")[0] == key]
     line, node = 0, tree
     for part in location:
         if isinstance(node, dict) and part in node:
             line = node.lc.key(part)[0] + 1 if hasattr(node, "lc") and part in node.lc.data else line
             node = node[part]
-    where = f"{source}:{line}" if line and source != "defaults" else source
-    return f"{where}: {'.'.join(location)}: {first['msg'].lower()}, not {first['input']!r}"
+    where = f"--set {given[-1]}" if given else f"{source}:{line}" if line else source
+    what = "must be a mapping of keys to values" if first["type"] == "model_type" else first["msg"].lower()
+    return f"{where}: {key}: {what}, not {first['input']!r}"
 
 
 def keys(schema: type[BaseModel] = TrainConfig, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,9 @@ from statistics import fmean
 
 import numpy as np
 
+from isr.data.batches import as_unit_float
 from isr.data.pairs import PairFiles, read_pair
+from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.metrics import Channel, psnr, ssim
 from isr.progress import Progress, Silent, check_cancelled
@@ -77,6 +79,22 @@ class Table:
         """How many pictures the model improves over bicubic, by PSNR."""
         return sum(row.psnr > row.bicubic_psnr for row in self.rows)
 
+    def to_text(self) -> str:
+        """All rows and the mean, with the protocol above and a count of the improved pictures below."""
+        width = max(len(row.name) for row in (*self.rows, self.mean))
+        heads = ("bicubic dB", "model dB", "bicubic SSIM", "model SSIM")
+        lines = [f"{self.model}: {self.protocol.describe()}", "  ".join(["picture".ljust(width), *heads])]
+        for row in (*self.rows, self.mean):
+            cells = (
+                f"{row.bicubic_psnr:.3f}",
+                f"{row.psnr:.3f}",
+                f"{row.bicubic_ssim:.4f}",
+                f"{row.ssim:.4f}",
+            )
+            numbers = (cell.rjust(len(head)) for cell, head in zip(cells, heads, strict=True))
+            lines.append("  ".join([row.name.ljust(width), *numbers]))
+        return "\n".join([*lines, f"better than bicubic: {self.better} of {len(self.rows)}"])
+
     def to_csv(self) -> str:
         """All rows and the mean as CSV."""
         stream = io.StringIO()
@@ -111,32 +129,33 @@ def evaluate(
 
     Args:
         upscale: takes LR `[h, w, c]` float32 in [0, 1], gives `[scale * h, scale * w, c]` float, unclipped.
-        pairs: `(name, lr, hr)`, integer pictures as `read_pair` gives them.
+        pairs: `(name, lr, hr)` as `read_pair` gives them.
         protocol: how to compare.
         model: name in the table.
         progress: advanced by one for every picture.
 
     Returns:
         The table, rows in the order of the pairs.
+
+    Raises RequestError, naming the picture, where it is too small for the border or for SSIM.
     """
     progress = progress or Silent()
     rows = []
     for name, lr, hr in pairs:
         check_cancelled(progress)
         bicubic = imresize(lr, size=hr.shape[:2])
-        sr = np.clip(upscale(lr.astype(np.float32) / np.float32(np.iinfo(lr.dtype).max)), 0, 1)
+        sr = np.clip(upscale(as_unit_float(lr)), 0, 1)
         if protocol.rounded:
             sr = np.floor(sr * 255 + 0.5).astype(np.uint8)
-        how = {"channel": protocol.channel, "border": protocol.pixels}
-        rows.append(
-            Row(
-                name,
-                psnr(bicubic, hr, **how),  # type: ignore[arg-type]
-                psnr(sr, hr, **how),  # type: ignore[arg-type]
-                ssim(bicubic, hr, **how),  # type: ignore[arg-type]
-                ssim(sr, hr, **how),  # type: ignore[arg-type]
-            )
-        )
+        try:
+            figures = [
+                metric(picture, hr, channel=protocol.channel, border=protocol.pixels)
+                for metric in (psnr, ssim)
+                for picture in (bicubic, sr)
+            ]
+        except ValueError as error:
+            raise RequestError(f"{name}: cannot be scored: {error}") from None
+        rows.append(Row(name, *figures))
         progress.advance()
     return Table(model, protocol, tuple(rows))
 

@@ -46,7 +46,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("steps: {total: 0}\n", r"c\.yml:1: steps.total: .*greater than or equal to 1, not 0"),
         ("seed: [\n", r"c\.yml:\d: not YAML"),
         ("- 3\n", "must be a mapping"),
-        ("model: 3\n", r"c\.yml:1: model: .*not 3"),
+        ("model: 3\n", r"c\.yml:1: model: must be a mapping of keys to values, not 3"),
+        ("optimiser: {loss: l1}\n", r"did you mean 'optimizer'"),
         ("optimizer: {loss: l3}\n", r"c\.yml:1: optimizer.loss: .*not 'l3'"),
     ],
 )
@@ -67,7 +68,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("batch_size=3", "did you mean 'data.batch_size'"),
         ("seed", "must be key=value"),
         ("seed.x=1", "no keys below"),
-        ("seed=x", "seed: .*integer"),
+        ("seed=x", "--set seed=x: seed: .*integer"),
+        ("lr=3", "did you mean 'optimizer.learning_rate'"),
     ],
 )
 def test_bad_settings_are_named(setting: str, message: str) -> None:

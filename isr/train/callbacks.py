@@ -35,7 +35,7 @@ class Log:
 
     Args:
         run: folder; rows go to `log.csv`, events to `tensorboard/`.
-        step: where the run starts; later rows, left by a run that was killed, are dropped.
+        step: where the run starts, -1 for a new one; later rows, left by a run that was killed, are dropped.
     """
 
     COLUMNS = ("step", "loss", "learning_rate", "seconds", "val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y")
@@ -45,7 +45,7 @@ class Log:
 
         self.path = run / "log.csv"
         self.rows = [row for row in read_log(self.path) if int(row["step"]) <= step]
-        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: Mapping[str, float | int]) -> None:
         """Append one row; the file is whole at every moment."""

@@ -13,8 +13,8 @@ class AveragingAdam(keras.optimizers.Adam):
     """Adam with an exponential moving average of the weights that is right from the first step.
 
     Keras' own average keeps a share `momentum**n` of the random start and replaces the weights when `fit` ends.
-    Here the momentum is warmed up to `min(momentum, (1 + n) / (10 + n))` after n steps, and the weights are left
-    alone: read `averages`.
+    Here the first step sets the average, the momentum is warmed up to `min(momentum, (1 + n) / (10 + n))` after n
+    steps, and the weights are left alone: read `averages`.
 
     Args:
         average_momentum: weight of the past in the average, 0 to 1; 0 keeps no average.
@@ -31,16 +31,16 @@ class AveragingAdam(keras.optimizers.Adam):
         super().build(variables)
         if self.average_momentum:
             self.averages = self.add_optimizer_variables(variables, "average")
-            for average, variable in zip(self.averages, variables, strict=True):
-                average.assign(variable)
 
     def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> Any:
         result = super().apply(grads, trainable_variables)
         variables = trainable_variables if trainable_variables is not None else self._trainable_variables
-        steps = ops.cast(self.iterations, "float32")
-        momentum = ops.minimum(self.average_momentum, steps / (9.0 + steps))  # iterations are n + 1 here
-        for average, variable in zip(self.averages, variables, strict=bool(self.averages)):
-            average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
+        if self.average_momentum:
+            before = ops.cast(self.iterations, "float32") - 1.0  # steps before this one
+            warmed = ops.where(before < 1.0, 0.0, (1.0 + before) / (10.0 + before))
+            momentum = ops.minimum(self.average_momentum, warmed)
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
         return result
 
     def get_config(self) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from isr.train.callbacks import Log, Report, check_healthy
 from isr.train.schedules import schedule
 from isr.train.steps import AveragingAdam
 
+STATE = "state.safetensors"
+
 
 @dataclass
 class State:
@@ -72,7 +74,8 @@ class Trainer:
         self.state = State()
 
         keras.utils.set_random_seed(config.seed)
-        self.model = model if model is not None else build_model(config, self.progress)
+        resuming = (self.run / STATE).is_file()
+        self.model = model if model is not None else build_model(config, None if resuming else self.progress)
         self.scale = self.model.scales[0]
         self.optimizer = AveragingAdam(
             schedule(config.optimizer, config.steps.total),
@@ -98,11 +101,15 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         self._restore()
         batches = self._batches()
-        log = Log(self.run, self.state.step)
+        fresh = not (self.run / STATE).is_file()
+        log = Log(self.run, -1 if fresh else self.state.step)
         total = self.config.steps.total
         self.progress.start(f"train {self.run.name}", total, "steps")
         self.progress.advance(self.state.step)
         try:
+            if fresh:
+                self._log(log)  # the start is a candidate for the best, and validation shows that it works
+                self._save()
             while self.state.step < total:
                 stop = self._next_stop()
                 began = time.perf_counter()
@@ -164,14 +171,11 @@ class Trainer:
 
     # Validation
 
-    def _log(self, log: Log, loss: float) -> None:
+    def _log(self, log: Log, loss: float | None = None) -> None:
         state = self.state
-        row: dict[str, float | int] = {
-            "step": state.step,
-            "loss": loss,
-            "learning_rate": float(np.asarray(self.optimizer.learning_rate)),
-            "seconds": state.seconds,
-        }
+        row: dict[str, float | int] = {"step": state.step, "seconds": state.seconds}
+        if loss is not None:
+            row |= {"loss": loss, "learning_rate": float(np.asarray(self.optimizer.learning_rate))}
         if state.step % self.config.steps.validate_every == 0 or state.step == self.config.steps.total:
             table, pictures = self._validate()
             mean = table.mean
@@ -182,7 +186,7 @@ class Trainer:
             row["best_psnr_y"] = state.best_psnr_y
             log.add_pictures(state.step, pictures)
             self.progress.message(
-                f"step {state.step}: loss {loss:.5f}, val_psnr_y {mean.psnr:.3f} dB "
+                f"step {state.step}: val_psnr_y {mean.psnr:.3f} dB "
                 f"({mean.psnr - mean.bicubic_psnr:+.3f} over bicubic), best {state.best_psnr_y:.3f}"
             )
         log.add(row)
@@ -208,7 +212,8 @@ class Trainer:
     def _average(self) -> None:
         """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
         self.averaged.set_weights(self.model.get_weights())
-        sources = self.optimizer.averages or self.model.trainable_variables
+        averages = self.optimizer.averages if self.state.step else []  # set by the first step
+        sources = averages or self.model.trainable_variables
         for variable, source in zip(self.averaged.trainable_variables, sources, strict=True):
             variable.assign(np.asarray(source, np.float32))
 
@@ -233,7 +238,7 @@ class Trainer:
         arrays = {f"model/{name}": np.asarray(value) for name, value in self.model.named_weights().items()}
         for index, variable in enumerate(self.optimizer.variables):
             arrays[f"optimizer/{index:05d}"] = np.asarray(variable)
-        with atomic(self.run / "state.safetensors") as path:
+        with atomic(self.run / STATE) as path:
             path.write_bytes(save(arrays, {"state": json.dumps(asdict(self.state))}))
 
     def _restore(self) -> None:
@@ -241,7 +246,7 @@ class Trainer:
         note = self.run / "config.yml"
         if note.is_file():
             self._compare(configuration.load(note))
-        path = self.run / "state.safetensors"
+        path = self.run / STATE
         if path.is_file():
             self._read_state(path)
             self.progress.message(f"{self.run}: going on at step {self.state.step}")
@@ -294,8 +299,10 @@ class KerasBatches(keras.utils.PyDataset):
         return batch.lr, batch.hr
 
 
-def build_model(config: TrainConfig, progress: Progress) -> SuperResolutionModel:
+def build_model(config: TrainConfig, progress: Progress | None) -> SuperResolutionModel:
     """The network that `config.model` describes, started from other weights where it says so.
+
+    `progress` is told what was taken; None leaves the start out, for a run whose state replaces it.
 
     Raises RequestError, naming the key, for arguments the network does not take.
     """
@@ -304,6 +311,8 @@ def build_model(config: TrainConfig, progress: Progress) -> SuperResolutionModel
         model = model_class(**{"dtype": PRECISIONS[config.precision], **config.model.arguments})
     except (TypeError, ValueError) as error:
         raise RequestError(f"model.arguments: {first_line(error)}") from None
+    if progress is None:
+        return model
     if config.model.start_from == "interpolation":
         model.start_as_interpolation()
     elif config.model.start_from is not None:
