@@ -1,0 +1,97 @@
+"""`isr`: the commands, wired; and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from isr.cli import config, evaluate, models, predict, train
+from isr.errors import ISRError
+
+# What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
+ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="isr",
+    help="Super-resolution of photographs with Keras.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
+app.command("models")(models.models)
+app.command("config")(config.config)
+
+
+def version(value: bool) -> None:
+    if value:
+        from isr import __version__
+
+        typer.echo(f"isr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=version, is_eager=True)
+    ] = False,
+) -> None:
+    """What every command knows."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line in this process.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit code: 0 all done, 1 something failed and the rest is done, 2 the request is wrong, 3 the machine
+        cannot, 130 interrupted. Errors are one line on stderr; with `--debug` they are raised.
+    """
+    # TensorFlow's own chatter; set it to 0 to see it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    debug = "--debug" in arguments  # of every command, wherever it stands
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(args=arguments, prog_name="isr", standalone_mode=False)
+    except ClickException as error:
+        said = error.format_message()
+        return (
+            _say(f"{said} (isr --help, isr COMMAND --help)", 2) if said else 2
+        )  # else it was the help itself
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; what was finished is whole", 130)
+    except ISRError as error:
+        if debug:
+            raise
+        return _say(str(error), error.exit_code)
+    except MemoryError:
+        if debug:
+            raise
+        return _say("not enough memory; try a smaller --tile", 3)
+    except OSError as error:
+        if debug:
+            raise
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _say(text, 3 if error.errno == errno.ENOSPC else 1)
+    return code if isinstance(code, int) else 0
+
+
+def _say(text: str, code: int) -> int:
+    print(f"isr: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The entry point: run the command line of this process and exit with its code."""
+    sys.exit(run(sys.argv[1:]))

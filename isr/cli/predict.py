@@ -1,0 +1,151 @@
+"""`isr predict`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from isr.predict.predictor import Outcome
+    from isr.progress import Progress
+
+
+def predict(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, and folders of them.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A folder; or a file, if it ends in .png, .jpg, ... and there is one input. "
+            "Default: photo_x2.jpg beside photo.jpg, photos_x2/ beside photos/.",
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", help="Factor of the output, such as 2 or 2.5; default: 2.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="WxH", help="Size of the output: 3840x2160; 3840x or x2160 keeps the aspect."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A preset's name or folder (`isr models` lists the names).")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="png, jpg, webp, tif, bmp or avif; default: the input's.")
+    ] = None,
+    quality: Annotated[int, typer.Option("--quality", help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip what is finished, by the same input, weights and options.")
+    ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option("--tile", help="Largest side of a tile in input pixels; default: by the scale."),
+    ] = None,
+    overlap: Annotated[
+        str, typer.Option("--overlap", metavar="N|exact", help="Pixels of a tile that its neighbours keep.")
+    ] = "16",
+    batch: Annotated[int, typer.Option("--batch", help="Tiles per call of the network.")] = 1,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
+    ] = False,
+    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
+    strip_metadata: Annotated[
+        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, resolution and colour profile.")
+    ] = False,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", help="Refuse larger inputs.")] = 10**9,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what became of each file as JSON.")] = False,
+) -> int:
+    """Upscale pictures; prints the paths of the files it wrote."""
+    from isr.errors import RequestError
+    from isr.predict.jobs import PredictOptions
+    from isr.predict.predictor import predict_files
+    from isr.predict.target import Target
+    from isr.progress import Terminal
+
+    if preset is not None and weights is not None:
+        raise RequestError("--preset and --weights: give one of them")
+    if scale is not None and size is not None:
+        raise RequestError("--scale and --size: give one of them")
+    if overlap != "exact" and not overlap.isdecimal():
+        raise RequestError(f"--overlap {overlap}: must be 'exact' or a number of pixels")
+    options = PredictOptions(
+        scale=scale,
+        size=None if size is None else Target.parse_size(size).size,
+        tile=tile,
+        tile_overlap="exact" if overlap == "exact" else int(overlap),
+        batch=batch,
+        self_ensemble=self_ensemble,
+        precision=precision,
+        device=device,
+        format=format,
+        quality=quality,
+        strip_metadata=strip_metadata,
+        overwrite=overwrite,
+        resume=resume,
+        max_pixels=max_pixels,
+    )
+    for path in inputs:
+        if not path.exists():
+            raise RequestError(f"{path}: no such file or folder: check the spelling of the path")
+    model = weights if weights is not None else preset
+    progress = Terminal(quiet)
+    outcomes: list[Outcome] = []
+    try:
+        with _interruptible(progress):
+            for outcome in predict_files(inputs, output, model, options, progress):
+                outcomes.append(outcome)
+                if outcome.status != "failed":
+                    progress.message(outcome.describe())
+                if outcome.status == "written" and not json:
+                    typer.echo(str(outcome.target))
+    finally:
+        progress.close()
+        if json:
+            typer.echo(_as_json(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        typer.echo(f"isr: {len(failed)} of {len(outcomes)} pictures have no result:", err=True)
+        for outcome in failed:
+            typer.echo(f"  {outcome.error}", err=True)
+    return 1 if failed else 0
+
+
+@contextmanager
+def _interruptible(progress: Progress) -> Iterator[None]:
+    """Ctrl-C asks the work to stop at the next tile; a second one stops it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        if progress.cancelled:
+            raise KeyboardInterrupt
+        progress.cancelled = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _as_json(outcomes: list[Outcome]) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps([asdict(outcome) for outcome in outcomes], indent=2, default=str, ensure_ascii=False)

@@ -1,0 +1,350 @@
+"""One picture through one upscaler: channels, alpha, tiles, views, rounding. NumPy arrays in and out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
+from isr.errors import ISRError, MachineError, RequestError
+from isr.predict.levels import from_float, to_float
+from isr.predict.resize import RowResizer, resize
+from isr.progress import Progress, Silent, check_cancelled
+from isr.spec import ModelSpec, Upscaler
+from isr.tiles import Tile, tiles
+
+SMALLEST_TILE = 32  # input pixels; when less than this does not fit into memory, nothing does
+# The side of an automatic tile, in pixels of the result: that is where networks need their memory. Larger
+# tiles are no faster, and smaller ones compute more of their neighbours' pixels.
+AUTOMATIC_SIDE = 1024
+SMALLEST_AUTOMATIC = 192  # input pixels
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How a picture goes through the network.
+
+    Attributes:
+        tile: largest side of a tile in input pixels, overlap included; a picture no larger is one tile. None:
+            chosen by the scale.
+        overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
+            radius, so that the result equals the whole picture's. The default deviates by less than 1/255
+            (`docs/tiling.md` has the curve).
+        batch: tiles per call.
+        self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
+            times the cost.
+
+    Raises RequestError where a value is out of its range, or a tile would keep nothing.
+    """
+
+    tile: int | None = None
+    overlap: int | Literal["exact"] = 16
+    batch: int = 1
+    self_ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < SMALLEST_TILE:
+            raise RequestError(f"tile {self.tile}: must be at least {SMALLEST_TILE} pixels")
+        if self.overlap != "exact":
+            if not isinstance(self.overlap, int) or self.overlap < 0:
+                raise RequestError(f"overlap {self.overlap!r}: must be 'exact' or a number of pixels from 0")
+            self._check_kept(self.overlap)
+        if self.batch < 1:
+            raise RequestError(f"batch {self.batch}: must be at least 1")
+
+    def _check_kept(self, overlap: int) -> None:
+        if self.tile is not None and self.tile <= 2 * overlap:
+            raise RequestError(
+                f"tile {self.tile}: keeps nothing with an overlap of {overlap} pixels on each side"
+            )
+
+    def geometry(self, spec: ModelSpec, scale: int) -> tuple[int, int]:
+        """Side of the tiles and overlap for a network, in input pixels, multiples of its `size_multiple`.
+
+        Raises RequestError where "exact" is asked of an unbounded network, or the tile is too small for it.
+        """
+        overlap = spec.receptive_radius if self.overlap == "exact" else self.overlap
+        if overlap is None:
+            raise RequestError("overlap 'exact': every output of this network depends on the whole picture")
+        overlap += -overlap % spec.size_multiple
+        self._check_kept(overlap)
+        # Four times the overlap keeps at least a quarter of what is computed.
+        side = self.tile or max(AUTOMATIC_SIDE // scale, SMALLEST_AUTOMATIC, 4 * overlap)
+        return side + -side % spec.size_multiple, overlap
+
+
+def plan_tiles(height: int, width: int, spec: ModelSpec, options: TileOptions, scale: int) -> list[Tile]:
+    """The tiles of a picture of `height` x `width` pixels, padded to the network's `size_multiple`."""
+    multiple = spec.size_multiple
+    side, overlap = options.geometry(spec, scale)
+    return list(tiles(height + -height % multiple, width + -width % multiple, side, overlap, multiple))
+
+
+def enlarge(
+    upscaler: Upscaler,
+    pixels: np.ndarray,
+    options: TileOptions,
+    *,
+    scale: int | None = None,
+    size: tuple[int, int] | None = None,
+    dtype: np.dtype[Any] | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Upscale a picture that has any channels.
+
+    Args:
+        upscaler: a single-picture upscaler.
+        pixels: `[h, w, c]`: uint8 or uint16 of the full range, or float about [0, 1]; gray, gray and alpha, RGB,
+            RGBA, or as many channels as the network has.
+        options: tiles and views.
+        scale: one of the upscaler's; None: its first.
+        size: `(height, width)` that the network's output is resized to, before it is rounded; None: not at all.
+        dtype: of the result; None: that of `pixels`.
+        progress: told of every tile.
+
+    Returns:
+        `[scale * h, scale * w, c]` or `[*size, c]`. Integers are clipped and rounded once, floats are neither.
+
+    Raises RequestError for channels, dtypes or values that do not fit, MachineError where memory does not
+    suffice for the smallest tile, ISRError where the network gives no numbers, or one colour for a picture of
+    several.
+    """
+    check_pixels(pixels)
+    scale = scale or upscaler.spec.scales[0]
+    height, width, channels = pixels.shape
+    size = size or (height * scale, width * scale)
+    dtype = np.dtype(dtype or pixels.dtype)
+    work = _Work(upscaler, scale, size, progress or Silent())
+
+    if channels != upscaler.spec.num_channels and channels in (2, 4):
+        result = np.empty((*size, channels), dtype)
+        # Colours under transparent pixels are arbitrary: replaced by their neighbours', they cannot bleed in.
+        work.run(fill_transparent(pixels), options, result[..., :-1])
+        alpha = pixels[..., -1:]
+        if alpha.min() == alpha.max():
+            result[..., -1:] = from_float(to_float(alpha[:1, :1]), dtype)
+        else:
+            work.run(alpha, options, result[..., -1:])
+        return result
+    result = np.empty((*size, channels), dtype)
+    work.run(pixels, options, result)
+    return result
+
+
+def reduce(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Antialiased bicubic resize without a network, colours under transparent pixels left out.
+
+    Arguments and result as of `enlarge`; `size` is `(height, width)`.
+    """
+    check_pixels(pixels)
+    if pixels.shape[-1] in (2, 4):
+        pixels = np.concatenate([fill_transparent(pixels), pixels[..., -1:]], axis=-1)
+    return resize(pixels, size)
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """Raise RequestError unless this is a picture `[h, w, c]` of a known dtype and of numbers only."""
+    if pixels.dtype not in (np.uint8, np.uint16) and not np.issubdtype(pixels.dtype, np.floating):
+        raise RequestError(f"pixels of type {pixels.dtype} are not supported; give uint8, uint16 or float")
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise RequestError(f"a picture [height, width, channels] with pixels is needed, not {pixels.shape}")
+    # A sum of floats is a number only if each of them is (or too large for a picture).
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels.sum(dtype=np.float64)):
+        raise RequestError("the picture has values that are no numbers (NaN or infinite)")
+
+
+def fill_transparent(pixels: np.ndarray) -> np.ndarray:
+    """The colours of a picture with alpha, those of fully transparent pixels replaced by their surroundings'.
+
+    A pyramid of means over the visible pixels is built down to one pixel, and every transparent pixel takes the
+    value of the finest level that knows one.
+
+    Args:
+        pixels: `[h, w, 2]` or `[h, w, 4]`, alpha last.
+
+    Returns:
+        `[h, w, 1]` or `[h, w, 3]`, same dtype; visible pixels are unchanged.
+    """
+    colour, alpha = pixels[..., :-1], pixels[..., -1:]
+    if np.all(alpha > 0) or not np.any(alpha > 0):
+        return colour
+    filled = _pyramid_fill(colour.astype(np.float32), (alpha > 0).astype(np.float32))
+    if np.issubdtype(pixels.dtype, np.integer):
+        filled = np.floor(filled + 0.5)
+    return np.where(alpha > 0, colour, filled.astype(pixels.dtype))
+
+
+def _pyramid_fill(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    if np.all(weight > 0) or max(colour.shape[:2]) == 1:
+        return colour
+    height, width = colour.shape[:2]
+    even = ((0, height % 2), (0, width % 2), (0, 0))
+
+    def halve(array: np.ndarray) -> np.ndarray:
+        padded = np.pad(array, even)
+        return padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
+
+    total, count = halve(colour * weight), halve(weight)
+    coarse = total / np.maximum(count, 1e-6)
+    coarse = _pyramid_fill(coarse, (count > 0).astype(np.float32))
+    back = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.where(weight > 0, colour, back)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What stays the same for the colours and the alpha of one picture."""
+
+    upscaler: Upscaler
+    scale: int
+    size: tuple[int, int]
+    progress: Progress
+
+    def run(self, pixels: np.ndarray, options: TileOptions, result: np.ndarray) -> None:
+        """Fill `result`, with smaller and smaller tiles while memory runs out."""
+        channels, wanted = pixels.shape[-1], self.upscaler.spec.num_channels
+        if channels not in (1, wanted):
+            raise RequestError(f"a picture of {channels} channels does not fit a network of {wanted}")
+        while True:
+            try:
+                return self._tiles(pixels, options, result)
+            except MemoryError:
+                options = self._smaller(pixels, options)
+
+    def _smaller(self, pixels: np.ndarray, options: TileOptions) -> TileOptions:
+        side, overlap = options.geometry(self.upscaler.spec, self.scale)
+        side = min(side, max(pixels.shape[:2]))
+        if options.batch > 1:
+            self.progress.message("memory ran out; going on with one tile at a time")
+            return replace(options, batch=1)
+        if side <= SMALLEST_TILE:
+            raise MachineError(f"not enough memory, even for tiles of {side} pixels")
+        tile = max(side // 2, SMALLEST_TILE)
+        if options.overlap == "exact":
+            if tile <= 2 * overlap:
+                raise MachineError(
+                    f"not enough memory for tiles of {side} pixels, and the exact overlap of {overlap} pixels allows "
+                    "no smaller ones; a given overlap does"
+                )
+            smaller = replace(options, tile=tile)
+        else:
+            smaller = replace(options, tile=tile, overlap=min(options.overlap, tile // 4))
+        self.progress.message(f"memory ran out; going on with tiles of {tile} pixels")
+        return smaller
+
+    def _tiles(self, pixels: np.ndarray, options: TileOptions, result: np.ndarray) -> None:
+        spec, scale = self.upscaler.spec, self.scale
+        height, width, channels = pixels.shape
+        plan = plan_tiles(height, width, spec, options, scale)
+        pad = ((0, -height % spec.size_multiple), (0, -width % spec.size_multiple), (0, 0))
+        padded = np.pad(pixels, pad, mode="symmetric") if any(map(any, pad)) else pixels
+
+        canvas: _Canvas
+        if self.size == (height * scale, width * scale):
+            canvas = _Canvas((height * scale, width * scale, channels), result)
+        else:
+            canvas = _ResizedCanvas((height * scale, width * scale, channels), result)
+        self.progress.start("upscale", len(plan), "tiles")
+        for group in _batched(plan, options.batch):
+            check_cancelled(self.progress)
+            batch = np.stack(
+                [padded[t.rows.start : t.rows.stop, t.columns.start : t.columns.stop] for t in group]
+            )
+            if channels != spec.num_channels:
+                batch = np.repeat(batch, spec.num_channels, axis=-1)
+            output = _views(self.upscaler, to_float(batch), scale, options.self_ensemble)
+            if not np.all(np.isfinite(output)):
+                raise ISRError("the network gave values that are no numbers; nothing was written")
+            if channels != spec.num_channels:
+                output = output.mean(axis=-1, keepdims=True)
+            for tile, sr in zip(group, output, strict=True):
+                canvas.place(tile, sr, scale)
+            self.progress.advance(len(group))
+        if canvas.constant() and not _nearly_constant(pixels):
+            raise ISRError("the network made one colour of a picture of several; nothing was written")
+
+
+def _views(upscaler: Upscaler, batch: np.ndarray, scale: int, self_ensemble: bool) -> np.ndarray:
+    if not self_ensemble:
+        return upscaler(batch, scale=scale)
+    views = (
+        undo_dihedral(upscaler(np.ascontiguousarray(dihedral(batch, view)), scale=scale), view)
+        for view in range(NUM_VIEWS)
+    )
+    total: np.ndarray = next(views).astype(np.float64)
+    for view in views:
+        total += view
+    return (total / NUM_VIEWS).astype(np.float32)
+
+
+class _Canvas:
+    """Where the kept parts of upscaled tiles are put together, in the dtype of `result`.
+
+    Args:
+        shape: `(height, width, channels)` of the upscaled picture.
+        result: `[height, width, channels]` that is filled.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], result: np.ndarray) -> None:
+        self.shape = shape
+        self.result = result
+        self._low = np.full(shape[2], np.inf, np.float32)  # of every channel
+        self._high = -self._low
+
+    def place(self, tile: Tile, sr: np.ndarray, scale: int) -> None:
+        """Take the kept part of an upscaled tile, float32 `[h, w, c]`; tiles come row by row."""
+        rows, columns = tile.rows, tile.columns
+        top, left = rows.inner_start * scale, columns.inner_start * scale
+        bottom, right = (
+            min(rows.inner_stop * scale, self.shape[0]),
+            min(columns.inner_stop * scale, self.shape[1]),
+        )
+        above, before = top - rows.start * scale, left - columns.start * scale
+        kept = sr[above : above + bottom - top, before : before + right - left]
+        self._low = np.minimum(self._low, kept.min(axis=(0, 1)))
+        self._high = np.maximum(self._high, kept.max(axis=(0, 1)))
+        self.put(kept, slice(top, bottom), slice(left, right))
+
+    def put(self, kept: np.ndarray, rows: slice, columns: slice) -> None:
+        self.result[rows, columns] = from_float(kept, self.result.dtype)
+
+    def constant(self) -> bool:
+        """Whether all that was placed has one colour."""
+        dtype = self.result.dtype
+        return bool(np.array_equal(from_float(self._low, dtype), from_float(self._high, dtype)))
+
+
+class _ResizedCanvas(_Canvas):
+    """A canvas that holds one row of tiles as float32 and resizes it to the size of `result`."""
+
+    def __init__(self, shape: tuple[int, int, int], result: np.ndarray) -> None:
+        super().__init__(shape, result)
+        height, width = result.shape[:2]
+        self._resizer = RowResizer(shape, (height, width), result)
+        self._band: np.ndarray | None = None
+
+    def put(self, kept: np.ndarray, rows: slice, columns: slice) -> None:
+        if self._band is None:
+            self._band = np.empty((rows.stop - rows.start, *self.shape[1:]), np.float32)
+        self._band[:, columns] = kept
+        if columns.stop == self.shape[1]:
+            self._resizer.push(self._band)
+            self._band = None
+
+
+def _nearly_constant(pixels: np.ndarray) -> bool:
+    """Whether a picture is so even that rounding may make it one colour: at most two levels apart."""
+    low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
+    if np.issubdtype(pixels.dtype, np.floating):
+        return bool(np.array_equal(low, high))
+    return bool(np.all(high.astype(int) - low <= 2))
+
+
+def _batched(items: Iterable[Tile], count: int) -> Iterator[list[Tile]]:
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, count)):
+        yield group

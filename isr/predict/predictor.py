@@ -1,0 +1,397 @@
+"""Files and folders of them: planned, upscaled one after another, written whole, resumed where they stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.io.images import Picture, read, write
+from isr.predict.array import upscale_along
+from isr.predict.image import plan_tiles
+from isr.predict.jobs import Job, PredictOptions, find_jobs, finished_record, split_finished
+from isr.predict.journal import STARTED, Journal
+from isr.predict.networks import (
+    Networks,
+    check_memory,
+    default_scale,
+    networks_of,
+    resolve_precision,
+    supported_precision,
+)
+from isr.predict.target import Target
+from isr.progress import Progress, Silent, check_cancelled
+from isr.spec import Upscaler
+
+if TYPE_CHECKING:
+    from isr.models import SuperResolutionModel
+    from isr.predict.networks import Source
+
+LONG = 10.0  # seconds from which work begins with an estimate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        source: the input.
+        target: the output; None where the input could not be read.
+        status: "written", "skipped" (finished earlier) or "failed".
+        error: one line that names the file, where it failed.
+        size_in, size_out: `(width, height)` in pixels.
+        networks: names, in the order in which they ran; none for a reduction.
+        device, precision: what it was computed on and in.
+        seconds: from reading to written.
+    """
+
+    source: Path
+    target: Path | None
+    status: Literal["written", "skipped", "failed"]
+    error: str = ""
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    networks: tuple[str, ...] = ()
+    device: str = ""
+    precision: str = ""
+    seconds: float = 0.0
+
+    def describe(self) -> str:
+        """One line: what was made, by what, where, how fast."""
+        if self.status != "written":
+            return self.error or f"{self.target}: finished earlier, skipped"
+        assert self.size_in is not None and self.size_out is not None
+        sizes = f"{self.size_in[0]}x{self.size_in[1]} to {self.size_out[0]}x{self.size_out[1]}"
+        by = (
+            f"by {' then '.join(self.networks)} on {self.device}, {self.precision}"
+            if self.networks
+            else "no network"
+        )
+        return f"{self.target}: {sizes}, {by}, {self.seconds:.1f} s"
+
+
+@dataclass
+class Predictions:
+    """What became of the files of a folder."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def written(self) -> list[Path]:
+        """The files that were made."""
+        return [o.target for o in self.outcomes if o.status == "written" and o.target is not None]
+
+    @property
+    def skipped(self) -> list[Path]:
+        """The results that were finished earlier."""
+        return [o.target for o in self.outcomes if o.status == "skipped" and o.target is not None]
+
+    @property
+    def failed(self) -> list[tuple[Path, str]]:
+        """The inputs that have no result, each with a line that says why."""
+        return [(o.source, o.error) for o in self.outcomes if o.status == "failed"]
+
+
+class Predictor:
+    """Upscales the pictures of a folder and of the folders in it into a mirrored tree.
+
+    Args:
+        input_dir: the folder.
+        output_dir: made where missing; None: beside `input_dir`, named after it and the scale (`photos_x2`).
+        options: how; `PredictOptions()` where None.
+        progress: told of every tile; asked for `cancelled`.
+        changes: fields of `PredictOptions` by name, instead or on top of `options`.
+
+    Raises RequestError where there is no such folder or an option is out of its range, TypeError for an unknown
+    option.
+
+    Example:
+        >>> predictor = Predictor("photos", "large", scale=4, resume=True)
+        >>> predictor.get_predictions("edsr_baseline_x4").written
+    """
+
+    def __init__(
+        self,
+        input_dir: str | Path,
+        output_dir: str | Path | None = None,
+        *,
+        options: PredictOptions | None = None,
+        progress: Progress | None = None,
+        **changes: Any,
+    ) -> None:
+        self.input_dir = Path(input_dir)
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.options = replace(options or PredictOptions(), **changes)
+        self.progress = progress or Silent()
+        if not self.input_dir.is_dir():
+            raise RequestError(f"{self.input_dir}: no such folder; isr.upscale takes one picture")
+
+    def get_predictions(
+        self,
+        model: SuperResolutionModel | Upscaler | str | Path | None = None,
+        weights_path: str | Path | None = None,
+    ) -> Predictions:
+        """Upscale every picture.
+
+        Args:
+            model: a network, an upscaler, a preset's name or folder, or a `.keras` file; None: the shipped presets,
+                each for its scale.
+            weights_path: `.safetensors` or `.weights.h5` that is loaded into the network first; with `model` None,
+                a preset's folder or a `.keras` file.
+
+        Returns:
+            What became of each file. Pictures that cannot be read do not stop the others: see `failed`.
+
+        Raises RequestError before any work where the folder holds no pictures, weights do not fit, or a result
+        would replace a file (`overwrite`, `resume`); MachineError where the disk is full; Cancelled where the
+        progress asks for it. What is finished then is whole.
+        """
+        if weights_path is not None:
+            if model is None:
+                model = weights_path
+            elif isinstance(model, (str, Path)) or not hasattr(model, "load_weights"):
+                raise RequestError(f"{weights_path}: give a network to load these weights into, or no model")
+            else:
+                model.load_weights(weights_path)
+        done = predict_files([self.input_dir], self.output_dir, model, self.options, self.progress)
+        return Predictions(list(done))
+
+
+def predict_files(
+    inputs: Sequence[Path],
+    output: Path | None,
+    model: Source,
+    options: PredictOptions,
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """Upscale files and folders of them; yields what became of each as it is known.
+
+    Everything that can be refused is refused before the first outcome, and before Keras is imported.
+
+    Args:
+        inputs: files and folders, at least one.
+        output: as of `find_jobs`.
+        model: as of `Predictor.get_predictions`.
+        options: how.
+        progress: told of tiles and of what is worth a line; asked for `cancelled` between tiles.
+
+    Raises as `Predictor.get_predictions`; also where the one file that was named cannot be done.
+    """
+    networks = networks_of(model)
+    target = options.target.or_scale(default_scale(model, networks))
+    found, unreadable = find_jobs(inputs, output, networks, target, options)
+    jobs, finished = split_finished(found, options)
+    alone = len(found) == 1 and not unreadable and found[0].named
+    for source, error in unreadable:
+        yield Outcome(source, None, "failed", str(error))
+    for job in finished:
+        yield Outcome(job.source, job.target, "skipped")
+
+    journals = {folder: Journal(folder) for folder in {job.journal for job in jobs}}
+    work = _Work(networks, target, options, _Report(progress))
+    try:
+        for job in jobs:
+            check_cancelled(progress)
+            started = time.monotonic()
+            try:
+                picture = _read(job, options)
+                if not work.begun:
+                    # Only now: a first file that is broken is said before Keras is imported.
+                    try:
+                        work.begin(jobs)
+                    except ISRError as error:
+                        raise _Hopeless from error
+                    for other in jobs:
+                        # That these files are ours, should the process be killed before they have a record.
+                        journals[other.journal].put(other.target, STARTED)
+                    for journal in journals.values():
+                        journal.flush()
+                    started = time.monotonic()  # opening the networks is no work of this picture
+                sr = replace(picture, pixels=work.upscale(job, picture.pixels))
+                try:
+                    write(job.target, sr, quality=options.quality, strip_metadata=options.strip_metadata)
+                    journals[job.journal].put(job.target, finished_record(job))
+                except MachineError as error:
+                    raise _Hopeless from error  # a disk that is full
+            except _Hopeless as error:
+                assert error.__cause__ is not None
+                raise error.__cause__ from None
+            except (ISRError, MemoryError) as error:
+                if alone or isinstance(error, Cancelled):
+                    raise
+                yield Outcome(job.source, job.target, "failed", _line(job.source, error))
+                continue
+            yield work.outcome(job, time.monotonic() - started)
+    finally:
+        for journal in journals.values():
+            journal.flush_if_possible()
+
+
+class _Hopeless(Exception):
+    """Its cause would befall every other file too."""
+
+
+def _read(job: Job, options: PredictOptions) -> Picture:
+    size = f"{job.route.size[1]}x{job.route.size[0]}"
+    check_memory(job.bytes_needed, f"{job.source}: a result of {size} pixels")
+    picture = read(job.source, max_pixels=options.max_pixels)
+    if picture.pixels.shape != (job.info.height, job.info.width, job.info.channels):
+        raise ISRError(f"{job.source}: the file was changed while this ran; run it again")
+    return picture
+
+
+class _Work:
+    """The networks at work on one job after another."""
+
+    def __init__(self, networks: Networks, target: Target, options: PredictOptions, report: _Report) -> None:
+        self.networks = networks
+        self.target = target
+        self.options = options
+        self.report = report
+        self.begun = False
+        self.device = ""
+        self._precision = ""
+        self._said: set[str] = set()
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Choose the device, open the networks, and plan the tiles of all jobs."""
+        if any(job.route.stages for job in jobs):
+            from isr.runtimes.devices import use_device
+
+            self.device = use_device(self.options.device)
+        for scale, precision in {(s, job.record["precision"]) for job in jobs for s in job.route.stages}:
+            self.networks[scale].open(supported_precision(precision, self.device)[0])
+        areas = [area for job in jobs for area in self._areas(job)]
+        self.report.begin(areas, max(job.bytes_needed for job in jobs))
+        self.begun = True
+
+    def upscale(self, job: Job, pixels: np.ndarray) -> np.ndarray:
+        """The result of a job; raises as `isr.upscale`."""
+        precision, lines = job.record["precision"], [job.route.describe(), job.message()]
+        if job.route.stages:
+            _, why_not = resolve_precision(self.options.precision, pixels.dtype)
+            precision, why_not_here = supported_precision(precision, self.device)
+            lines += [why_not, why_not_here]
+        if self.target.changes_aspect(job.info.height, job.info.width):
+            height, width = job.route.size
+            lines.append(f"{job.info.width}x{job.info.height} becomes {width}x{height}: the aspect changes")
+        for line in lines:
+            if line and line not in self._said:  # once, not for every file of a folder
+                self._said.add(line)
+                self.report.message(line)
+        self._precision = precision
+        self.report.enter(self._areas(job))
+        try:
+            return upscale_along(job.route, pixels, self.networks, self.options.tiles, precision, self.report)
+        finally:
+            self.report.leave()
+
+    def outcome(self, job: Job, seconds: float) -> Outcome:
+        """What is told of a job that is written."""
+        info, (height, width) = job.info, job.route.size
+        return Outcome(
+            job.source,
+            job.target,
+            "written",
+            size_in=(info.width, info.height),
+            size_out=(width, height),
+            networks=tuple(self.networks[scale].name for scale in job.route.stages),
+            device=self.device if job.route.stages else "",
+            precision=self._precision if job.route.stages else "",
+            seconds=seconds,
+        )
+
+    def _areas(self, job: Job) -> list[int]:
+        """The input pixels of every tile of a job."""
+        height, width, areas = job.info.height, job.info.width, []
+        for scale in job.route.stages:
+            spec = self.networks[scale].spec
+            alpha = job.info.channels in (2, 4) and job.info.channels != spec.num_channels
+            tiles = plan_tiles(height, width, spec, self.options.tiles, scale)
+            rows, columns = tiles[0].rows, tiles[0].columns
+            areas += [(rows.stop - rows.start) * (columns.stop - columns.start)] * len(tiles) * (1 + alpha)
+            height, width = height * scale, width * scale
+        return areas
+
+
+class _Report(Silent):
+    """One bar over the tiles of all jobs, and an estimate after the first measured tile."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._left = 0  # input pixels of tiles that are not done
+        self._job: list[int] = []  # areas of the current job's tiles that are not done
+        self._groups = 0
+        self._total = 0
+        self._memory = 0
+        self._since = 0.0
+
+    @property
+    def cancelled(self) -> bool:
+        return self.progress.cancelled
+
+    @cancelled.setter
+    def cancelled(self, asked: bool) -> None:
+        self.progress.cancelled = asked
+
+    def begin(self, areas: list[int], memory: int) -> None:
+        """All tiles of all jobs are known: their areas, and the bytes of the largest job's pictures."""
+        self._left, self._total, self._memory = sum(areas), len(areas), memory
+        if areas:
+            self.progress.start("upscale", len(areas), "tiles")
+
+    def enter(self, areas: list[int]) -> None:
+        """A job of tiles of these areas begins."""
+        self._job = list(areas)
+        self._since = time.monotonic()
+
+    def leave(self) -> None:
+        """The job is over; tiles that it did without count as done."""
+        if self._job:
+            self.progress.advance(len(self._job))
+            self._left -= sum(self._job)
+        self._job = []
+
+    def advance(self, amount: int = 1) -> None:
+        done, self._job = self._job[:amount], self._job[amount:]
+        self._left -= sum(done)
+        self._groups += 1
+        seconds = time.monotonic() - self._since
+        # The first calls of a network also build its graphs: where there are more, the third is measured.
+        if done and self._groups == min(3, self._total):
+            self._estimate(seconds / sum(done))
+        self._since = time.monotonic()
+        self.progress.advance(len(done))  # more than planned only where memory ran out and tiles shrank
+
+    def message(self, text: str) -> None:
+        self.progress.message(text)
+
+    def _estimate(self, seconds_per_pixel: float) -> None:
+        seconds = seconds_per_pixel * self._left
+        if seconds >= LONG:
+            memory = (_resident() + self._memory) / 2**30
+            self.progress.message(f"about {_duration(seconds)} to go, about {memory:.1f} GiB of memory")
+
+
+def _line(source: Path, error: BaseException) -> str:
+    """One line that names the file."""
+    text = str(error) or "not enough memory"
+    return text if text.startswith(str(source)) else f"{source}: {text}"
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _duration(seconds: float) -> str:
+    """`45 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,43 @@
+"""Ways to run a model: each opens something as an `isr.spec.Upscaler`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from isr.errors import RequestError
+from isr.spec import Upscaler
+
+if TYPE_CHECKING:
+    from isr.models import SuperResolutionModel
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def as_upscaler(model: SuperResolutionModel | Upscaler, precision: str = "float32") -> Upscaler:
+    """A Keras model as an upscaler on the running backend; what already is one passes through.
+
+    Args:
+        model: a network of the package, or an upscaler.
+        precision: "float32", or "bfloat16" for bfloat16 convolutions with float32 weights.
+
+    Raises RequestError for another precision, or for a backend without runtime.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return cast(Upscaler, model)
+    if precision not in PRECISIONS:
+        raise RequestError(f"precision {precision!r} is unknown; it is one of {', '.join(PRECISIONS)}")
+    model = cast("SuperResolutionModel", model)
+    if model.dtype_policy.name != PRECISIONS[precision]:
+        model = model.with_policy(PRECISIONS[precision])
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from isr.runtimes.tensorflow import TensorFlowUpscaler
+
+        return TensorFlowUpscaler(model)
+    if backend == "jax":
+        from isr.runtimes.jax import JaxUpscaler
+
+        return JaxUpscaler(model)
+    raise RequestError(f"Keras runs on {backend!r}; this package runs on tensorflow and jax")
