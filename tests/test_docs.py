@@ -1,0 +1,329 @@
+"""The documentation: it builds, its links lead somewhere, and what it says of options, keys and names is true.
+
+`python tests/test_docs.py` prints the table of `docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+import typer
+
+from isr import config
+from isr.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+# The table of the configuration
+
+
+def configuration_table() -> str:
+    """Every key of `config.yml` as a Markdown table, read off the schema."""
+    rows = [
+        f"| `{key}` | {field.description} | {values(field)} | {default(field)} |"
+        for key, field in config.keys()
+    ]
+    return "\n".join(["| key | meaning, unit | values | default |", "|---|---|---|---|", *rows])
+
+
+def values(field: Any) -> str:
+    """What a key may hold, in words."""
+    kinds = [field.annotation]
+    if get_origin(field.annotation) in (Union, UnionType):
+        kinds = list(get_args(field.annotation))
+    parts = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            parts += [f"`{value}`" for value in get_args(kind)]
+        elif kind is type(None):
+            parts.append("`null`")
+        else:
+            names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
+            parts.append(names.get(kind, "mapping") + "".join(map(limit, field.metadata)))
+    return ", ".join(parts)
+
+
+def limit(constraint: Any) -> str:
+    """A bound of a number, in words."""
+    words = {"ge": "from", "gt": "over", "le": "to", "lt": "under"}
+    found = [(word, getattr(constraint, name)) for name, word in words.items() if hasattr(constraint, name)]
+    return "".join(f" {word} {value:g}" for word, value in found)
+
+
+def default(field: Any) -> str:
+    """The default as it stands in the file."""
+    return f"`{config._scalar(field.default)}`"
+
+
+def test_the_configuration_page_is_the_schema() -> None:
+    text = read(ROOT / "docs" / "configuration.md")
+    assert configuration_table() in text, "run python tests/test_docs.py and paste its table"
+    named = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
+    assert named == [key for key, _ in config.keys()]
+
+
+# What the pages name
+
+
+@page
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = without_code(read(page))
+    for target in re.findall(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"", text):
+        address = "".join(target)
+        if not re.match(r"[a-z]+:", address) and not address.startswith("#"):
+            path, _, anchor = address.partition("#")
+            there = page.parent / path
+            assert there.is_file(), f"{page.name}: {address}"
+            if anchor and there.name != "api.md":  # mkdocs checks the names of the API
+                assert anchor in anchors(there), f"{page.name}: {address}"
+
+
+@page
+def test_every_option_exists(page: Path) -> None:
+    for line in command_lines(read(page)):
+        words = shlex.split(line, comments=True)
+        command = next((word for word in words[1:] if not word.startswith("-")), None)
+        if command is None:
+            continue
+        assert command in COMMANDS, f"{page.name}: {line}"
+        for word in words[words.index(command) + 1 :]:
+            if word.startswith("-"):
+                assert word.partition("=")[0] in options(command), f"{page.name}: {line}"
+
+
+@page
+def test_options_in_prose_exist(page: Path) -> None:
+    known = {option for command in COMMANDS for option in options(command)} | {"--debug", "--version"}
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", own_words(read(page))):
+        assert option in known, f"{page.name}: {option}"
+
+
+@pytest.mark.parametrize(("command", "name"), [("predict", "predict.md"), ("evaluate", "metrics.md")])
+def test_every_option_is_in_the_table(command: str, name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    in_table = {
+        o
+        for row in re.findall(r"^\| (`-[^|]*) \|", text, re.MULTILINE)
+        for o in re.findall(r"`(-[^`]+)`", row)
+    }
+    assert in_table == options(command) - {"--help", "-h"}
+
+
+def test_every_option_is_on_some_page() -> None:
+    text = "".join(read(path) for path in PAGES)
+    for command in COMMANDS:
+        for option in options(command) - {"--help", "-h"}:
+            assert option in text, f"isr {command} {option}"
+
+
+@page
+def test_every_key_that_is_set_exists(page: Path) -> None:
+    text = read(page)
+    for setting in re.findall(r"--set ([\w.]+=\S*)", text):
+        if not setting.startswith("key="):
+            config.load(None, [setting.rstrip("`.,")])
+    for key in re.findall(r"`((?:model|data|optimizer|steps)\.[a-z_]+)\b", text):
+        known = [name for name, _ in config.keys()]
+        # `model` is also what the pages call a network in Python.
+        assert key in known or key.startswith("model."), f"{page.name}: {key}"
+
+
+@page
+def test_configurations_load(page: Path, tmp_path: Path) -> None:
+    for index, block in enumerate(blocks(read(page), "yaml")):
+        path = tmp_path / f"{index}.yml"
+        path.write_text(block, encoding="utf-8")
+        config.load(path)
+
+
+@page
+def test_python_compiles(page: Path) -> None:
+    for block in blocks(read(page), "python"):
+        compile(block, page.name, "exec")
+
+
+def test_programs_that_pages_run_exist() -> None:
+    for path in PAGES:
+        for program in re.findall(r"\bpython ((?:benchmarks|tests)/\w+\.py)", read(path)):
+            assert (ROOT / program).is_file(), f"{path.name}: {program}"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    required = re.search(r"install_requires=\[(.*?)\]", read(ROOT / "setup.py"), re.DOTALL)
+    assert required is not None
+    names = re.findall(r'"([\w.-]+)>=', required[1])
+    text = read(ROOT / "docs" / "decisions.md").partition("## Dependencies")[2].partition("## ")[0]
+    rows = re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)[1:]
+    assert sorted(rows) == sorted(names)
+
+
+def test_every_figure_is_measured() -> None:
+    left = [
+        f"{path.name}: {line}"
+        for path in PAGES
+        for line in read(path).splitlines()
+        if re.match(r"MEASURE:|.*@[A-Z]+@", line)
+    ]
+    assert not left, "\n".join(left)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = read(ROOT / "mkdocs.yml").partition("nav:")[2]
+    assert sorted(re.findall(r"[\w-]+\.md", navigation)) == sorted(
+        path.relative_to(ROOT / "docs").as_posix() for path in PAGES[1:]
+    )
+
+
+# What the pages run
+
+
+def test_models_that_the_pages_count(tmp_path: Path) -> None:
+    """The parameters and radii in models.md and tiling.md, of the networks they are said of."""
+    from isr.models import EDSR
+
+    text = read(ROOT / "docs" / "models.md")
+    for scale in (2, 3, 4, 8):
+        model = EDSR(scale)
+        assert f"{model.count_params():,}" in text
+        assert scale == 8 or model.receptive_radius == 36
+    fast = EDSR(2, num_features=32, num_blocks=8)
+    assert f"| {fast.count_params():,} |" in text and fast.receptive_radius == 20
+    radii = read(ROOT / "docs" / "tiling.md")
+    assert "`_x3`, `_x4` | 36 |" in radii and "`edsr_fast_x2` | 20 |" in radii
+
+
+def test_python_of_the_readme_runs(tmp_path: Path) -> None:
+    run_blocks([PAGES[0]], tmp_path)
+
+
+@pytest.mark.slow
+def test_python_of_the_pages_runs(tmp_path: Path) -> None:
+    run_blocks(PAGES[1:], tmp_path)
+
+
+def run_blocks(pages: list[Path], folder: Path) -> None:
+    """Run the Python blocks of pages, each in a namespace of its own, in one process beside the sample photograph."""
+    from pictures import folder_of_photographs
+
+    sample = ROOT / "docs" / "images" / "robin.png"
+    photo = sample if sample.is_file() else folder_of_photographs(folder / "made", 1) / "0.png"
+    (folder / "docs" / "images").mkdir(parents=True)
+    (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
+    named = [
+        (f"{path.name}, block {index}", block)
+        for path in pages
+        for index, block in enumerate(blocks(read(path), "python"), start=1)
+    ]
+    program = f"for name, code in {named!r}:\n    exec(compile(code, name, 'exec'), {{'__name__': 'page'}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_mkdocs_builds_without_a_warning(tmp_path: Path) -> None:
+    for module in ("mkdocs", "material", "mkdocstrings_handlers.python"):
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            pytest.skip(f"{module} is not installed: pip install -e .[docs]")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for path in PAGES[1:]:
+        html = read(tmp_path / "site" / path.with_suffix(".html").name)
+        loaded = re.findall(
+            r"<(?:script|img|source)[^>]+src=\"?([^\"\s>]+)|<link[^>]+href=\"?([^\"\s>]+)", html
+        )
+        assert not [address for pair in loaded for address in pair if re.match(r"(https?:)?//", address)], (
+            path.name
+        )
+
+
+# Reading pages
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def fences(text: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a page: language and content."""
+    for match in re.finditer(r"^```(\w*)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield match[1], match[2]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return [content for name, content in fences(text) if name == language]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """Every `isr ...` in a block of commands or in prose, such as `isr predict photo.jpg`."""
+    for language, content in fences(text):
+        if language in ("", "bash", "sh", "console"):
+            for line in content.replace("\\\n", " ").splitlines():
+                for part in re.split(r"&&|;|\|", line):
+                    words = part.strip().lstrip("$ ").split()
+                    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                        words = words[1:]
+                    if words and re.fullmatch(r"(\S*[/\\])?isr(\.exe)?", words[0]):
+                        yield " ".join(words)
+    # Not "isr.upscale", and not a sentence.
+    yield from re.findall(
+        r"`(isr (?:--\w+|[a-z]+)[^`\n]*)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    )
+
+
+def own_words(text: str) -> str:
+    """A page without the lines that run other programs than ours."""
+    other = r"(?:git|pip|python3?|mkdocs|tensorboard|pytest)\b"
+    text = re.sub(rf"^.*(?:^|[\s/\\`]){other} .*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+def options(command: str) -> set[str]:
+    """The options of a command, with their dashes."""
+    found = {
+        option
+        for parameter in COMMANDS[command].params
+        for option in parameter.opts + parameter.secondary_opts
+    }
+    return {option for option in found if option.startswith("-")} | {"--help", "-h"}
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as mkdocs makes them."""
+    headings = re.findall(r"^#+ (.+)$", read(path), re.MULTILINE)
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+if __name__ == "__main__":
+    print(configuration_table())
