@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.terminal import terminal
+from isr.errors import RequestError
+
 
 def evaluate(
     hr: Annotated[Path, typer.Option("--hr", help="Folder of high-resolution pictures.")],
@@ -34,14 +37,14 @@ def evaluate(
         typer.Option("--output", help="Write the table into a file, .csv or .json; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
 ) -> None:
     """Print PSNR and SSIM of a model beside bicubic, for every picture of a folder and on average."""
     from isr import presets
     from isr.data.pairs import find_pairs
-    from isr.errors import RequestError
     from isr.io.files import atomic
-    from isr.progress import Terminal
+    from isr.predict.networks import Network
 
     if channel not in ("y", "rgb"):
         raise RequestError(f"--channel {channel}: must be y or rgb")
@@ -50,45 +53,36 @@ def evaluate(
             raise RequestError(f"--output {path}: must end with .csv or .json")
     if preset is not None and weights is not None:
         raise RequestError("--preset and --weights: give one of them")
-    if preset is None and weights is None:
-        preset = presets.default_for(scale or 2)
-    if scale is None and preset is not None:
-        scale = presets.scales(preset)[0]
-    files = find_pairs(hr, lr, scale) if scale else []
+    network = Network(weights or preset or presets.default_for(scale or 2))
+    scale = scale or network.scales[0]
+    if scale not in network.scales:
+        raise RequestError(
+            f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
+        )
+    files = find_pairs(hr, lr, scale)
 
+    from isr.runtimes.devices import use_device
+
+    use_device(device)
     from isr.evaluate import Protocol, read_pairs
     from isr.evaluate import evaluate as score
-    from isr.models.loading import load
     from isr.predict.image import TileOptions, enlarge
-    from isr.runtimes import as_upscaler
 
-    model = load(weights if weights is not None else str(preset))
-    if scale is None:
-        scale = model.scales[0]
-        files = find_pairs(hr, lr, scale)
-    if scale not in model.scales:
-        known = ", ".join(map(str, model.scales))
-        raise RequestError(f"--scale {scale}: {model.name} enlarges by {known}")
-    upscaler = as_upscaler(model, precision)
+    upscaler = network.open(precision)
     tiles = TileOptions(self_ensemble=self_ensemble)
     origin = "MATLAB bicubic, 8 bit" if lr is None else f"given in {lr}"
     protocol = Protocol(scale, channel, border, lr=origin)  # type: ignore[arg-type]
-    progress = Terminal(quiet)
-    progress.start("evaluate", len(files), "pictures")
-    try:
+    with terminal(quiet) as progress:
+        progress.start("evaluate", len(files), "pictures")
         table = score(
             lambda picture: enlarge(upscaler, picture, tiles, scale=scale),
-            read_pairs(files, scale, model.num_channels),
+            read_pairs(files, scale, upscaler.spec.num_channels),
             protocol,
-            model=model.name,
+            model=network.name + (" with self-ensemble" if self_ensemble else ""),
             progress=progress,
         )
-    finally:
-        progress.close()
-
     for path in output or ():
+        text = table.to_csv() if path.suffix.lower() == ".csv" else table.to_json()
         with atomic(path) as temporary:
-            temporary.write_text(
-                table.to_csv() if path.suffix.lower() == ".csv" else table.to_json(), "utf-8"
-            )
+            temporary.write_text(text, "utf-8")
     typer.echo(table.to_json().rstrip("\n") if as_json else table.to_text())

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isr.cli.terminal import terminal
+
 if TYPE_CHECKING:
     from isr.predict.predictor import Outcome
-    from isr.progress import Progress
 
 
 def predict(
@@ -75,7 +72,6 @@ def predict(
     from isr.predict.jobs import PredictOptions
     from isr.predict.predictor import predict_files
     from isr.predict.target import Target
-    from isr.progress import Terminal
 
     if preset is not None and weights is not None:
         raise RequestError("--preset and --weights: give one of them")
@@ -103,10 +99,9 @@ def predict(
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder: check the spelling of the path")
     model = weights if weights is not None else preset
-    progress = Terminal(quiet)
     outcomes: list[Outcome] = []
     try:
-        with _interruptible(progress):
+        with terminal(quiet) as progress:
             for outcome in predict_files(inputs, output, model, options, progress):
                 outcomes.append(outcome)
                 if outcome.status != "failed":
@@ -114,7 +109,6 @@ def predict(
                 if outcome.status == "written" and not json:
                     typer.echo(str(outcome.target))
     finally:
-        progress.close()
         if json:
             typer.echo(_as_json(outcomes))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -123,25 +117,6 @@ def predict(
         for outcome in failed:
             typer.echo(f"  {outcome.error}", err=True)
     return 1 if failed else 0
-
-
-@contextmanager
-def _interruptible(progress: Progress) -> Iterator[None]:
-    """Ctrl-C asks the work to stop at the next tile; a second one stops it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        if progress.cancelled:
-            raise KeyboardInterrupt
-        progress.cancelled = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _as_json(outcomes: list[Outcome]) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.terminal import terminal
+
 
 def train(
     config: Annotated[
@@ -18,18 +20,19 @@ def train(
             "--set", metavar="KEY=VALUE", help="Override a key, such as data.batch_size=8; repeatable."
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
 ) -> None:
     """Train a network, or go on where the run stopped: the same command resumes it."""
     from isr import config as configuration
-    from isr.progress import Terminal
 
     chosen = configuration.load(config, settings or ())
-    progress = Terminal(quiet)
+    from isr.runtimes.devices import use_device
+
+    name = use_device(device)
     from isr.train import Trainer
 
-    try:
+    with terminal(quiet) as progress:
+        progress.message(f"{chosen.run}: training on {name}, {chosen.precision}")
         best = Trainer(chosen, progress=progress).train()
-    finally:
-        progress.close()
     typer.echo(best)

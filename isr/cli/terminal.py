@@ -1,0 +1,34 @@
+"""The terminal face of a command's long work."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isr.progress import Terminal
+
+
+@contextmanager
+def terminal(quiet: bool) -> Iterator[Terminal]:
+    """A `Progress` on stderr. Ctrl-C asks the work to stop at the next tile or step; a second one stops it at once."""
+    from isr.progress import Terminal
+
+    progress = Terminal(quiet)
+
+    def stop(*_: object) -> None:
+        if progress.cancelled:
+            raise KeyboardInterrupt
+        progress.cancelled = True
+
+    own = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, stop) if own else None
+    try:
+        yield progress
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, before)
+        progress.close()

@@ -1,0 +1,104 @@
+"""`isr evaluate`, `isr models` and `isr config`, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from pictures import folder_of_photographs
+
+from isr import config as configuration
+from isr.cli.app import run
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from isr.models import EDSR
+
+    folder = tmp_path_factory.mktemp("presets") / "tiny_x2"
+    model = EDSR(2, num_features=8, num_blocks=1)
+    model.start_as_interpolation()
+    model.save_preset(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_photographs(tmp_path_factory.mktemp("photos"), 2, 40, 48)
+
+
+def test_the_table_has_protocol_pictures_and_mean(
+    preset: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = tmp_path / "table.csv", tmp_path / "table.json"
+    outputs = [part for path in files for part in ("--output", str(path))]
+    assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), *outputs]) == 0
+    text = capsys.readouterr().out
+    for part in ("tiny_x2", "border 2 px", "not rounded", "0.png", "1.png", "mean", "of 2"):
+        assert part in text
+    mean = json.loads(files[1].read_text())["mean"]
+    assert list(csv.DictReader(files[0].open()))[-1]["psnr"] == str(mean["psnr"])
+    assert f"{mean['psnr']:.3f}" in text and f"{mean['bicubic_psnr']:.3f}" in text
+
+    assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), "--json", "--border", "4"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["protocol"]["border"] == 4 and content["mean"]["psnr"] != mean["psnr"]
+
+
+def test_given_pairs_and_self_ensemble(
+    preset: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of_photographs(tmp_path / "lr", 2, 20, 24)
+    arguments = ["evaluate", "--hr", str(photos), "--lr", str(tmp_path / "lr"), "--preset", str(preset)]
+    assert run([*arguments, "--self-ensemble"]) == 0
+    text = capsys.readouterr().out
+    assert "self-ensemble" in text and f"given in {tmp_path / 'lr'}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hr", "nowhere"], "nowhere: no such folder"),
+        (["--scale", "3"], "--scale 3: tiny_x2 enlarges by 2"),
+        (["--channel", "hsv"], "--channel hsv: must be y or rgb"),
+        (["--output", "table.txt"], "must end with .csv or .json"),
+        (["--border", "25"], "0.png: cannot be scored: border=25 leaves nothing"),
+        (["--weights", "nothing.keras"], "--preset and --weights"),
+        (["--device", "tpu"], "device 'tpu' is unknown"),
+    ],
+)
+def test_wrong_requests_are_one_line(
+    arguments: list[str], message: str, preset: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_config_prints_the_defaults_and_they_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config"]) == 0
+    path = tmp_path / "config.yml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert configuration.load(path) == configuration.TrainConfig()
+    assert run(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["batch_size"] == 16
+
+
+def test_config_of_a_preset_and_of_none(preset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", str(preset)]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "EDSR"
+    assert run(["config", "nothing"]) == 2
+    assert "'nothing' is neither a shipped name" in capsys.readouterr().err
+
+
+def test_models_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    from isr import presets
+
+    assert run(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == presets.shipped()
+    assert all(line.count("\t") == 7 for line in lines)
+    assert run(["models", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == presets.shipped()
