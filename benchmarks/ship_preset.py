@@ -12,12 +12,10 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
-import os
-import platform
-import re
 from pathlib import Path
 
 import numpy as np
+from measure import machine
 
 from isr import config as configuration
 from isr import presets
@@ -35,15 +33,6 @@ def score(model: SuperResolutionModel, hr: Path, lr: Path | None = None) -> Tabl
     upscaler = as_upscaler(model)
     pairs = read_pairs(find_pairs(hr, lr, scale), scale, model.num_channels)
     return evaluate(lambda x: enlarge(upscaler, x, TileOptions()), pairs, Protocol(scale), model=model.name)
-
-
-def machine() -> str:
-    """Processor and cores, as the system names them."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.is_file() else ""
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    amx = ", AMX" if "amx_bf16" in text else ", AVX512_BF16" if "avx512_bf16" in text else ""
-    return f"{os.cpu_count()} cores of {found[1] if found else platform.processor()}{amx}"
 
 
 def as_markdown(table: Table) -> str:
@@ -115,6 +104,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--set5", type=Path)
     parser.add_argument("--set14", type=Path)
+    parser.add_argument("--note", default="", help="a sentence on how the run went, for the card")
     arguments = parser.parse_args()
 
     model = EDSR.from_preset(arguments.run / "best", name=arguments.name)
@@ -136,9 +126,8 @@ def main() -> None:
     card = f"""# {arguments.name}
 
 EDSR for scale {scale}, {model.num_blocks} blocks of {model.num_features} features, {model.count_params():,}
-parameters, stored as float16 and run as float32 (storage costs {cost:.4f} dB on the validation pictures).
-{gain:+.2f} dB over bicubic on them, better on {table.better} of {len(table.rows)}. The weights carry the licence of
-the code, Apache-2.0.
+parameters. {gain:+.2f} dB over bicubic on the validation pictures, better on {table.better} of {len(table.rows)}.
+Stored as float16 and run as float32; storage costs {cost:.4f} dB. The weights carry the licence of the code.
 
 **For** photographs that were made smaller and are clean: it was trained on MATLAB-style bicubic reduction alone.
 JPEG blocks, noise and blur are enlarged with the rest, and faces are not invented.
@@ -146,7 +135,8 @@ JPEG blocks, noise and blur are enlarged with the rest, and faces are not invent
 ## Training
 
 `isr train --config recipe.yml` with the recipe beside this card; {steps} in {float(best["seconds"]):.0f} s
-({machine()}; {datetime.date.today()}). Schedule, stop and weights were chosen on the validation pictures alone.
+({machine()}).
+Schedule, stop and weights were chosen on the validation pictures alone. {arguments.note}
 
 {curve(arguments.run)}
 
@@ -166,7 +156,7 @@ Same protocol, each set read once per finished run; every reading is listed.
 
 ## Training pictures
 
-{sum(1 for _ in credits(arguments.manifest).splitlines()) - 2} photographs, 96 megapixels, downscaled and cropped.
+{sum(1 for _ in credits(arguments.manifest).splitlines()) - 2} photographs, 96 megapixels, made smaller and cropped.
 Unsplash and Pexels: free use, no attribution needed (https://unsplash.com/license,
 https://www.pexels.com/license/); CC0-1.0 and public domain: no conditions; CC-BY-4.0: the pictures were downscaled,
 cropped and re-encoded. "not stated": the source names no author.

@@ -20,9 +20,9 @@ from isr.models.loading import load
 from isr.predict.image import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 
-OVERLAPS = (0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 36)
+OVERLAPS = (0, 2, 4, 8, 12, 16, 20, 24)
 TILE = 96
-SIDE = 240  # pixels of the crop that is taken from the middle of a photograph
+SIDE = 192  # pixels of the crop that is taken from the middle of a photograph
 
 
 def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]]:

@@ -149,7 +149,12 @@ def test_the_best_weights_are_those_that_scored_best(photos: Path, uninterrupted
 
 
 def test_the_start_is_validated_and_a_candidate_for_the_best(photos: Path, tmp_path: Path) -> None:
-    changes = {"optimizer.learning_rate": 1.0, "steps.total": 2, "steps.validate_every": 2, "optimizer.clip_norm": 1.0}
+    changes = {
+        "optimizer.learning_rate": 1.0,
+        "steps.total": 2,
+        "steps.validate_every": 2,
+        "optimizer.clip_norm": 1.0,
+    }
     from isr.models import EDSR
 
     run = tmp_path / "run"
@@ -163,7 +168,9 @@ def test_the_start_is_validated_and_a_candidate_for_the_best(photos: Path, tmp_p
     assert np.abs(np.asarray(best(lr)) - np.asarray(start(lr))).max() < 0.2  # random corrections differ
 
 
-def test_a_validation_picture_that_cannot_be_scored_is_named_before_training(photos: Path, tmp_path: Path) -> None:
+def test_a_validation_picture_that_cannot_be_scored_is_named_before_training(
+    photos: Path, tmp_path: Path
+) -> None:
     folder_of_photographs(tmp_path / "val", 1, 12, 12)
     config = settings(photos, tmp_path / "run", **{"data.val_hr": tmp_path / "val"})
     with pytest.raises(RequestError, match=r"0\.png: cannot be scored: SSIM needs 11 pixels"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -94,4 +95,9 @@ def _say(text: str, code: int) -> int:
 
 def main() -> None:
     """The entry point: run the command line of this process and exit with its code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _say(str(message), 0)  # a line for the user, not a place in the code
+
+    warnings.showwarning = show
     sys.exit(run(sys.argv[1:]))

@@ -86,20 +86,24 @@ def as_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:
     raise ValueError(f"pictures have {have} channels, the model takes {num_channels}")
 
 
-def read_pair(files: PairFiles, scale: int, num_channels: int) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(
+    files: PairFiles, scale: int, num_channels: int, *, keep_gray: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """`(lr, hr)` of one pair, `[h, w, c]` and `[scale * h, scale * w, c]`, integers as stored.
 
-    HR is cut from the top left to a multiple of the scale. A missing LR is made by MATLAB's bicubic rule.
+    Gray pictures are repeated to `num_channels`, unless `keep_gray` asks for one channel. HR is cut from the top
+    left to a multiple of the scale. A missing LR is made by MATLAB's bicubic rule.
+
     Raises RequestError, naming the file, where it cannot be read or the two sizes do not belong together.
     """
-    hr = _read(files.hr, num_channels)
+    hr = _read(files.hr, num_channels, keep_gray)
     height, width = hr.shape[0] // scale, hr.shape[1] // scale
     if height == 0 or width == 0:
         raise RequestError(f"{files.hr}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}")
     if files.lr is None:
         hr = hr[: height * scale, : width * scale]
         return imresize(hr, scale=1 / scale), hr
-    lr = _read(files.lr, num_channels)
+    lr = _read(files.lr, hr.shape[-1], keep_gray=False)
     # LR made without cutting HR first has one row or column more; both conventions are in use.
     if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
         raise RequestError(
@@ -108,9 +112,10 @@ def read_pair(files: PairFiles, scale: int, num_channels: int) -> tuple[np.ndarr
     return lr[:height, :width], hr[: height * scale, : width * scale]
 
 
-def _read(path: Path, num_channels: int) -> np.ndarray:
+def _read(path: Path, num_channels: int, keep_gray: bool) -> np.ndarray:
+    pixels = images.read(path).pixels
     try:
-        return as_channels(images.read(path).pixels, num_channels)
+        return as_channels(pixels, 1 if keep_gray and pixels.shape[-1] <= 2 else num_channels)
     except ValueError as error:
         if isinstance(error, RequestError):
             raise
