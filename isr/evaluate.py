@@ -11,10 +11,10 @@ from statistics import fmean
 
 import numpy as np
 
-from isr.data.batches import as_unit_float
 from isr.data.pairs import PairFiles, read_pair
 from isr.errors import RequestError
 from isr.imresize import imresize
+from isr.levels import from_float, to_float
 from isr.metrics import Channel, psnr, ssim
 from isr.progress import Progress, Silent, check_cancelled
 
@@ -144,9 +144,9 @@ def evaluate(
     for name, lr, hr in pairs:
         check_cancelled(progress)
         bicubic = imresize(lr, size=hr.shape[:2])
-        sr = np.clip(upscale(as_unit_float(lr)), 0, 1)
+        sr = np.clip(upscale(to_float(lr)), 0, 1)
         if protocol.rounded:
-            sr = np.floor(sr * 255 + 0.5).astype(np.uint8)
+            sr = from_float(sr, np.dtype(np.uint8))
         try:
             figures = [
                 metric(picture, hr, channel=protocol.channel, border=protocol.pixels)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isr.data.augment import NUM_VIEWS, dihedral
+from isr.levels import to_float
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class PatchBatches:
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.recipe.seed, step))
         patches = [self._patch(rng) for _ in range(self.recipe.batch_size)]
-        return Batch(*(as_unit_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
+        return Batch(*(to_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
 
     def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         for _ in range(self.REDRAWS):
@@ -108,12 +109,5 @@ class PatchBatches:
 
 def gradient_energy(patch: np.ndarray) -> float:
     """Mean absolute difference of neighbours over both directions, in units of the full range (0 to 1)."""
-    signed = as_unit_float(patch)
+    signed = to_float(patch)
     return float(np.abs(np.diff(signed, axis=0)).mean() + np.abs(np.diff(signed, axis=1)).mean()) / 2
-
-
-def as_unit_float(array: np.ndarray) -> np.ndarray:
-    """Integers of the full range, or floats, as float32 in [0, 1]."""
-    if np.issubdtype(array.dtype, np.integer):
-        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
-    return array.astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import ISRError, MachineError, RequestError
-from isr.predict.levels import from_float, to_float
+from isr.levels import from_float, to_float
 from isr.predict.resize import RowResizer, resize
 from isr.progress import Progress, Silent, check_cancelled
 from isr.spec import ModelSpec, Upscaler

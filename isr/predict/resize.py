@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isr.imresize import imresize, taps
-from isr.predict.levels import from_float, to_float
+from isr.levels import from_float, to_float
 
 BAND = 2**22  # samples of a band, 16 MiB as float32
 

@@ -20,6 +20,7 @@ from isr.data.pairs import PicturePairs, find_pairs
 from isr.errors import RequestError
 from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.io.files import atomic
+from isr.levels import from_float
 from isr.losses import pixel_loss
 from isr.models import SuperResolutionModel, get_model
 from isr.models.base import first_line, read_safetensors
@@ -202,7 +203,7 @@ class Trainer:
         def upscale(lr: np.ndarray) -> np.ndarray:
             sr = enlarge(upscaler, lr, TileOptions())
             if len(pictures) < self.config.samples:
-                eight = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
+                eight = from_float(sr, np.dtype(np.uint8))
                 pictures[files[len(pictures)].name] = eight[..., : 3 if eight.shape[-1] >= 3 else 1]
             return sr
 
