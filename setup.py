@@ -20,6 +20,7 @@ TEST = [
     "pytest>=8",
     "ruff",
 ]
+JAX = ["jax>=0.4.34"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 
 setup(
@@ -53,10 +54,10 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
-        "jax": ["jax>=0.4.34"],
+        "jax": JAX,
         "test": TEST,
         "docs": DOCS,
-        "dev": [*TEST, *DOCS, "pre-commit"],
+        "dev": [*TEST, *DOCS, *JAX, "pre-commit"],
     },
     entry_points={"console_scripts": ["isr=isr.cli:main"]},
     classifiers=[
