@@ -22,7 +22,7 @@ from isr.losses import pixel_loss
 from isr.models import EDSR
 from isr.train.steps import AveragingAdam
 
-STEPS = 20
+STEPS = 8
 
 
 def main() -> None:
