@@ -45,6 +45,25 @@ def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]
     return {overlap: (largest, square**0.5) for overlap, (largest, square) in result.items()}
 
 
+def draw(curves: dict[str, dict[int, tuple[float, float]]], picture: Path) -> None:
+    """The largest deviations as a plot."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name in curves:
+        largest = [max(curves[name][overlap][0], 1e-4) for overlap in OVERLAPS]
+        axes.semilogy(OVERLAPS, largest, marker="o", markersize=3, label=name)
+    axes.axhline(1, color="gray", linestyle="--", linewidth=1)
+    axes.text(OVERLAPS[-1], 1.1, "1/255", ha="right", color="gray")
+    axes.axvline(TileOptions().overlap, color="gray", linestyle=":", linewidth=1)
+    axes.set_xlabel("overlap, pixels")
+    axes.set_ylabel("largest deviation from the whole picture, of 255")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -62,21 +81,7 @@ def main() -> None:
         cells = (f"{curves[name][overlap][0]:10.4f} ({curves[name][overlap][1]:.4f})" for name in names)
         print(f"{overlap:>7}  " + "  ".join(f"{cell:>20}" for cell in cells))
     if arguments.picture:
-        import matplotlib.pyplot as plt
-
-        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-        for name in names:
-            largest = [max(curves[name][overlap][0], 1e-4) for overlap in OVERLAPS]
-            axes.semilogy(OVERLAPS, largest, marker="o", markersize=3, label=name)
-        axes.axhline(1, color="gray", linestyle="--", linewidth=1)
-        axes.text(OVERLAPS[-1], 1.1, "1/255", ha="right", color="gray")
-        axes.axvline(TileOptions().overlap, color="gray", linestyle=":", linewidth=1)
-        axes.set_xlabel("overlap, pixels")
-        axes.set_ylabel("largest deviation from the whole picture, of 255")
-        axes.legend()
-        axes.grid(alpha=0.3)
-        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(arguments.picture, dpi=120)
+        draw(curves, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def predict(
     ] = None,
     overlap: Annotated[
         str, typer.Option("--overlap", metavar="N|exact", help="Pixels of a tile that its neighbours keep.")
-    ] = "16",
+    ] = "12",
     batch: Annotated[int, typer.Option("--batch", help="Tiles per call of the network.")] = 1,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")

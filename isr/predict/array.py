@@ -24,7 +24,7 @@ def upscale(
     scale: float | None = None,
     size: tuple[int | None, int | None] | None = None,
     tile: int | None = None,
-    tile_overlap: int | Literal["exact"] = 16,
+    tile_overlap: int | Literal["exact"] = 12,
     batch: int = 1,
     self_ensemble: bool = False,
     precision: str = "float32",

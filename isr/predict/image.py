@@ -42,7 +42,7 @@ class TileOptions:
     """
 
     tile: int | None = None
-    overlap: int | Literal["exact"] = 16
+    overlap: int | Literal["exact"] = 12
     batch: int = 1
     self_ensemble: bool = False
 
