@@ -98,7 +98,18 @@ def test_models_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("\t")[0] for line in lines] == presets.shipped()
+    names = [*presets.NETWORKS, *presets.shipped()]
+    assert [line.split("\t")[0] for line in lines] == names
     assert all(line.count("\t") == 7 for line in lines)
     assert run(["models", "--json"]) == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == presets.shipped()
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == names
+
+
+def test_the_networks_that_are_listed_are_those_that_exist() -> None:
+    from isr import presets
+    from isr.models import list_models
+
+    assert list(presets.NETWORKS) == [model.__name__ for model in list_models()]
+    for model in list_models():
+        for scale in presets.NETWORKS[model.__name__]:
+            assert scale in model(scale, num_features=4, num_blocks=0).scales

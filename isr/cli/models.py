@@ -10,21 +10,19 @@ import typer
 
 from isr import presets
 
-COLUMNS = ("name", "model", "scale", "parameters", "val_psnr_y", "over_bicubic", "licence", "default")
-
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the presets that ship with the package: one line each, tab-separated when not on a terminal."""
-    rows = [presets.describe(name) for name in presets.shipped()]
+    """List the networks, and the presets with their weights: one line each, tab-separated when not on a terminal."""
+    rows = presets.describe()
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    cells = [[str(row[column]) for column in COLUMNS] for row in rows]
+    cells = [[str(cell) for cell in row.values()] for row in rows]
     if not sys.stdout.isatty():
         for row in cells:
             typer.echo("\t".join(row))
         return
-    table = [list(COLUMNS), *cells]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+    table = [list(rows[0]), *cells]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -17,6 +17,9 @@ WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yml"
 HERE = Path(__file__).parent
 
+NETWORKS = {
+    "EDSR": (2, 3, 4, 8)
+}  # name and scales; a test holds it to isr.models, which needs Keras to be read
 DEFAULT_BY_SCALE = {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"}
 
 
@@ -76,17 +79,17 @@ def default_for(scale: int) -> str:
     return name
 
 
-def describe(name: str) -> dict[str, Any]:
-    """What `isr models` prints of a preset: network, scale, parameters, figures, licence."""
-    config = read_config(find(name))
-    facts = config.get("facts", {})
-    return {
-        "name": name,
-        "model": config["model"],
-        "scale": "x" + ",x".join(map(str, scales(name))),
-        "parameters": facts.get("parameters", ""),
-        "val_psnr_y": facts.get("val_psnr_y", ""),
-        "over_bicubic": facts.get("over_bicubic", ""),
-        "licence": facts.get("licence", ""),
-        "default": "default" if name in DEFAULT_BY_SCALE.values() else "",
-    }
+def describe() -> list[dict[str, Any]]:
+    """What `isr models` prints: the networks, to be trained, then the presets with their figures and licence."""
+    columns = ("name", "model", "scale", "parameters", "val_psnr_y", "over_bicubic", "licence", "default")
+    rows = [{"name": name, "model": name, "scale": _label(factors)} for name, factors in NETWORKS.items()]
+    for name in shipped():
+        config = read_config(HERE / name)
+        own = {"name": name, "model": config["model"], "scale": _label(scales(HERE / name))}
+        default = "default" if name in DEFAULT_BY_SCALE.values() else ""
+        rows.append({**own, **config.get("facts", {}), "default": default})
+    return [{column: row.get(column, "") for column in columns} for row in rows]
+
+
+def _label(factors: tuple[int, ...]) -> str:
+    return ",".join(f"x{factor}" for factor in factors)
