@@ -94,6 +94,23 @@ def looks(card: Path, model: SuperResolutionModel, sets: dict[str, Path | None],
     return "\n".join([head, "|---|---|---|---|---|---|", *old])
 
 
+def portable(recipe: Path) -> str:
+    """A run's recipe without the folders of the machine it ran on, its remarks on top."""
+    remarks = [line for line in recipe.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    config = configuration.load(recipe)
+    photos = {"train_hr": "photos/train", "val_hr": "photos/val", "cache": None}
+    start = config.model.start_from
+    if start is not None and Path(start).name == "best":  # a run that ships under its own name
+        start = Path(start).parent.name
+    changed = config.model_copy(
+        update={
+            "data": config.data.model_copy(update=photos),
+            "model": config.model.model_copy(update={"start_from": start}),
+        }
+    )
+    return "\n".join(remarks) + "\n" + configuration.to_yaml(changed, comments=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -169,8 +186,7 @@ cropped and re-encoded. "not stated": the source names no author.
         "over_bicubic": f"{gain:+.2f} dB",
         "licence": "Apache-2.0",
     }
-    recipe = (arguments.run / "best" / "recipe.yml").read_text(encoding="utf-8")
-    recipe = recipe.replace("../shared/data/photos", "photos").replace("cache: runs/cache", "cache: null")
+    recipe = portable(arguments.run / "best" / "recipe.yml")
     model.save_preset(folder, dtype="float16", files={"card.md": card, "recipe.yml": recipe}, facts=facts)
     print(f"{folder}: {gain:+.3f} dB over bicubic, better on {table.better} of {len(table.rows)}")
 
