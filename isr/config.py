@@ -32,7 +32,7 @@ class ModelConfig(Section):
     )
     start_from: str | None = Field(
         "interpolation",
-        description="interpolation: start as bicubic interpolation, which saves thousands of steps; or a preset, "
+        description="interpolation: start as bicubic interpolation; or a preset, "
         "folder or .safetensors file whose weights to take, also of another scale; null: random",
     )
 

@@ -98,7 +98,7 @@ class EDSR(SuperResolutionModel):
 
         The pictures' channels pass through as the first features, are enlarged by the upsampler and come out;
         everything else starts as a small correction. Training then begins at about the PSNR of bicubic
-        interpolation, and its first thousand steps are not spent on copying colours.
+        interpolation, and its first steps are not spent on copying colours.
         Raises RequestError where there are fewer features than channels.
         """
         if self.num_features < self.num_channels:
