@@ -8,9 +8,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from isr.errors import RequestError
 
@@ -38,7 +38,7 @@ class ModelConfig(Section):
 
 
 class DataConfig(Section):
-    """The pictures."""
+    """The pictures, or the clips of a video network."""
 
     train_hr: str = Field(
         "photos/train", description="folder of high-resolution pictures, searched recursively"
@@ -57,21 +57,85 @@ class DataConfig(Section):
         0.0, ge=0, lt=1, description="patches of less gradient energy are redrawn; mean difference, 0 to 1"
     )
     augment: bool = Field(True, description="flips and quarter turns, the eight views of a square")
+    train_clips: str | None = Field(
+        None,
+        description="video networks: folder of clips, each a video file or a folder of frames; "
+        "or a .txt file that lists them, as Vimeo-90K has",
+    )
+    train_clips_lr: str | None = Field(
+        None, description="folder of their low-resolution partners; null: made by data.degradation"
+    )
+    val_clips: str | None = Field(None, description="video networks: clips to validate on, never trained on")
+    val_clips_lr: str | None = Field(None, description="their low-resolution partners; null: made, as above")
+    val_stride: int = Field(8, ge=1, description="of a validation clip every n-th frame is scored; frames")
+    degradation: Literal["bi", "bd"] = Field(
+        "bi",
+        description="how low resolution of clips is or was made; bi: MATLAB's bicubic rule; "
+        "bd: Gaussian blur of sigma 0.4 * scale, then every scale-th pixel",
+    )
+    frame_intervals: list[Annotated[int, Field(ge=1)]] = Field(
+        [1],
+        min_length=1,
+        description="list: frames from one of a window to the next, one drawn for every window",
+    )
+    photo_motion: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of windows that are synthetic motion over photographs of data.train_hr",
+    )
+    reverse: bool = Field(True, description="let time run backwards in half of the windows")
+    clip_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description="how often clips are drawn, by patterns of their names such as park_*; times their frames and "
+        "pixels; 1 where none matches",
+    )
     cache: str | None = Field(
         None,
-        description="folder for decoded pictures (1.25 times 3 bytes per HR pixel at x2); null: in the run",
+        description="folder for what is decoded (3 bytes per HR pixel, and its share for LR: 1.25 times that at x2); "
+        "null: in the run",
     )
 
 
 class OptimizerConfig(Section):
     """Loss, rate and averaging."""
 
-    loss: Literal["l1", "mse", "charbonnier"] = Field("l1", description="pixel loss on [0, 1]")
+    loss: Literal["l1", "mse", "charbonnier", "charbonnier_sum"] = Field(
+        "l1", description="pixel loss on [0, 1]; charbonnier_sum: over the whole batch, as EDVR has it"
+    )
+    alignment_weight: float = Field(
+        0.25,
+        ge=0,
+        description="TDAN: of the aligned frames' squared difference from the centre frame, which is added to "
+        "the loss; 0.25 as its authors, 0.01 as mmagic; 0: off",
+    )
     learning_rate: float = Field(1e-4, gt=0, description="highest rate of Adam; per step")
-    schedule: Literal["cosine", "halving", "constant"] = Field("cosine", description="how the rate falls")
+    multipliers: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="of the rate, for weights whose name contains a text, such as conv_offset"
+    )
+    only: list[str] = Field(
+        [],
+        description="list: train at first only weights whose name contains one of these texts, such as fusion",
+    )
+    only_steps: int = Field(0, ge=0, description="for only: steps before all weights are trained")
+    schedule: Literal["cosine", "restarts", "halving", "constant"] = Field(
+        "cosine", description="how the rate falls"
+    )
     warmup_steps: int = Field(200, ge=0, description="steps in which the rate rises from 0")
     halve_every: int = Field(200_000, ge=1, description="for halving; steps")
-    final_fraction: float = Field(0.01, ge=0, le=1, description="for cosine: last rate / highest rate")
+    final_fraction: float = Field(
+        0.01, ge=0, le=1, description="for cosine and restarts: last rate / highest rate"
+    )
+    periods: list[Annotated[int, Field(ge=1)]] = Field(
+        [150_000, 150_000, 150_000, 150_000],
+        min_length=1,
+        description="list, for restarts: length of each cosine; steps",
+    )
+    restart_weights: list[Annotated[float, Field(gt=0)]] = Field(
+        [1.0, 0.5, 0.5, 0.5],
+        min_length=1,
+        description="list, for restarts: highest rate of each cosine / learning_rate",
+    )
     beta_1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta_2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient")
     clip_norm: float | None = Field(
@@ -80,6 +144,13 @@ class OptimizerConfig(Section):
     average_momentum: float = Field(
         0.999, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: no averaging"
     )
+
+    @field_validator("restart_weights")
+    @classmethod
+    def _one_for_each_period(cls, weights: list[float], info: ValidationInfo) -> list[float]:
+        if len(weights) != len(periods := info.data.get("periods", weights)):
+            raise ValueError(f"optimizer.periods has {len(periods)} values, so there must be as many")
+        return weights
 
 
 class StepsConfig(Section):
@@ -223,7 +294,9 @@ def _describe(error: ValidationError, tree: Any, source: str, settings: Sequence
             line = node.lc.key(part)[0] + 1 if hasattr(node, "lc") and part in node.lc.data else line
             node = node[part]
     where = f"--set {given[-1]}" if given else f"{source}:{line}" if line else source
-    what = "must be a mapping of keys to values" if first["type"] == "model_type" else first["msg"].lower()
+    what = first["msg"].lower().removeprefix("value error, ")
+    if first["type"] == "model_type":
+        what = "must be a mapping of keys to values"
     return f"{where}: {key}: {what}, not {first['input']!r}"
 
 

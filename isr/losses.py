@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ class Charbonnier(keras.losses.Loss):
 
     Args:
         epsilon: in the unit of the pictures, [0, 1].
+        kwargs: `reduction="sum"` for the sum over the batch instead of the mean, as in Keras.
 
     `y_true` and `y_pred`: float `[b, h, w, c]`.
     """
@@ -25,18 +28,34 @@ class Charbonnier(keras.losses.Loss):
         self.epsilon = epsilon
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return ops.mean(ops.sqrt(ops.square(y_pred - y_true) + self.epsilon**2), axis=-1)
+        return ops.sqrt(ops.square(y_pred - y_true) + self.epsilon**2)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
+def alignment_loss(aligned: Tensor, lr: Tensor, center: int) -> Tensor:
+    """Mean squared difference of the aligned frames from the centre frame (Tian et al. 2020, TDAN).
+
+    Args:
+        aligned: what the network made of every frame of the window, float [0, 1], `[b, t, h, w, c]`.
+        lr: the window, same unit and shape.
+        center: index of the centre frame.
+    """
+    return ops.mean(ops.square(aligned - lr[:, center : center + 1]))
+
+
 def pixel_loss(name: str) -> keras.losses.Loss:
-    """The pixel loss of that name: "l1", "mse" or "charbonnier"; ValueError for another."""
-    losses = {
+    """The pixel loss of that name, ValueError for another.
+
+    "l1", "mse", "charbonnier"; and "charbonnier_sum", the sum over the batch with the epsilon of 1e-6 that EDVR was
+    published with.
+    """
+    losses: dict[str, Callable[[], keras.losses.Loss]] = {
         "l1": keras.losses.MeanAbsoluteError,
         "mse": keras.losses.MeanSquaredError,
         "charbonnier": Charbonnier,
+        "charbonnier_sum": partial(Charbonnier, epsilon=1e-6, reduction="sum"),
     }
     if name not in losses:
         raise ValueError(f"loss {name!r} is unknown; the pixel losses are {', '.join(losses)}")

@@ -49,6 +49,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("model: 3\n", r"c\.yml:1: model: must be a mapping of keys to values, not 3"),
         ("optimiser: {loss: l1}\n", r"did you mean 'optimizer'"),
         ("optimizer: {loss: l3}\n", r"c\.yml:1: optimizer.loss: .*not 'l3'"),
+        (
+            "optimizer:\n  periods: [3, 4]\n  restart_weights: [1]\n",
+            r"c\.yml:3: optimizer.restart_weights: optimizer.periods has 2 values, .* not \[1",
+        ),
+        ("data: {frame_intervals: [1, 0]}\n", r"c\.yml:1: data.frame_intervals.1: .*greater .* not 0"),
+        ("data: {clip_weights: {park: -1}}\n", r"c\.yml:1: data.clip_weights.park: .*not -1"),
     ],
 )
 def test_errors_are_one_line_with_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:

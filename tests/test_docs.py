@@ -52,8 +52,8 @@ def values(field: Any) -> str:
         elif kind is type(None):
             parts.append("`null`")
         else:
-            names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
-            parts.append(names.get(kind, "mapping") + "".join(map(limit, field.metadata)))
+            names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`", list: "list"}
+            parts.append(names.get(get_origin(kind) or kind, "mapping") + "".join(map(limit, field.metadata)))
     return ", ".join(parts)
 
 

@@ -6,13 +6,19 @@ asking for batch n.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from isr.data.augment import NUM_VIEWS, dihedral
 from isr.levels import to_float
+
+Place = TypeVar("Place")
+
+WORKERS = max(2, (os.cpu_count() or 2) // 2)  # threads that draw batches ahead of the steps that need them
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,50 @@ class PatchRecipe:
 
 @dataclass(frozen=True)
 class Batch:
-    """`lr` `[b, p / scale, p / scale, c]` and `hr` `[b, p, p, c]`, float32 in [0, 1]."""
+    """`lr` `[b, p / scale, p / scale, c]` or `[b, t, ...]`, and `hr` `[b, p, p, c]`, float32 in [0, 1]."""
 
     lr: np.ndarray
     hr: np.ndarray
 
 
-class PatchBatches:
-    """`batches[step]` is the batch of that step.
+class Batches:
+    """`batches[step]` is the batch of that step; a subclass says how one patch is drawn."""
+
+    def __init__(self, recipe: PatchRecipe, scale: int) -> None:
+        if recipe.patch_size % scale:
+            raise ValueError(f"patch_size {recipe.patch_size} is no multiple of the scale {scale}")
+        self.recipe = recipe
+        self.scale = scale
+        self.side = recipe.patch_size // scale  # of an LR patch
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self.recipe.seed, step))
+        patches = [self.draw(rng) for _ in range(self.recipe.batch_size)]
+        return Batch(*(to_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One `(lr, hr)`, integers of the full range or floats in [0, 1]; all chance comes from `rng`."""
+        raise NotImplementedError
+
+
+class MixedBatches(Batches):
+    """Every patch from one of two sources.
+
+    Args:
+        first, second: sources of one recipe and scale.
+        share: how many patches come from the second, 0 to 1.
+    """
+
+    def __init__(self, first: Batches, second: Batches, share: float) -> None:
+        super().__init__(first.recipe, first.scale)
+        self.first, self.second, self.share = first, second, share
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return (self.second if rng.random() < self.share else self.first).draw(rng)
+
+
+class PatchBatches(Batches):
+    """Patches of pictures.
 
     Args:
         pairs: `(lr, hr)` pictures, integers or floats in [0, 1], every HR at least `patch_size` on each side.
@@ -57,38 +99,21 @@ class PatchBatches:
     Raises ValueError where the patch size is no multiple of the scale or there is no picture.
     """
 
-    REDRAWS = 20  # tries for a patch over the flatness threshold before the last one is taken as it is
-
     def __init__(
         self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int, recipe: PatchRecipe
     ) -> None:
-        if recipe.patch_size % scale:
-            raise ValueError(f"patch_size {recipe.patch_size} is no multiple of the scale {scale}")
+        super().__init__(recipe, scale)
         if not len(pairs):
             raise ValueError("there are no pictures to draw patches from")
         self.pairs = pairs
-        self.scale = scale
-        self.recipe = recipe
-        self.side = recipe.patch_size // scale
         # Every place of every picture is equally likely, so large pictures give more patches than small ones.
         places = [(lr.shape[0] - self.side + 1) * (lr.shape[1] - self.side + 1) for lr, _ in pairs]
         self.ends = np.cumsum(places)
 
-    def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng((self.recipe.seed, step))
-        patches = [self._patch(rng) for _ in range(self.recipe.batch_size)]
-        return Batch(*(to_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
-
-    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        for _ in range(self.REDRAWS):
-            candidates = [self._place(rng) for _ in range(self.recipe.candidates)]
-            energies = np.array([gradient_energy(self._lr(place)) for place in candidates])
-            share = rng.random() * energies.sum()
-            chosen = min(int(np.searchsorted(np.cumsum(energies), share)), len(candidates) - 1)
-            if energies[chosen] >= self.recipe.flatness:
-                break
-        picture, row, column = candidates[chosen]
-        lr, hr = self._lr(candidates[chosen]), self.pairs[picture][1]
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        place = detailed(rng, self.recipe, self._place, self._lr)
+        picture, row, column = place
+        lr, hr = self._lr(place), self.pairs[picture][1]
         top, left, size = row * self.scale, column * self.scale, self.recipe.patch_size
         view = int(rng.integers(NUM_VIEWS)) if self.recipe.augment else 0
         return dihedral(lr, view), dihedral(hr[top : top + size, left : left + size], view)
@@ -105,6 +130,26 @@ class PatchBatches:
         picture, row, column = place
         patch: np.ndarray = self.pairs[picture][0][row : row + self.side, column : column + self.side]
         return patch
+
+
+REDRAWS = 20  # tries for a patch over the flatness threshold before the last one is taken as it is
+
+
+def detailed(
+    rng: np.random.Generator,
+    recipe: PatchRecipe,
+    place: Callable[[np.random.Generator], Place],
+    lr: Callable[[Place], np.ndarray],
+) -> Place:
+    """One of `recipe.candidates` places, the more likely the more detail its LR patch `[h, w, c]` has."""
+    for _ in range(REDRAWS):
+        candidates = [place(rng) for _ in range(recipe.candidates)]
+        energies = np.array([gradient_energy(lr(candidate)) for candidate in candidates])
+        share = rng.random() * energies.sum()
+        chosen = min(int(np.searchsorted(np.cumsum(energies), share)), len(candidates) - 1)
+        if energies[chosen] >= recipe.flatness:
+            break
+    return candidates[chosen]
 
 
 def gradient_energy(patch: np.ndarray) -> float:

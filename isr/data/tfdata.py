@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from isr.data.batches import PatchBatches
+from isr.data.batches import WORKERS, Batches
 
 
-def dataset(batches: PatchBatches, start: int, stop: int) -> tf.data.Dataset:
+def dataset(batches: Batches, start: int, stop: int) -> tf.data.Dataset:
     """Batches `start` to `stop - 1` in order, as pairs `(lr, hr)` of float32 tensors."""
     first = batches[start]
 
@@ -20,4 +20,4 @@ def dataset(batches: PatchBatches, start: int, stop: int) -> tf.data.Dataset:
         return tf.ensure_shape(lr, first.lr.shape), tf.ensure_shape(hr, first.hr.shape)
 
     steps = tf.data.Dataset.range(start, stop)
-    return steps.map(tensors, num_parallel_calls=2, deterministic=True).prefetch(8)
+    return steps.map(tensors, num_parallel_calls=WORKERS, deterministic=True).prefetch(8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from keras.optimizers import schedules
 
 from isr.config import OptimizerConfig
@@ -11,8 +14,9 @@ def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRat
     """The learning rate as a function of the step.
 
     "constant": `learning_rate`; "halving": halved every `halve_every` steps (the EDSR paper); "cosine": half a
-    cosine from `learning_rate` down to `final_fraction` of it at `total_steps`. Each rises from 0 during
-    the first `warmup_steps`.
+    cosine from `learning_rate` down to `final_fraction` of it at `total_steps`; "restarts": one such half cosine
+    after another, each with its length and height (the EDVR paper). Each rises from 0 during the first
+    `warmup_steps`.
     """
     rate, warmup = config.learning_rate, config.warmup_steps
     if config.schedule == "cosine":
@@ -22,8 +26,44 @@ def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRat
                 0.0, decay, alpha=config.final_fraction, warmup_target=rate, warmup_steps=warmup
             )
         return schedules.CosineDecay(rate, decay, alpha=config.final_fraction)
+    if config.schedule == "restarts":
+        restarts = CosineRestarts(rate, config.periods, config.restart_weights, config.final_fraction)
+        return WarmedUp(restarts, warmup)
     every = config.halve_every if config.schedule == "halving" else total_steps + 1
     return WarmedUp(schedules.ExponentialDecay(rate, every, 0.5, staircase=True), warmup)
+
+
+class CosineRestarts(schedules.LearningRateSchedule):
+    """Half cosines of given lengths, one after the other; the last rate stays.
+
+    Args:
+        rate: highest of all.
+        periods: length of each, in steps.
+        weights: height of each over the lowest rate, as a share of the highest's.
+        final_fraction: lowest rate / highest rate.
+    """
+
+    def __init__(
+        self, rate: float, periods: Sequence[int], weights: Sequence[float], final_fraction: float
+    ) -> None:
+        self.rate, self.final_fraction = rate, final_fraction
+        self.periods, self.weights = list(periods), list(weights)
+
+    def __call__(self, step):  # type: ignore[no-untyped-def]
+        from keras import ops
+
+        step = ops.cast(step, "float32")
+        height, begin = 0.0, 0
+        for period, weight in zip(self.periods, self.weights, strict=True):
+            done = ops.minimum((step - begin) / period, 1.0)  # at 1 the cosine gives 0, and stays there
+            cosine = weight * 0.5 * (1 + ops.cos(math.pi * done))
+            height = height + ops.where(done >= 0, cosine, 0.0)
+            begin += period
+        return self.rate * (self.final_fraction + (1 - self.final_fraction) * height)
+
+    def get_config(self) -> dict:
+        names = ("rate", "periods", "weights", "final_fraction")
+        return {name: getattr(self, name) for name in names}
 
 
 class WarmedUp(schedules.LearningRateSchedule):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -15,23 +17,25 @@ import numpy as np
 from isr import config as configuration
 from isr import presets
 from isr.config import TrainConfig
-from isr.data.batches import PatchBatches, PatchRecipe
+from isr.data.batches import WORKERS, Batches, MixedBatches, PatchBatches, PatchRecipe
+from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
+from isr.data.motion import MotionBatches
 from isr.data.pairs import PicturePairs, find_pairs
 from isr.errors import RequestError
-from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.io.files import atomic
-from isr.levels import from_float
+from isr.layers.deformable import mean_offsets
 from isr.losses import pixel_loss
 from isr.models import SuperResolutionModel, get_model
 from isr.models.base import first_line, read_safetensors
-from isr.predict.image import TileOptions, enlarge
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import PRECISIONS, as_upscaler
 from isr.train.callbacks import Log, Report, check_healthy
 from isr.train.schedules import schedule
-from isr.train.steps import AveragingAdam
+from isr.train.steps import AlignmentTraining, AveragingAdam, aligns_frames
+from isr.train.validation import Score, score_clips, score_pictures
 
 STATE = "state.safetensors"
+FAR_OFFSET = 50.0  # pixels, mean over a batch: the published threshold, beyond which alignment has failed
 
 
 @dataclass
@@ -78,20 +82,11 @@ class Trainer:
         resuming = (self.run / STATE).is_file()
         self.model = model if model is not None else build_model(config, None if resuming else self.progress)
         self.scale = self.model.scales[0]
-        self.optimizer = AveragingAdam(
-            schedule(config.optimizer, config.steps.total),
-            average_momentum=config.optimizer.average_momentum,
-            beta_1=config.optimizer.beta_1,
-            beta_2=config.optimizer.beta_2,
-            global_clipnorm=config.optimizer.clip_norm,
-        )
-        self.optimizer.build(self.model.trainable_variables)
-        # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
-        self.model.compile(
-            self.optimizer,
-            pixel_loss(config.optimizer.loss),
-            jit_compile=keras.backend.backend() != "tensorflow",
-        )
+        weight = config.optimizer.alignment_weight
+        aligned = weight > 0 and aligns_frames(self.model)
+        self.training: keras.Model = AlignmentTraining(self.model, weight) if aligned else self.model
+        self.optimizer = build_optimizer(config, self.model)
+        self.warned = False  # of far offsets
         self.averaged = self.model.with_policy("float32")  # what is validated and kept
 
     def train(self) -> Path:
@@ -101,15 +96,15 @@ class Trainer:
         """
         self.run.mkdir(parents=True, exist_ok=True)
         self._restore()
-        batches = self._batches()
+        batches, validate = self._batches(), self._validator()
         fresh = not (self.run / STATE).is_file()
         log = Log(self.run, -1 if fresh else self.state.step)
         total = self.config.steps.total
         self.progress.start(f"train {self.run.name}", total, "steps")
         self.progress.advance(self.state.step)
         try:
-            if fresh:
-                self._log(log)  # the start is a candidate for the best, and validation shows that it works
+            if fresh:  # the start is a candidate for the best, and validating it shows that validation works
+                self._log(log, validate)
                 self._save()
             while self.state.step < total:
                 stop = self._next_stop()
@@ -117,10 +112,11 @@ class Trainer:
                 loss = self._fit(batches, stop)
                 check_healthy(self.model.variables, loss, self.state.lowest_loss, stop, self.run)
                 check_cancelled(self.progress)
+                self._watch_offsets(batches[stop - 1].lr)
                 self.state.step = stop
                 self.state.lowest_loss = min(self.state.lowest_loss, loss)
                 self.state.seconds += time.perf_counter() - began
-                self._log(log, loss)
+                self._log(log, validate, loss)
                 self._save()
         finally:
             log.close()
@@ -132,21 +128,35 @@ class Trainer:
     def _next_stop(self) -> int:
         steps = self.config.steps
         ends = [(self.state.step // every + 1) * every for every in (steps.save_every, steps.validate_every)]
+        ends += [start for start in self.optimizer.starts or () if start > self.state.step]
         return min(*ends, steps.total)
 
-    def _fit(self, batches: PatchBatches, stop: int) -> float:
+    def _compile(self) -> None:
+        """Build the training step, at the start of the run and where further weights begin to move."""
+        released = self.optimizer.release(self.state.step)
+        if not released and getattr(self.training, "optimizer", None) is self.optimizer:
+            return
+        # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
+        self.training.compile(
+            self.optimizer,
+            pixel_loss(self.config.optimizer.loss),
+            jit_compile=keras.backend.backend() != "tensorflow",
+        )
+
+    def _fit(self, batches: Batches, stop: int) -> float:
         if keras.backend.backend() == "tensorflow":
             from isr.data.tfdata import dataset
 
             data: Any = dataset(batches, self.state.step, stop)
         else:
             data = KerasBatches(batches, self.state.step, stop)
-        history = self.model.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
+        self._compile()
+        history = self.training.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
         return float(history.history["loss"][0])
 
-    def _batches(self) -> PatchBatches:
-        data = self.config.data
-        recipe = PatchRecipe(
+    def _batches(self) -> Batches:
+        data, spec = self.config.data, self.model.spec
+        patches = PatchRecipe(
             patch_size=data.patch_size,
             batch_size=data.batch_size,
             candidates=data.candidates,
@@ -154,61 +164,126 @@ class Trainer:
             augment=data.augment,
             seed=self.config.seed,
         )
-        if recipe.patch_size % self.scale:
+        if data.patch_size % self.scale:
+            raise RequestError(f"data.patch_size {data.patch_size} is no multiple of the scale {self.scale}")
+        if (data.patch_size // self.scale) % spec.size_multiple:
             raise RequestError(
-                f"data.patch_size {recipe.patch_size} is no multiple of the scale {self.scale}"
+                f"data.patch_size {data.patch_size} is no multiple of {self.scale * spec.size_multiple}, "
+                f"which {type(self.model).__name__} needs"
+            )
+        if spec.num_frames > 1:
+            return self._windows(
+                WindowRecipe(
+                    **vars(patches),
+                    num_frames=spec.num_frames,
+                    center_frame=spec.center_frame,
+                    frame_intervals=tuple(data.frame_intervals),
+                    reverse=data.reverse,
+                )
             )
         files = find_pairs(Path(data.train_hr), Path(data.train_lr) if data.train_lr else None, self.scale)
-        cache = Path(data.cache) if data.cache else self.run / "cache"
         pairs = PicturePairs(
             files,
             self.scale,
             self.model.num_channels,
-            cache,
-            smallest=recipe.patch_size,
+            self._cache(),
+            smallest=data.patch_size,
             progress=self.progress,
         )
-        return PatchBatches(pairs, self.scale, recipe)
+        return PatchBatches(pairs, self.scale, patches)
+
+    def _windows(self, recipe: WindowRecipe) -> Batches:
+        """Windows of clips, of photographs in motion, or of both."""
+        data, share = self.config.data, self.config.data.photo_motion
+        motion = None
+        if share > 0:
+            pairs = find_pairs(Path(data.train_hr), None, self.scale)
+            photos = self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
+            motion = MotionBatches(photos, self.scale, recipe, degradation=data.degradation)
+            if left_out := len(photos) - len(motion.photos):
+                self.progress.message(f"{left_out} photographs are too small for data.photo_motion")
+            if share == 1:
+                return motion
+        clips = WindowBatches(
+            self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size),
+            self.scale,
+            recipe,
+            weights=data.clip_weights,
+            degradation=data.degradation,
+        )
+        return clips if motion is None else MixedBatches(clips, motion, share)
+
+    def _clip_files(self, key: Literal["train_clips", "val_clips"]) -> list[ClipFiles]:
+        """The clips that a key of the configuration names."""
+        hr, lr = getattr(self.config.data, key), getattr(self.config.data, f"{key}_lr")
+        if hr is None:
+            raise RequestError(f"data.{key}: {type(self.model).__name__} needs a folder of clips here")
+        return find_clips(Path(hr), Path(lr) if lr else None)
+
+    def _decode(self, files: list[ClipFiles], smallest: int = 1) -> Clips:
+        return Clips(
+            files,
+            self.scale,
+            self.model.num_channels,
+            self._cache(),
+            degradation=self.config.data.degradation,
+            smallest=smallest,
+            progress=self.progress,
+        )
+
+    def _cache(self) -> Path:
+        return Path(self.config.data.cache or self.run / "cache")
+
+    def _watch_offsets(self, lr: np.ndarray) -> None:
+        """Warn, once, where a deformable convolution looks too far away."""
+        if self.model.spec.num_frames == 1 or self.warned:
+            return
+        far = {name: value for name, value in mean_offsets(self.model, lr).items() if value > FAR_OFFSET}
+        if far:
+            self.warned = True
+            name, value = max(far.items(), key=lambda item: item[1])
+            self.progress.message(
+                f"{self.run}: the mean offset of {name} is {value:.0f} pixels, so it no longer aligns; "
+                "lower optimizer.learning_rate, or that of conv_offset in optimizer.multipliers"
+            )
 
     # Validation
 
-    def _log(self, log: Log, loss: float | None = None) -> None:
+    def _log(self, log: Log, validate: Callable[[], Score], loss: float | None = None) -> None:
         state = self.state
         row: dict[str, float | int] = {"step": state.step, "seconds": state.seconds}
         if loss is not None:
             row |= {"loss": loss, "learning_rate": float(np.asarray(self.optimizer.learning_rate))}
         if state.step % self.config.steps.validate_every == 0 or state.step == self.config.steps.total:
-            table, pictures = self._validate()
-            mean = table.mean
-            if mean.psnr > state.best_psnr_y:
-                state.best_psnr_y, state.best_step = mean.psnr, state.step
+            score = validate()
+            if score.psnr > state.best_psnr_y:
+                state.best_psnr_y, state.best_step = score.psnr, state.step
                 self._export(self.run / "best")
-            row |= {"val_psnr_y": mean.psnr, "val_bicubic_psnr_y": mean.bicubic_psnr}
+            row |= {"val_psnr_y": score.psnr, "val_bicubic_psnr_y": score.bicubic_psnr}
             row["best_psnr_y"] = state.best_psnr_y
-            log.add_pictures(state.step, pictures)
+            log.add_pictures(state.step, score.pictures)
             self.progress.message(
-                f"step {state.step}: val_psnr_y {mean.psnr:.3f} dB "
-                f"({mean.psnr - mean.bicubic_psnr:+.3f} over bicubic), best {state.best_psnr_y:.3f}"
+                f"step {state.step}: val_psnr_y {score.psnr:.3f} dB "
+                f"({score.psnr - score.bicubic_psnr:+.3f} over bicubic), best {state.best_psnr_y:.3f}"
             )
         log.add(row)
 
-    def _validate(self) -> tuple[Table, Mapping[str, np.ndarray]]:
-        """Figures of the averaged weights on whole pictures, and the first few as uint8."""
-        self._average()
-        data = self.config.data
-        files = find_pairs(Path(data.val_hr), Path(data.val_lr) if data.val_lr else None, self.scale)
+    def _validator(self) -> Callable[[], Score]:
+        """What scores the averaged weights; what it needs is found and decoded here."""
+        data, samples = self.config.data, self.config.samples
         upscaler = as_upscaler(self.averaged)
-        pictures: dict[str, np.ndarray] = {}
+        if self.averaged.spec.num_frames > 1:
+            clips = self._decode(self._clip_files("val_clips"))
+            score = partial(score_clips, upscaler, clips, data.val_stride, samples)
+        else:
+            files = find_pairs(Path(data.val_hr), Path(data.val_lr) if data.val_lr else None, self.scale)
+            score = partial(score_pictures, upscaler, files, samples)
 
-        def upscale(lr: np.ndarray) -> np.ndarray:
-            sr = enlarge(upscaler, lr, TileOptions())
-            if len(pictures) < self.config.samples:
-                eight = from_float(sr, np.dtype(np.uint8))
-                pictures[files[len(pictures)].name] = eight[..., : 3 if eight.shape[-1] >= 3 else 1]
-            return sr
+        def validate() -> Score:
+            self._average()
+            return score()
 
-        pairs = read_pairs(files, self.scale, self.model.num_channels)
-        return evaluate(upscale, pairs, Protocol(self.scale)), pictures
+        return validate
 
     def _average(self) -> None:
         """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
@@ -288,8 +363,8 @@ class Trainer:
 class KerasBatches(keras.utils.PyDataset):
     """Batches `start` to `stop - 1` in order, drawn ahead in threads, for the backends without tf.data."""
 
-    def __init__(self, batches: PatchBatches, start: int, stop: int) -> None:
-        super().__init__(workers=2, max_queue_size=8)
+    def __init__(self, batches: Batches, start: int, stop: int) -> None:
+        super().__init__(workers=WORKERS, max_queue_size=8)
         self.batches, self.start, self.stop = batches, start, stop
 
     def __len__(self) -> int:
@@ -298,6 +373,40 @@ class KerasBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         batch = self.batches[self.start + index]
         return batch.lr, batch.hr
+
+
+def build_optimizer(config: TrainConfig, model: SuperResolutionModel) -> AveragingAdam:
+    """The optimizer that `config.optimizer` describes, built for a network.
+
+    Raises RequestError where no weight's name contains a text of `multipliers` or `only`.
+    """
+    settings = config.optimizer
+    names = {variable.path: name for name, variable in model.named_weights().items()}
+    trained = [names[variable.path] for variable in model.trainable_variables]
+    for key in ("multipliers", "only"):
+        for text in getattr(settings, key):
+            if not any(text in name for name in trained):
+                raise RequestError(
+                    f"optimizer.{key}: no weight of {type(model).__name__} has {text!r} in its name"
+                )
+    multipliers = [
+        math.prod(factor for text, factor in settings.multipliers.items() if text in name) for name in trained
+    ]
+    starts = [
+        settings.only_steps if settings.only and not any(text in name for text in settings.only) else 0
+        for name in trained
+    ]
+    optimizer = AveragingAdam(
+        schedule(settings, config.steps.total),
+        average_momentum=settings.average_momentum,
+        multipliers=multipliers if settings.multipliers else None,
+        starts=starts if any(starts) else None,
+        beta_1=settings.beta_1,
+        beta_2=settings.beta_2,
+        global_clipnorm=settings.clip_norm,
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
 def build_model(config: TrainConfig, progress: Progress | None) -> SuperResolutionModel:
@@ -328,7 +437,8 @@ def start_from(model: SuperResolutionModel, source: str, progress: Progress) -> 
         path if path.suffix == ".safetensors" else presets.find(source) / presets.WEIGHTS
     )
     made = model.adopt(values, f"model.start_from: {source}")
-    rest = f"; made for this scale: {', '.join(made)}" if made else ""
+    parts = dict.fromkeys(name.split("/")[0] for name in made)
+    rest = f"; made for this network: {', '.join(parts)}" if made else ""
     progress.message(f"started from {source}: {len(model.named_weights()) - len(made)} weights taken{rest}")
 
 

@@ -1,0 +1,81 @@
+"""What a run is judged by: PSNR of the averaged weights on whole pictures, or on frames of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from isr.data.clips import Clip
+from isr.data.pairs import PairFiles
+from isr.errors import RequestError
+from isr.evaluate import Protocol, evaluate, read_pairs
+from isr.imresize import imresize
+from isr.levels import from_float
+from isr.metrics import psnr
+from isr.predict.image import TileOptions, enlarge
+from isr.predict.windows import enlarge_frames
+from isr.spec import MultiFrameUpscaler, Upscaler
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean PSNR of luma in dB, of the network and of bicubic interpolation, and the first results as uint8."""
+
+    psnr: float
+    bicubic_psnr: float
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int) -> Score:
+    """The mean over whole pictures, `samples` of them kept."""
+    pictures: dict[str, np.ndarray] = {}
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        sr = enlarge(upscaler, lr, TileOptions())
+        if len(pictures) < samples:
+            pictures[files[len(pictures)].name] = _shown(sr)
+        return sr
+
+    spec = upscaler.spec
+    pairs = read_pairs(files, spec.scales[0], spec.num_channels)
+    mean = evaluate(upscale, pairs, Protocol(spec.scales[0])).mean
+    return Score(mean.psnr, mean.bicubic_psnr, pictures)
+
+
+def score_clips(upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples: int) -> Score:
+    """The mean over clips of the mean over every `stride`-th frame, one frame of the first `samples` clips kept.
+
+    Raises RequestError, naming the clip, where it is too small to be scored.
+    """
+    pictures: dict[str, np.ndarray] = {}
+    means = []
+    for clip in clips:
+        figures = []
+        for frame in range(min(stride, clip.num_frames) // 2, clip.num_frames, stride):
+            sr, hr = _upscale_frame(upscaler, clip, frame), clip.hr[frame]
+            bicubic = imresize(clip.lr[frame], size=hr.shape[:2])
+            try:
+                figures.append([psnr(x, hr, channel="y", border=clip.scale) for x in (sr, bicubic)])
+            except ValueError as error:
+                raise RequestError(f"{clip.name}: cannot be scored: {error}") from None
+            if len(pictures) < samples:
+                pictures.setdefault(clip.name, _shown(sr))
+        means.append(np.mean(figures, axis=0))
+    mean, bicubic_mean = np.mean(means, axis=0)
+    return Score(float(mean), float(bicubic_mean), pictures)
+
+
+def _upscale_frame(upscaler: Upscaler, clip: Clip, frame: int) -> np.ndarray:
+    """One enlarged frame of a clip, uint8."""
+    reach = upscaler.spec.num_frames  # no rule for the ends of a clip looks further
+    first = max(frame - reach, 0)
+    near = clip.lr[first : frame + reach + 1]
+    return next(enlarge_frames(cast(MultiFrameUpscaler, upscaler), near, skip=frame - first))
+
+
+def _shown(sr: np.ndarray) -> np.ndarray:
+    eight = from_float(sr, np.dtype(np.uint8)) if sr.dtype != np.uint8 else sr
+    return eight[..., : 3 if eight.shape[-1] >= 3 else 1]
