@@ -1,4 +1,7 @@
-"""Super-resolution of photographs with Keras: `isr.upscale`, `isr.Predictor`, `isr.Trainer` and the models."""
+"""Super-resolution of photographs and video with Keras.
+
+`isr.upscale`, `isr.upscale_frames`, `isr.Predictor`, `isr.Trainer` and the models.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from isr.models import EDSR
-    from isr.predict import Predictor, upscale
+    from isr.models import EDSR, EDVR, TDAN
+    from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
 _PUBLIC = {
     "EDSR": "isr.models",
+    "EDVR": "isr.models",
+    "TDAN": "isr.models",
     "Predictor": "isr.predict",
     "Trainer": "isr.train",
     "upscale": "isr.predict",
+    "upscale_frames": "isr.predict",
 }
 
-__all__ = ["EDSR", "Predictor", "Trainer", "__version__", "upscale"]
+__all__ = ["EDSR", "EDVR", "TDAN", "Predictor", "Trainer", "__version__", "upscale", "upscale_frames"]
 
 
 def __getattr__(name: str) -> Any:

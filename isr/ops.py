@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras import ops
@@ -22,3 +23,63 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
         `[b, factor * h, factor * w, c]`, dtype of `x`.
     """
     return ops.nn.depth_to_space(x, factor)
+
+
+def enlarge_bilinear(x: Tensor, factor: int) -> Tensor:
+    """Enlarge by bilinear interpolation between pixel centres, edges repeated.
+
+    PyTorch's `interpolate(mode="bilinear", align_corners=False)`. Spelled with slices, because Keras' resize needs
+    sizes that are known when a graph is traced.
+
+    Args:
+        x: `[b, h, w, c]`, float.
+        factor: at least 2.
+
+    Returns:
+        `[b, factor * h, factor * w, c]`, dtype of `x`.
+    """
+    places = [(i + 0.5) / factor - 0.5 for i in range(factor)]  # of the sub-pixels, from their pixel's centre
+    rows = [_shifted(_pad_edge(x, axis=1), place, axis=1) for place in places]
+    phases = [_shifted(_pad_edge(row, axis=2), place, axis=2) for row in rows for place in places]
+    return pixel_shuffle(ops.concatenate(phases, axis=-1), factor)
+
+
+def _pad_edge(x: Tensor, axis: int) -> Tensor:
+    first, last = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
+    return ops.concatenate([first, x, last], axis=axis)
+
+
+def _shifted(padded: Tensor, place: float, axis: int) -> Tensor:
+    """`padded`, one longer at both ends, sampled `place` (-1/2 to 1/2) beside each of its inner elements."""
+    near = padded[:, 1:-1] if axis == 1 else padded[:, :, 1:-1]
+    if place < 0:
+        far = padded[:, :-2] if axis == 1 else padded[:, :, :-2]
+    else:
+        far = padded[:, 2:] if axis == 1 else padded[:, :, 2:]
+    return near * (1 - abs(place)) + far * abs(place)
+
+
+def max_pool_halves(x: Tensor) -> Tensor:
+    """The maximum over 3x3 pixels around every second one: PyTorch's `max_pool2d(x, 3, 2, 1)`.
+
+    Args:
+        x: `[b, h, w, c]`, float.
+
+    Returns:
+        `[b, ceil(h / 2), ceil(w / 2), c]`; pixels beyond the edge do not count.
+    """
+    # "same" would begin at another pixel where a side is even.
+    padded = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-math.inf)
+    return ops.max_pool(padded, 3, 2, padding="valid")
+
+
+def average_pool_halves(x: Tensor) -> Tensor:
+    """The mean over 3x3 pixels around every second one: PyTorch's `avg_pool2d(x, 3, 2, 1)`.
+
+    Args:
+        x: `[b, h, w, c]`, float.
+
+    Returns:
+        `[b, ceil(h / 2), ceil(w / 2), c]`; pixels beyond the edge count as 0.
+    """
+    return ops.average_pool(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, padding="valid")

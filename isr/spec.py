@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,8 @@ class ModelSpec:
         num_channels: channels it takes and gives.
         num_frames: frames per input; 1 for a single picture.
         center_frame: index of the frame that the output belongs to.
-        frame_border: how frames beyond the ends of a clip are made ("reflect", "replicate"); "" for one picture.
+        frame_border: what stands for frames beyond the ends of a clip: "reflect" (the first frame is the mirror),
+            "circle" (frames from the window's other side) or "replicate" (the last one); "" for one picture.
         receptive_radius: input pixels on each side on which an output pixel depends, rounded up; None if
             unbounded, so that exact tiling is refused.
         size_multiple: height and width of the input must be a multiple of this.
@@ -62,3 +64,17 @@ class Upscaler(Protocol):
     def spec(self) -> ModelSpec: ...
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray: ...
+
+
+class MultiFrameUpscaler(Upscaler, Protocol):
+    """An upscaler of windows `[b, t, h, w, c]`, also in two halves, so that frames are encoded once.
+
+    `encode` gives all that depends on one frame alone, `decode` the enlarged centre frame of `spec.num_frames`
+    encoded ones, in order; `decode` of `encode` equals the call. What `encode` gives is opaque; `size` is its bytes.
+    """
+
+    def encode(self, frames: np.ndarray) -> Any: ...
+
+    def decode(self, window: Sequence[Any]) -> np.ndarray: ...
+
+    def size(self, features: Any) -> int: ...

@@ -19,11 +19,76 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"scale": 4, "num_features": 8, "num_blocks": 0, "pixel_range": 1.0},
         {"scale": 8, "num_features": 8, "num_blocks": 1},
     ],
+    "TDAN": [
+        {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1},
+        {
+            "scale": 2,
+            "num_features": 6,
+            "num_frames": 3,
+            "center_frame_idx": 0,
+            "num_extract_blocks": 0,
+            "num_reconstruct_blocks": 0,
+            "deform_groups": 1,
+            "border": "v2",
+        },
+    ],
+    "EDVR": [
+        {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1},
+        {
+            "num_features": 4,
+            "num_frames": 3,
+            "center_frame_idx": 2,
+            "deform_groups": 1,
+            "num_extract_blocks": 0,
+            "num_reconstruct_blocks": 0,
+            "with_tsa": False,
+            "num_upsample_features": 4,
+        },
+        {
+            "num_features": 4,
+            "num_frames": 3,
+            "deform_groups": 4,
+            "num_extract_blocks": 1,
+            "num_reconstruct_blocks": 1,
+            "hr_in": True,
+            "with_predeblur": True,
+        },
+        {
+            "num_features": 4,
+            "num_frames": 2,
+            "deform_groups": 2,
+            "num_extract_blocks": 0,
+            "num_reconstruct_blocks": 1,
+            "hr_in": True,
+            "pixel_mean": (0.4, 0.4, 0.4),
+            "pixel_range": 2.0,
+        },
+    ],
 }
 
 # Arguments that each network must refuse, beside those that the base class refuses for all.
 BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "EDSR": [{"scale": 5}, {"scale": 1}, {"num_features": 0}, {"num_blocks": -1}],
+    "TDAN": [
+        {"scale": 5},
+        {"num_features": 9},
+        {"num_frames": 1},
+        {"center_frame_idx": 5},
+        {"center_frame_idx": -1},
+        {"num_extract_blocks": -1},
+        {"num_reconstruct_blocks": -1},
+        {"deform_groups": 0},
+        {"border": "v3"},
+    ],
+    "EDVR": [
+        {"num_features": 9},
+        {"num_frames": 1},
+        {"center_frame_idx": 5},
+        {"num_extract_blocks": -1},
+        {"num_reconstruct_blocks": -1},
+        {"deform_groups": 0},
+        {"num_upsample_features": 0},
+    ],
 }
 
 
@@ -63,6 +128,10 @@ def randomise(model: SuperResolutionModel) -> SuperResolutionModel:
         shape = tuple(variable.shape)
         fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 1
         spread = np.sqrt(2 / fan_in) if len(shape) > 1 else 0.1 * model.pixel_range
+        if "conv_offset" in variable.path:
+            spread *= (
+                0.1  # a few pixels at most: what is sampled far away is another picture after any rounding
+            )
         variable.assign(rng.normal(0, spread, shape).astype("float32"))
     return model
 

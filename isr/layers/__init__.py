@@ -1,5 +1,30 @@
 """Building blocks of the networks, as Keras layers."""
 
-from isr.layers.blocks import ResidualBlock, Upsampler, carry, carry_enlarged, conv, resample_phases
+from isr.layers.blocks import (
+    HalvingConv,
+    PairConv,
+    ResidualBlock,
+    Upsampler,
+    carry,
+    carry_enlarged,
+    carry_signed,
+    conv,
+    resample_phases,
+    take_signed,
+)
+from isr.layers.deformable import DeformableConv2D, deform_conv2d
 
-__all__ = ["ResidualBlock", "Upsampler", "carry", "carry_enlarged", "conv", "resample_phases"]
+__all__ = [
+    "DeformableConv2D",
+    "HalvingConv",
+    "PairConv",
+    "ResidualBlock",
+    "Upsampler",
+    "carry",
+    "carry_enlarged",
+    "carry_signed",
+    "conv",
+    "deform_conv2d",
+    "resample_phases",
+    "take_signed",
+]

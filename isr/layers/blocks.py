@@ -6,17 +6,30 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from isr.imresize import cubic
 from isr.ops import Tensor, pixel_shuffle
 
 
 def conv(
-    filters: int, name: str, policy: keras.DTypePolicy, kernel_size: int = 3, activation: str | None = None
+    filters: int,
+    name: str,
+    policy: keras.DTypePolicy,
+    kernel_size: int = 3,
+    activation: str | None = None,
+    use_bias: bool = True,
 ) -> layers.Conv2D:
     """A convolution that keeps height and width; bias and ReLU fuse with it on a CPU."""
-    return layers.Conv2D(filters, kernel_size, padding="same", activation=activation, dtype=policy, name=name)
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        activation=activation,
+        use_bias=use_bias,
+        dtype=policy,
+        name=name,
+    )
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -99,7 +112,60 @@ class Upsampler(layers.Layer):
         return {**super().get_config(), "scale": self.scale, "num_features": self.num_features}
 
 
-def carry(layer: layers.Conv2D, count: int, rest: float = 1.0) -> None:
+@keras.saving.register_keras_serializable(package="isr")
+class HalvingConv(layers.Conv2D):
+    """A 3x3 convolution of stride 2 around every second pixel, one pixel of zeros on each side, as PyTorch pads.
+
+    Keras' "same" begins at another pixel where a side is even. Input `[b, h, w, c]`, output
+    `[b, ceil(h / 2), ceil(w / 2), filters]`.
+    """
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(filters, **{**kwargs, "kernel_size": 3, "strides": 2, "padding": "valid"})
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        super().build(
+            (shape[0], None, None, shape[-1])
+        )  # Keras would refuse sides under 3, knowing no padding
+
+    def call(self, x: Tensor) -> Tensor:
+        return super().call(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class PairConv(layers.Conv2D):
+    """A convolution of two inputs, `conv([a, b])`, whose halves can be computed apart: `first(a) + second(b)`.
+
+    In a sliding window `first` of a frame is the same whatever frame it is compared with, so it is computed once.
+    The kernel, `[k, k, 2 * f, filters]`, is that of one convolution of the concatenation. `build` takes the shape
+    of one input.
+    """
+
+    def __init__(self, filters: int, kernel_size: int = 3, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, **{**kwargs, "padding": "same"})
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        assert shape[-1] is not None
+        super().build((*shape[:-1], 2 * shape[-1]))
+        self.input_spec = None
+
+    def first(self, a: Tensor) -> Tensor:
+        """The share of `a`, `[n, h, w, f]`, with the bias: `[n, h, w, filters]`."""
+        return self._half(a, slice(None, self.kernel.shape[2] // 2)) + ops.cast(self.bias, self.compute_dtype)
+
+    def second(self, b: Tensor) -> Tensor:
+        """The share of `b`, `[n, h, w, f]`, without the bias: `[n, h, w, filters]`."""
+        return self._half(b, slice(self.kernel.shape[2] // 2, None))
+
+    def call(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.first(a) + self.second(b)
+
+    def _half(self, x: Tensor, channels: slice) -> Tensor:
+        kernel = ops.cast(self.kernel[:, :, channels], self.compute_dtype)
+        return ops.conv(ops.cast(x, self.compute_dtype), kernel, padding="same")
+
+
+def carry(layer: layers.Layer, count: int, rest: float = 1.0) -> None:
     """Make the first `count` features pass a convolution unchanged.
 
     Args:
@@ -107,13 +173,40 @@ def carry(layer: layers.Conv2D, count: int, rest: float = 1.0) -> None:
         count: features that go in and out as they are.
         rest: factor on what the other inputs add to them and on all other weights.
     """
-    kernel, bias = layer.get_weights()
-    kernel = kernel * rest
+    kernel = ops.convert_to_numpy(layer.kernel) * rest
     kernel[..., :count] = 0
     centre = kernel.shape[0] // 2
     for feature in range(count):
         kernel[centre, centre, feature, feature] = 1
-    layer.set_weights([kernel, bias])
+    layer.kernel.assign(kernel)
+
+
+def carry_signed(layer: layers.Layer, count: int, first: int = 0) -> None:
+    """Make `count` channels pass a convolution and the ReLU behind it, as `2 * count` features.
+
+    Args:
+        layer: built, with a kernel of odd side.
+        count: channels; feature i becomes the positive part of channel i, feature count + i the negative.
+        first: the input channel that they begin at.
+    """
+    kernel = ops.convert_to_numpy(layer.kernel).copy()
+    kernel[..., : 2 * count] = 0
+    centre = kernel.shape[0] // 2
+    for channel in range(count):
+        kernel[centre, centre, first + channel, channel] = 1
+        kernel[centre, centre, first + channel, count + channel] = -1
+    layer.kernel.assign(kernel)
+
+
+def take_signed(layer: layers.Layer, count: int, rest: float = 0.1) -> None:
+    """Make a convolution give the `count` channels that `carry_signed` carried, and `rest` of its other weights."""
+    kernel = ops.convert_to_numpy(layer.kernel) * rest
+    kernel[:, :, : 2 * count] = 0
+    centre = kernel.shape[0] // 2
+    for channel in range(count):
+        kernel[centre, centre, channel, channel] = 1
+        kernel[centre, centre, count + channel, channel] = -1
+    layer.kernel.assign(kernel)
 
 
 def carry_enlarged(layer: layers.Conv2D, factor: int, count: int, rest: float = 1.0) -> None:

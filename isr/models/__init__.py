@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from isr.errors import RequestError
-from isr.models.base import SuperResolutionModel, load_keras_file
+from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file
 from isr.models.edsr import EDSR
+from isr.models.edvr import EDVR
+from isr.models.tdan import TDAN
 
-__all__ = ["EDSR", "SuperResolutionModel", "get_model", "list_models", "load_keras_file"]
+__all__ = [
+    "EDSR",
+    "EDVR",
+    "TDAN",
+    "MultiFrameModel",
+    "SuperResolutionModel",
+    "get_model",
+    "list_models",
+    "load_keras_file",
+]
 
-MODELS: tuple[type[SuperResolutionModel], ...] = (EDSR,)
+MODELS: tuple[type[SuperResolutionModel], ...] = (EDSR, TDAN, EDVR)
 
 
 def list_models() -> tuple[type[SuperResolutionModel], ...]:

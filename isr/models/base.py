@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from isr.io.files import atomic
 from isr.ops import Tensor
 from isr.spec import ModelSpec
 
+Features = dict[str, Tensor]  # what a video network computes of one frame, or of a window of them
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
 
 
@@ -241,6 +243,107 @@ class SuperResolutionModel(keras.Model):
             raise RequestError(f"{folder / presets.CONFIG}: {what}") from None
         model.load_weights(folder / presets.WEIGHTS)
         return model
+
+
+class MultiFrameModel(SuperResolutionModel):
+    """Base of the video networks: windows `[b, t, h, w, c]` in, the enlarged centre frame `[b, s*h, s*w, c]` out.
+
+    A subclass defines `encode` and `decode` instead of `call`, so that a video computes once what depends on one
+    frame alone.
+
+    Args:
+        num_frames: t, at least 2.
+        center_frame_idx: place of the output's frame in the window; None: the middle.
+        kwargs: as for `SuperResolutionModel`.
+
+    Raises ValueError where an argument is out of its range.
+    """
+
+    def __init__(self, *, num_frames: int, center_frame_idx: int | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_frames < 2:
+            raise ValueError(f"num_frames={num_frames}: a window has at least 2 frames")
+        center = num_frames // 2 if center_frame_idx is None else center_frame_idx
+        if not 0 <= center < num_frames:
+            raise ValueError(f"center_frame_idx={center}: a window of {num_frames} frames has no such frame")
+        self.num_frames = num_frames
+        self.center_frame_idx = center
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={1: num_frames, -1: self.num_channels})
+
+    # What a subclass says of itself
+
+    @property
+    def frame_border(self) -> str:
+        """What stands for frames beyond the ends of a clip, as in `ModelSpec`."""
+        return "reflect"
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of the frames must be multiples of."""
+        return 1
+
+    def encode(self, frames: Tensor) -> Features:
+        """All that depends on one frame alone.
+
+        Args:
+            frames: `[n, h, w, c]`, float [0, 1].
+
+        Returns:
+            Tensors by name, `[n, ...]`.
+        """
+        raise NotImplementedError
+
+    def decode(self, window: Features) -> Tensor:
+        """The enlarged centre frame.
+
+        Args:
+            window: what `encode` gave for t consecutive frames, `[b, t, ...]`.
+
+        Returns:
+            Float32 about [0, 1], `[b, s*h, s*w, c]`.
+        """
+        raise NotImplementedError
+
+    def call(self, lr: Tensor) -> Tensor:
+        return self.decode(self.encode_window(lr))
+
+    def check_sides(self, frames: Tensor) -> None:
+        """Raise ValueError where the sides of `[..., h, w, c]` are known and no multiples of `size_multiple`."""
+        height, width = frames.shape[-3:-1]
+        if any(side is not None and side % self.size_multiple for side in (height, width)):
+            raise ValueError(
+                f"frames of {width}x{height}: {self.name} takes sides that are multiples of {self.size_multiple}; "
+                "isr.upscale_frames pads them"
+            )
+
+    def encode_window(self, lr: Tensor) -> Features:
+        """`encode` for all frames of `[b, t, h, w, c]`, as `decode` takes it."""
+        features = self.encode(join_frames(lr))
+        return {name: split_frames(value, self.num_frames) for name, value in features.items()}
+
+    @property
+    def spec(self) -> ModelSpec:
+        return replace(
+            super().spec,
+            num_frames=self.num_frames,
+            center_frame=self.center_frame_idx,
+            frame_border=self.frame_border,
+            size_multiple=self.size_multiple,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_frames", "center_frame_idx")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def join_frames(x: Tensor) -> Tensor:
+    """`[b, t, ...]` as `[b * t, ...]`, for layers that know no time."""
+    return ops.reshape(x, (-1, *ops.shape(x)[2:]))
+
+
+def split_frames(x: Tensor, num_frames: int) -> Tensor:
+    """The inverse of `join_frames`."""
+    return ops.reshape(x, (-1, num_frames, *ops.shape(x)[1:]))
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

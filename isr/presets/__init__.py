@@ -7,6 +7,7 @@ trained) and `card.md` (what a user should know). `from_preset` of a model takes
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yml"
 HERE = Path(__file__).parent
 
-NETWORKS = {
-    "EDSR": (2, 3, 4, 8)
-}  # name and scales; a test holds it to isr.models, which needs Keras to be read
+# Name and scales; a test holds it to isr.models, which needs Keras to be read.
+NETWORKS = {"EDSR": (2, 3, 4, 8), "TDAN": (2, 3, 4, 8), "EDVR": (4,)}
 DEFAULT_BY_SCALE = {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"}
+# Of those that take less than a second for a frame of 320x180 pixels (docs/video.md), the best on the validation
+# clips; what has none here takes the scale's own.
+DEFAULT_FOR_VIDEO = {2: "edsr_fast_x2"}
 
 
 def shipped() -> list[str]:
@@ -57,8 +60,27 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def scales(preset: str | Path) -> tuple[int, ...]:
     """The factors a preset enlarges by, read off its configuration."""
-    arguments = read_config(find(preset))["arguments"]
-    return tuple(arguments["scales"]) if "scales" in arguments else (int(arguments.get("scale", 2)),)
+    config = read_config(find(preset))
+    return scales_of(config["model"], config["arguments"])
+
+
+def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """The factors that a network enlarges by, read off its arguments without Keras.
+
+    Args:
+        model: name of the class.
+        arguments: its constructor's, all of them.
+    """
+    if "scales" in arguments:
+        return tuple(int(scale) for scale in arguments["scales"])
+    if arguments.get("hr_in"):
+        return (1,)
+    return (int(arguments["scale"]),) if "scale" in arguments else NETWORKS[model]
+
+
+def num_frames(preset: str | Path) -> int:
+    """The frames that a preset takes at once, read off its configuration; 1 for pictures."""
+    return int(read_config(find(preset))["arguments"].get("num_frames", 1))
 
 
 def default_scales() -> tuple[int, ...]:
@@ -68,9 +90,11 @@ def default_scales() -> tuple[int, ...]:
     )
 
 
-def default_for(scale: int) -> str:
+def default_for(scale: int, video: bool = False) -> str:
     """The preset that is taken for a scale when none is named; RequestError where none ships."""
     name = DEFAULT_BY_SCALE.get(scale)
+    if video and (HERE / DEFAULT_FOR_VIDEO.get(scale, "") / CONFIG).is_file():
+        name = DEFAULT_FOR_VIDEO[scale]
     if name is None or not (HERE / name / CONFIG).is_file():
         known = ", ".join(f"x{s}" for s in sorted(DEFAULT_BY_SCALE))
         raise RequestError(
@@ -86,7 +110,8 @@ def describe() -> list[dict[str, Any]]:
     for name in shipped():
         config = read_config(HERE / name)
         own = {"name": name, "model": config["model"], "scale": _label(scales(HERE / name))}
-        default = "default" if name in DEFAULT_BY_SCALE.values() else ""
+        marks = (("default", DEFAULT_BY_SCALE), ("video", DEFAULT_FOR_VIDEO))
+        default = ", ".join(mark for mark, names in marks if name in names.values())
         rows.append({**own, **config.get("facts", {}), "default": default})
     return [{column: row.get(column, "") for column in columns} for row in rows]
 

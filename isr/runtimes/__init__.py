@@ -24,6 +24,8 @@ def as_upscaler(model: SuperResolutionModel | Upscaler, precision: str = "float3
     """
     import keras
 
+    from isr.models import MultiFrameModel
+
     if not isinstance(model, keras.Model):
         return cast(Upscaler, model)
     if precision not in PRECISIONS:
@@ -33,11 +35,12 @@ def as_upscaler(model: SuperResolutionModel | Upscaler, precision: str = "float3
         model = model.with_policy(PRECISIONS[precision])
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from isr.runtimes.tensorflow import TensorFlowUpscaler
+        from isr.runtimes.tensorflow import TensorFlowFramesUpscaler, TensorFlowUpscaler
 
-        return TensorFlowUpscaler(model)
+        frames = isinstance(model, MultiFrameModel)
+        return TensorFlowFramesUpscaler(model) if frames else TensorFlowUpscaler(model)
     if backend == "jax":
-        from isr.runtimes.jax import JaxUpscaler
+        from isr.runtimes.jax import JaxFramesUpscaler, JaxUpscaler
 
-        return JaxUpscaler(model)
+        return JaxFramesUpscaler(model) if isinstance(model, MultiFrameModel) else JaxUpscaler(model)
     raise RequestError(f"Keras runs on {backend!r}; this package runs on tensorflow and jax")

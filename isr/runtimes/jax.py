@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from isr.models import SuperResolutionModel
+from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.spec import ModelSpec
 
 
 class JaxUpscaler:
-    """Runs the model through `jax.jit`."""
+    """Runs a single-picture model through `jax.jit`."""
 
     def __init__(self, model: SuperResolutionModel) -> None:
         self.model = model
         self.spec: ModelSpec = model.spec
-
-        def run(weights: list[Any], batch: Any) -> Any:
-            # Not `stateless_call`: it skips `__call__`, and with it the check of the channels.
-            with keras.StatelessScope(zip(model.variables, weights, strict=True)):
-                return model(batch, training=False)
-
-        self._run = jax.jit(run)
+        self._call = compiled(model, lambda batch: model(batch, training=False))
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
         self.spec.check_scale(scale)
-        weights = [variable.value for variable in self.model.variables]
+        return np.asarray(self._call(batch), np.float32)
+
+
+class JaxFramesUpscaler(JaxUpscaler):
+    """Runs a multi-frame model, also in its two halves."""
+
+    def __init__(self, model: MultiFrameModel) -> None:
+        super().__init__(model)
+
+        def decode(window: list[dict[str, Any]]) -> Any:
+            features = {name: keras.ops.stack([f[name] for f in window], axis=1) for name in window[0]}
+            return model.decode(features)
+
+        self._encode = compiled(model, model.encode)
+        self._decode = compiled(model, decode)
+
+    def encode(self, frames: np.ndarray) -> dict[str, Any]:
+        features: dict[str, Any] = self._encode(frames)
+        return features
+
+    def decode(self, window: Sequence[dict[str, Any]]) -> np.ndarray:
+        return np.asarray(self._decode(list(window)), np.float32)
+
+    def size(self, features: dict[str, Any]) -> int:
+        return sum(int(value.nbytes) for value in features.values())
+
+
+def compiled(model: SuperResolutionModel, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of the model's weights as they are at each call; MemoryError where JAX has too little memory."""
+
+    def pure(weights: list[Any], given: Any) -> Any:
+        # Not `stateless_call`: it skips `__call__`, and with it the check of the channels.
+        with keras.StatelessScope(zip(model.variables, weights, strict=True)):
+            return function(given)
+
+    jitted = jax.jit(pure)
+
+    def run(given: Any) -> Any:
         try:
-            return np.asarray(self._run(weights, batch), np.float32)
+            return jax.block_until_ready(jitted([variable.value for variable in model.variables], given))
         except jax.errors.JaxRuntimeError as error:
             # JAX has one class for all that XLA reports; the status code begins the message.
             if "RESOURCE_EXHAUSTED" in str(error):
-                raise MemoryError(f"no memory for a batch of {batch.shape}") from error
+                raise MemoryError(f"no memory for {getattr(given, 'shape', 'a window of frames')}") from error
             raise
+
+    return run

@@ -1,22 +1,24 @@
-"""A Keras model as a plain TensorFlow graph."""
+"""A Keras model as plain TensorFlow graphs, never under XLA: on a CPU that loses the fused kernels."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from isr.models import SuperResolutionModel
+from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.spec import ModelSpec
 
 
 class TensorFlowUpscaler:
-    """Runs the model through one `tf.function`, never under XLA: on a CPU that loses the fused kernels."""
+    """Runs a single-picture model through one `tf.function`."""
 
     def __init__(self, model: SuperResolutionModel) -> None:
         self.model = model
         self.spec: ModelSpec = model.spec
-        frames = (self.spec.num_frames,) if self.spec.num_frames > 1 else ()
-        any_size = tf.TensorSpec((None, *frames, None, None, self.spec.num_channels), tf.float32)
+        any_size = tf.TensorSpec((None, None, None, self.spec.num_channels), tf.float32)
         # One graph for all sizes: tracing takes longer than a small picture.
         self._graph = tf.function(
             lambda batch: model(batch, training=False), input_signature=[any_size], jit_compile=False
@@ -24,7 +26,45 @@ class TensorFlowUpscaler:
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
         self.spec.check_scale(scale)
-        try:
-            return self._graph(tf.convert_to_tensor(batch, tf.float32)).numpy()
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(f"no memory for a batch of {batch.shape}") from error
+        return run(self._graph, batch).numpy()
+
+
+class TensorFlowFramesUpscaler:
+    """Runs a multi-frame model, also in its two halves.
+
+    Every shape has graphs of its own, because deformable convolution is fast for sizes known in advance: give
+    frames and tiles of few sizes.
+    """
+
+    def __init__(self, model: MultiFrameModel) -> None:
+        self.model = model
+        self.spec: ModelSpec = model.spec
+
+        def decode(window: list[dict[str, tf.Tensor]]) -> tf.Tensor:
+            return model.decode({name: tf.stack([f[name] for f in window], axis=1) for name in window[0]})
+
+        self._call = tf.function(lambda batch: model(batch, training=False), jit_compile=False)
+        self._encode = tf.function(model.encode, jit_compile=False)
+        self._decode = tf.function(decode, jit_compile=False)
+
+    def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
+        self.spec.check_scale(scale)
+        return run(self._call, batch).numpy()
+
+    def encode(self, frames: np.ndarray) -> dict[str, tf.Tensor]:
+        return run(self._encode, frames)
+
+    def decode(self, window: Sequence[dict[str, tf.Tensor]]) -> np.ndarray:
+        return run(self._decode, list(window)).numpy()
+
+    def size(self, features: dict[str, tf.Tensor]) -> int:
+        return sum(value.shape.num_elements() * value.dtype.size for value in features.values())
+
+
+def run(graph: Callable[[Any], Any], given: Any) -> Any:
+    """`graph` of an array or of tensors; MemoryError where TensorFlow has too little."""
+    try:
+        return graph(tf.convert_to_tensor(given, tf.float32) if isinstance(given, np.ndarray) else given)
+    except tf.errors.ResourceExhaustedError as error:
+        what = f"a batch of {given.shape}" if isinstance(given, np.ndarray) else "a window of frames"
+        raise MemoryError(f"no memory for {what}") from error
