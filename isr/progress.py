@@ -58,13 +58,35 @@ class Callback(Silent):
             self.cancelled = True
 
 
+class Within(Silent):
+    """A `Progress` for one step of longer work: passes messages and the wish to stop on, counts nothing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    @property
+    def cancelled(self) -> bool:  # type: ignore[override]
+        return self.progress.cancelled
+
+    def message(self, text: str) -> None:
+        self.progress.message(text)
+
+
 class Terminal:
     """A `Progress` on stderr, drawn by rich: a bar with the time left on a terminal, plain lines elsewhere."""
 
     def __init__(self, quiet: bool = False) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.text import Text
+
+        class Speed(ProgressColumn):
+            """Units per second, of frames."""
+
+            def render(self, task: Any) -> Text:
+                known = task.fields.get("unit") == "frames" and task.speed
+                return Text(f"{task.speed:.2g}/s" if known else "")
 
         self.cancelled = False
         self.quiet = quiet
@@ -74,6 +96,7 @@ class Terminal:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
+            Speed(),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,

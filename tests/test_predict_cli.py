@@ -230,7 +230,7 @@ def test_what_failed_is_listed_at_the_end(cli: Callable[..., Done]) -> None:
     done = cli("photos")
     assert done.code == 1
     assert done.out == [str(Path("photos_x2/a.png"))]
-    assert done.err[-3] == "isr: 2 of 3 pictures have no result:"
+    assert done.err[-3] == "isr: 2 of 3 pictures and clips have no result:"
     assert [line.split(":")[0].strip() for line in done.err[-2:]] == [
         str(Path("photos/broken.png")),
         str(Path("photos/text.jpg")),
@@ -281,7 +281,8 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["photo.png", "--preset", "edsr_baseline_x2", "--weights", "x.keras"], 2, "--preset and --weights"),
     (["photo.png", "--weights", "x.keras"], 2, "x.keras: no such file"),
     (["photo.png", "--weights", "text.png"], 2, "text.png: give a preset folder"),
-    (["photo.png", "--format", "gif"], 2, "format 'gif' is unknown"),
+    (["photo.png", "--format", "psd"], 2, "format 'psd' is unknown"),
+    (["photo.png", "--format", "mp4"], 2, "a picture cannot be written as mp4"),
     (["photo.png", "--quality", "101"], 2, "quality 101"),
     (["photo.png", "--tile", "5"], 2, "tile 5"),
     (["photo.png", "--overlap", "some"], 2, "--overlap some"),

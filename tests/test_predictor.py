@@ -20,6 +20,7 @@ from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.images import READABLE
 from isr.models import EDSR
 from isr.predict import PredictOptions, Predictor, predictor
+from isr.predict.jobs import duration_of
 from isr.predict.journal import NAME, Journal
 
 
@@ -133,7 +134,7 @@ def test_no_folder_and_no_pictures_are_refused(tmp_path: Path, empty: bool) -> N
     [
         {"scale": 0},
         {"quality": 0},
-        {"format": "gif"},
+        {"format": "psd"},
         {"precision": "half"},
         {"device": "tpu"},
         {"tile": 3},
@@ -412,7 +413,7 @@ def test_long_work_begins_with_an_estimate(photos: Path, monkeypatch: Any) -> No
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min"), (9000, "2.5 h")])
 def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
-    assert predictor._duration(seconds) == said
+    assert duration_of(seconds) == said
 
 
 def test_what_the_output_cannot_hold_is_said_once(photos: Path) -> None:

@@ -553,4 +553,6 @@ def test_a_route_says_where_it_leads() -> None:
     assert Route.plan(10, 10, Target(scale=2), (2, 4)).describe() == ""
     assert Route.plan(10, 10, Target(scale=1), (2, 4)).describe() == "the size of the input: copied"
     with pytest.raises(RequestError, match="no network that enlarges"):
-        Route.plan(10, 10, Target(scale=2), (1,))
+        Route.plan(10, 10, Target(scale=2), ())
+    # A network that restores pictures without enlarging them is all there is.
+    assert Route.plan(10, 10, Target(scale=1), (1,)) == Route((1,), (10, 10), False)

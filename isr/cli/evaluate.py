@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
+if TYPE_CHECKING:
+    from isr.data.degrade import Degradation
+    from isr.evaluate import ClipProtocol, ClipTable, Protocol, Table
+    from isr.predict.networks import Network
+
 
 def evaluate(
-    hr: Annotated[Path, typer.Option("--hr", help="Folder of high-resolution pictures.")],
+    hr: Annotated[
+        Path,
+        typer.Option("--hr", help="High resolution: a folder of pictures, a video, or a folder of clips."),
+    ],
     scale: Annotated[int | None, typer.Option("--scale", help="Factor; default: the preset's.")] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            "--lr", help="Folder of given low-resolution partners; default: made by MATLAB's bicubic."
+            "--lr", help="Given low-resolution partners, named as --hr; default: made by MATLAB's bicubic."
         ),
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="A preset's name or folder.")] = None,
@@ -32,6 +43,17 @@ def evaluate(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
     ] = False,
+    degradation: Annotated[
+        str | None,
+        typer.Option("--degradation", help="Clips: how LR is made, bi (bicubic, default) or bd (blur)."),
+    ] = None,
+    skip_frames: Annotated[
+        int, typer.Option("--skip-frames", min=0, help="Clips: so many first and last frames are not scored.")
+    ] = 0,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--beside", metavar="PRESET", help="Clips: a preset for one more column; repeatable."),
+    ] = None,
     output: Annotated[
         list[Path] | None,
         typer.Option("--output", help="Write the table into a file, .csv or .json; repeatable."),
@@ -40,49 +62,140 @@ def evaluate(
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
 ) -> None:
-    """Print PSNR and SSIM of a model beside bicubic, for every picture of a folder and on average."""
+    """Print PSNR and SSIM of a model beside bicubic, for every picture or clip of a folder and on average."""
     from isr import presets
-    from isr.data.pairs import find_pairs
+    from isr.evaluate import ClipProtocol, Protocol, describe_degradation, holds_clips
     from isr.io.files import atomic
-    from isr.predict.networks import Network
+    from isr.predict.networks import networks_of
 
     if channel not in ("y", "rgb"):
         raise RequestError(f"--channel {channel}: must be y or rgb")
+    if degradation not in (None, "bi", "bd"):
+        raise RequestError(f"--degradation {degradation}: must be bi or bd")
     for path in output or ():
         if path.suffix.lower() not in (".csv", ".json"):
             raise RequestError(f"--output {path}: must end with .csv or .json")
     if preset is not None and weights is not None:
         raise RequestError("--preset and --weights: give one of them")
-    network = Network(weights or preset or presets.default_for(scale or 2))
-    scale = scale or network.scales[0]
-    if scale not in network.scales:
-        raise RequestError(
-            f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
-        )
-    files = find_pairs(hr, lr, scale)
+    if degradation is not None and lr is not None:
+        raise RequestError("--degradation and --lr: give one of them")
 
-    from isr.runtimes.devices import use_device
+    clips = holds_clips(hr)
+    sources = [str(weights or preset or presets.default_for(scale or 2, video=clips)), *(beside or ())]
+    networks = [next(iter(networks_of(source, video=True).values())) for source in sources]
+    scale = scale or networks[0].scales[0]
+    for network in networks:
+        if scale not in network.scales:
+            raise RequestError(
+                f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
+            )
 
-    use_device(device)
-    from isr.evaluate import Protocol, read_pairs
-    from isr.evaluate import evaluate as score
-    from isr.predict.image import TileOptions, enlarge
-
-    upscaler = network.open(precision)
-    tiles = TileOptions(self_ensemble=self_ensemble)
-    origin = "MATLAB bicubic, 8 bit" if lr is None else f"given in {lr}"
-    protocol = Protocol(scale, channel, border, lr=origin)  # type: ignore[arg-type]
-    with terminal(quiet) as progress:
-        progress.start("evaluate", len(files), "pictures")
-        table = score(
-            lambda picture: enlarge(upscaler, picture, tiles, scale=scale),
-            read_pairs(files, scale, upscaler.spec.num_channels),
-            protocol,
-            model=network.name + (" with self-ensemble" if self_ensemble else ""),
-            progress=progress,
-        )
+    run = _Run(precision, self_ensemble, device, quiet)
+    table: Table | ClipTable
+    if clips or any(network.num_frames > 1 for network in networks):
+        if scale == 1 and lr is None:
+            raise RequestError(f"{networks[0].name}: does not enlarge: give what it is to restore with --lr")
+        kind: Degradation = "bd" if degradation == "bd" else "bi"
+        origin = describe_degradation(kind, scale) if lr is None else f"given in {lr}"
+        protocol = ClipProtocol(scale, channel, border, lr=origin, skip_frames=skip_frames)  # type: ignore[arg-type]
+        table = _score_clips(hr, lr, _labelled(sources, networks), kind, protocol, run)
+    else:
+        for option, given in (
+            ("--degradation", degradation),
+            ("--skip-frames", skip_frames),
+            ("--beside", beside),
+        ):
+            if given:
+                raise RequestError(f"{option}: is for clips, and {hr} is a folder of pictures")
+        origin = "MATLAB bicubic, 8 bit" if lr is None else f"given in {lr}"
+        table = _score_pictures(hr, lr, networks[0], Protocol(scale, channel, border, lr=origin), run)  # type: ignore[arg-type]
     for path in output or ():
         text = table.to_csv() if path.suffix.lower() == ".csv" else table.to_json()
         with atomic(path) as temporary:
             temporary.write_text(text, "utf-8")
     typer.echo(table.to_json().rstrip("\n") if as_json else table.to_text())
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How networks are run."""
+
+    precision: str
+    self_ensemble: bool
+    device: str | None
+    quiet: bool
+
+    def label(self, name: str) -> str:
+        return name + (" with self-ensemble" if self.self_ensemble else "")
+
+
+def _score_pictures(hr: Path, lr: Path | None, network: Network, protocol: Protocol, run: _Run) -> Table:
+    from isr.data.pairs import find_pairs
+    from isr.evaluate import evaluate, read_pairs
+    from isr.predict.image import TileOptions, enlarge
+    from isr.runtimes.devices import use_device
+
+    files = find_pairs(hr, lr, protocol.scale)
+    use_device(run.device)
+    upscaler = network.open(run.precision)
+    tiles = TileOptions(self_ensemble=run.self_ensemble)
+    with terminal(run.quiet) as progress:
+        progress.start("evaluate", len(files), "pictures")
+        return evaluate(
+            lambda picture: enlarge(upscaler, picture, tiles, scale=protocol.scale),
+            read_pairs(files, protocol.scale, upscaler.spec.num_channels),
+            protocol,
+            model=run.label(network.name),
+            progress=progress,
+        )
+
+
+def _score_clips(
+    hr: Path,
+    lr: Path | None,
+    networks: Mapping[str, tuple[str, Network]],
+    degradation: Degradation,
+    protocol: ClipProtocol,
+    run: _Run,
+) -> ClipTable:
+    """Score `networks`, each a source and what it is, by the names of their columns."""
+    from isr.data.clips import find_clips
+    from isr.evaluate import count_frames, evaluate_clips, read_clips
+    from isr.predict.array import upscale_frames
+    from isr.runtimes.devices import use_device
+
+    files = find_clips(hr, lr)
+    frames = count_frames(files, protocol.skip_frames)
+    use_device(run.device)
+    channels = {label: network.spec.num_channels for label, (_, network) in networks.items()}
+    if len(set(channels.values())) > 1:
+        said = ", ".join(f"{label} {count}" for label, count in channels.items())
+        raise RequestError(f"--beside: the networks take different numbers of channels: {said}")
+    upscalers = {
+        run.label(label): partial(
+            upscale_frames,
+            source,
+            scale=protocol.scale,
+            self_ensemble=run.self_ensemble,
+            precision=run.precision,
+        )
+        for label, (source, _) in networks.items()
+    }
+    with terminal(run.quiet) as progress:
+        progress.start("evaluate", frames, "frames")
+        clips = read_clips(files, protocol.scale, next(iter(channels.values())), degradation)
+        return evaluate_clips(upscalers, clips, protocol, progress=progress)
+
+
+def _labelled(sources: Sequence[str], networks: Sequence[Network]) -> dict[str, tuple[str, Network]]:
+    """Sources and networks by the names of their columns: the network's own, or the source where that is taken."""
+    from isr.evaluate import BICUBIC
+
+    labelled: dict[str, tuple[str, Network]] = {}
+    for source, network in zip(sources, networks, strict=True):
+        free = (label for label in (network.name, source) if label not in {BICUBIC, *labelled})
+        label = next(free, None)
+        if label is None:
+            raise RequestError(f"--beside {source}: there is a column of that name already")
+        labelled[label] = source, network
+    return labelled

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, and folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Pictures, videos, and folders of them.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="A folder; or a file, if it ends in .png, .jpg, ... and there is one input. "
-            "Default: photo_x2.jpg beside photo.jpg, photos_x2/ beside photos/.",
+            help="A folder; or a file, if it ends in .png, .mp4, ... and there is one input. "
+            "Default: photo_x2.jpg beside photo.jpg, clip_x2.mp4 beside clip.mp4, photos_x2/ beside photos/.",
         ),
     ] = None,
     scale: Annotated[
@@ -40,7 +42,7 @@ def predict(
         Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--format", help="png, jpg, webp, tif, bmp or avif; default: the input's.")
+        str | None, typer.Option("--format", help="png, jpg, ...; mp4, mkv, ...; default: the input's.")
     ] = None,
     quality: Annotated[int, typer.Option("--quality", help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -64,12 +66,38 @@ def predict(
         bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, resolution and colour profile.")
     ] = False,
     max_pixels: Annotated[int, typer.Option("--max-pixels", help="Refuse larger inputs.")] = 10**9,
+    codec: Annotated[
+        str | None,
+        typer.Option("--codec", help="Videos: h264, h265, vp9, av1, prores; default: the container's."),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option("--crf", help="Videos: constant quality, smaller is better; default: 17 of h264."),
+    ] = None,
+    pixel_format: Annotated[
+        str | None, typer.Option("--pixel-format", help="Videos: yuv420p, yuv444p, yuv420p10le, ...")
+    ] = None,
+    start: Annotated[float | None, typer.Option("--start", help="Videos: begin at this second.")] = None,
+    duration: Annotated[
+        float | None, typer.Option("--duration", help="Videos: stop after these seconds.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="WxH+X+Y", help="Videos: only this part: width, height, left, top."),
+    ] = None,
+    scene_cut: Annotated[
+        float | None,
+        typer.Option(
+            "--scene-cut", help="Videos: no window across cuts that score so much, 0 to 1; try 0.08."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what became of each file as JSON.")] = False,
 ) -> int:
-    """Upscale pictures; prints the paths of the files it wrote."""
+    """Upscale pictures and videos; prints the paths of the files it wrote."""
     from isr.errors import RequestError
-    from isr.predict.jobs import PredictOptions
+    from isr.predict.clips import parse_crop
+    from isr.predict.jobs import PredictOptions, VideoOptions
     from isr.predict.predictor import predict_files
     from isr.predict.target import Target
 
@@ -94,6 +122,15 @@ def predict(
         overwrite=overwrite,
         resume=resume,
         max_pixels=max_pixels,
+        video=VideoOptions(
+            codec=codec,
+            crf=crf,
+            pixel_format=pixel_format,
+            start=start,
+            duration=duration,
+            crop=None if crop is None else parse_crop(crop),
+            scene_cut=scene_cut,
+        ),
     )
     for path in inputs:
         if not path.exists():
@@ -113,10 +150,15 @@ def predict(
             typer.echo(_as_json(outcomes))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
-        typer.echo(f"isr: {len(failed)} of {len(outcomes)} pictures have no result:", err=True)
+        typer.echo(f"isr: {len(failed)} of {len(outcomes)} pictures and clips have no result:", err=True)
         for outcome in failed:
             typer.echo(f"  {outcome.error}", err=True)
-    return 1 if failed else 0
+    damaged = [outcome for outcome in outcomes if outcome.warning]
+    if damaged:
+        typer.echo("isr: written, but the source is damaged:", err=True)
+        for outcome in damaged:
+            typer.echo(f"  {outcome.warning}", err=True)
+    return 1 if failed or damaged else 0
 
 
 def _as_json(outcomes: list[Outcome]) -> str:

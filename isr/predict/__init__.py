@@ -1,6 +1,6 @@
-"""Prediction: one array, and folders of files."""
+"""Prediction: arrays, streams of frames, and folders of files."""
 
-from isr.predict.array import upscale
+from isr.predict.array import upscale, upscale_frames
 from isr.predict.predictor import PredictOptions, Predictor
 
-__all__ = ["PredictOptions", "Predictor", "upscale"]
+__all__ = ["PredictOptions", "Predictor", "upscale", "upscale_frames"]

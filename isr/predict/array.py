@@ -1,17 +1,23 @@
-"""One array through as many networks as its size needs."""
+"""Arrays, one or a stream of them, through as many networks as their size needs."""
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from isr.predict.image import TileOptions, check_pixels, enlarge, reduce
+from isr.errors import RequestError
+from isr.predict.image import TileOptions, check_pixels, enlarge, fill_transparent, reduce
 from isr.predict.networks import Networks, default_scale, networks_of, resolve_precision, supported_precision
+from isr.predict.resize import resize
 from isr.predict.target import Route, Target
-from isr.progress import Progress, Silent
-from isr.spec import Upscaler
+from isr.predict.windows import WindowOptions, enlarge_frames
+from isr.progress import Progress, Silent, Within
+from isr.spec import MultiFrameUpscaler, Upscaler
 
 if TYPE_CHECKING:
     from isr.models import SuperResolutionModel
@@ -79,6 +85,118 @@ def upscale(
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
     result = upscale_along(route, pixels, networks, tiles, computed, progress)
     return result[..., 0] if image.ndim == 2 else result
+
+
+def upscale_frames(
+    model: SuperResolutionModel | Upscaler | str | Path | None,
+    frames: Iterable[np.ndarray],
+    *,
+    scale: float | None = None,
+    size: tuple[int | None, int | None] | None = None,
+    tile: int | None = None,
+    tile_overlap: int | Literal["exact"] = 12,
+    batch: int = 1,
+    self_ensemble: bool = False,
+    precision: str = "float32",
+    scene_cut: float | None = None,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Upscale the frames of a video, one after another.
+
+    A network of several frames slides its window over them and is given no frame twice; any other takes them one
+    by one. Frames are read no further ahead than the window reaches, so a video of any length needs the memory of
+    a few frames.
+
+    Args:
+        model: as for `upscale`; None: the shipped presets for video.
+        frames: an iterable of `[h, w]` or `[h, w, c]`, as for `upscale`, all of one shape and dtype.
+        scale, size, tile, tile_overlap, batch, self_ensemble, precision: as for `upscale`.
+        scene_cut: 0 to 1; a frame that differs that much more from its predecessor than the motion before it
+            begins a new scene, and windows do not reach across; 0.08 lies between motion and cuts. None: one scene.
+        progress: told of what is worth a line; asked for `cancelled` between tiles.
+
+    Yields:
+        Every upscaled frame, dtype and rank of the frames.
+
+    Raises as `upscale`, when the first frame is asked for or a later one does not fit.
+
+    Example:
+        >>> clip = np.zeros((3, 24, 32, 3), "uint8")
+        >>> [frame.shape for frame in isr.upscale_frames("edsr_fast_x2", clip)]
+        [(48, 64, 3), (48, 64, 3), (48, 64, 3)]
+    """
+    progress = progress or Silent()
+    options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble), scene_cut)
+    wanted = Target(scale, size)
+    networks = networks_of(model, video=True)
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        return
+    first = np.asarray(first)
+    flat = first.ndim == 2
+    stream = (np.asarray(frame) for frame in itertools.chain([first], stream))
+    pixels = (frame[..., np.newaxis] if frame.ndim == 2 else frame for frame in stream)
+    height, width = first.shape[:2]
+    route = Route.plan(height, width, wanted.or_scale(default_scale(model, networks)), networks)
+    check_video_route(route, networks)
+    computed, why = resolve_precision(precision, first.dtype)
+    if computed == "bfloat16":
+        from isr.runtimes.devices import use_device
+
+        computed, why = supported_precision(computed, use_device())
+    for line in (route.describe(), why):
+        if line:
+            progress.message(line)
+    for result in upscale_frames_along(route, pixels, networks, options, computed, progress):
+        yield result[..., 0] if flat else result
+
+
+def check_video_route(route: Route, networks: Networks) -> None:
+    """Raise RequestError where a network of several frames would follow another one."""
+    for scale in route.stages:
+        if networks[scale].num_frames > 1 and len(route.stages) > 1:
+            raise RequestError(
+                f"{networks[scale].name}: enlarges a video once, by {scale}: ask for no more, or upscale the result"
+            )
+
+
+def upscale_frames_along(
+    route: Route,
+    frames: Iterable[np.ndarray],
+    networks: Networks,
+    options: WindowOptions,
+    precision: str,
+    progress: Progress,
+    skip: int = 0,
+) -> Iterator[np.ndarray]:
+    """Frames `[h, w, c]` along their route, but for the first `skip`, which are only neighbours.
+
+    Yields `[*route.size, c]`, dtype of the frames. Raises as `upscale_frames`.
+    """
+    progress = Within(progress)  # whoever reads the frames counts them
+    network = networks[route.stages[0]] if route.stages else None
+    if network is None or network.num_frames == 1:
+        for frame in itertools.islice(frames, skip, None):
+            yield upscale_along(route, frame, networks, options.tiles, precision, progress)
+        return
+    upscaler = cast(MultiFrameUpscaler, network.open(precision))
+    transparency: deque[np.ndarray] = deque()
+
+    def colours() -> Iterator[np.ndarray]:
+        """The frames without alpha, which is kept aside for its frame's result."""
+        for index, frame in enumerate(frames):
+            if frame.shape[-1] in (2, 4) and frame.shape[-1] != upscaler.spec.num_channels:
+                if index >= skip:
+                    transparency.append(frame[..., -1:])
+                frame = fill_transparent(frame)
+            yield frame
+
+    for result in enlarge_frames(upscaler, colours(), options, size=route.size, skip=skip, progress=progress):
+        if transparency:
+            alpha = resize(transparency.popleft(), route.size)
+            result = np.concatenate([result, alpha], axis=-1)
+        yield result
 
 
 def upscale_along(

@@ -213,28 +213,9 @@ class _Work:
             try:
                 return self._tiles(pixels, options, result)
             except MemoryError:
-                options = self._smaller(pixels, options)
-
-    def _smaller(self, pixels: np.ndarray, options: TileOptions) -> TileOptions:
-        side, overlap = options.geometry(self.upscaler.spec, self.scale)
-        side = min(side, max(pixels.shape[:2]))
-        if options.batch > 1:
-            self.progress.message("memory ran out; going on with one tile at a time")
-            return replace(options, batch=1)
-        if side <= SMALLEST_TILE:
-            raise MachineError(f"not enough memory, even for tiles of {side} pixels")
-        tile = max(side // 2, SMALLEST_TILE)
-        if options.overlap == "exact":
-            if tile <= 2 * overlap:
-                raise MachineError(
-                    f"not enough memory for tiles of {side} pixels, and the exact overlap of {overlap} pixels allows "
-                    "no smaller ones; a given overlap does"
+                options = smaller_tiles(
+                    options, self.upscaler.spec, self.scale, pixels.shape[:2], self.progress
                 )
-            smaller = replace(options, tile=tile)
-        else:
-            smaller = replace(options, tile=tile, overlap=min(options.overlap, tile // 4))
-        self.progress.message(f"memory ran out; going on with tiles of {tile} pixels")
-        return smaller
 
     def _tiles(self, pixels: np.ndarray, options: TileOptions, result: np.ndarray) -> None:
         spec, scale = self.upscaler.spec, self.scale
@@ -243,11 +224,7 @@ class _Work:
         pad = ((0, -height % spec.size_multiple), (0, -width % spec.size_multiple), (0, 0))
         padded = np.pad(pixels, pad, mode="symmetric") if any(map(any, pad)) else pixels
 
-        canvas: _Canvas
-        if self.size == (height * scale, width * scale):
-            canvas = _Canvas((height * scale, width * scale, channels), result)
-        else:
-            canvas = _ResizedCanvas((height * scale, width * scale, channels), result)
+        canvas = make_canvas((height * scale, width * scale, channels), result)
         self.progress.start("upscale", len(plan), "tiles")
         for group in _batched(plan, options.batch):
             check_cancelled(self.progress)
@@ -257,15 +234,38 @@ class _Work:
             if channels != spec.num_channels:
                 batch = np.repeat(batch, spec.num_channels, axis=-1)
             output = _views(self.upscaler, to_float(batch), scale, options.self_ensemble)
-            if not np.all(np.isfinite(output)):
-                raise ISRError("the network gave values that are no numbers; nothing was written")
+            check_numbers(output)
             if channels != spec.num_channels:
                 output = output.mean(axis=-1, keepdims=True)
             for tile, sr in zip(group, output, strict=True):
                 canvas.place(tile, sr, scale)
             self.progress.advance(len(group))
-        if canvas.constant() and not _nearly_constant(pixels):
-            raise ISRError("the network made one colour of a picture of several; nothing was written")
+        canvas.check(pixels)
+
+
+def smaller_tiles(
+    options: TileOptions, spec: ModelSpec, scale: int, sides: tuple[int, int], progress: Progress
+) -> TileOptions:
+    """What to go on with where memory ran out for a picture of `sides`; MachineError where nothing is smaller."""
+    side, overlap = options.geometry(spec, scale)
+    side = min(side, max(sides))
+    if options.batch > 1:
+        progress.message("memory ran out; going on with one tile at a time")
+        return replace(options, batch=1)
+    if side <= SMALLEST_TILE:
+        raise MachineError(f"not enough memory, even for tiles of {side} pixels")
+    tile = max(side // 2, SMALLEST_TILE)
+    if options.overlap == "exact":
+        if tile <= 2 * overlap:
+            raise MachineError(
+                f"not enough memory for tiles of {side} pixels, and the exact overlap of {overlap} pixels allows "
+                "no smaller ones; a given overlap does"
+            )
+        smaller = replace(options, tile=tile)
+    else:
+        smaller = replace(options, tile=tile, overlap=min(overlap, tile // 4))
+    progress.message(f"memory ran out; going on with tiles of {tile} pixels")
+    return smaller
 
 
 def _views(upscaler: Upscaler, batch: np.ndarray, scale: int, self_ensemble: bool) -> np.ndarray:
@@ -281,7 +281,7 @@ def _views(upscaler: Upscaler, batch: np.ndarray, scale: int, self_ensemble: boo
     return (total / NUM_VIEWS).astype(np.float32)
 
 
-class _Canvas:
+class Canvas:
     """Where the kept parts of upscaled tiles are put together, in the dtype of `result`.
 
     Args:
@@ -312,13 +312,15 @@ class _Canvas:
     def put(self, kept: np.ndarray, rows: slice, columns: slice) -> None:
         self.result[rows, columns] = from_float(kept, self.result.dtype)
 
-    def constant(self) -> bool:
-        """Whether all that was placed has one colour."""
+    def check(self, pixels: np.ndarray) -> None:
+        """Raise ISRError where all that was placed has one colour and the picture `pixels` has not."""
         dtype = self.result.dtype
-        return bool(np.array_equal(from_float(self._low, dtype), from_float(self._high, dtype)))
+        constant = np.array_equal(from_float(self._low, dtype), from_float(self._high, dtype))
+        if constant and not nearly_constant(pixels):
+            raise ISRError("the network made one colour of a picture of several; nothing was written")
 
 
-class _ResizedCanvas(_Canvas):
+class ResizedCanvas(Canvas):
     """A canvas that holds one row of tiles as float32 and resizes it to the size of `result`."""
 
     def __init__(self, shape: tuple[int, int, int], result: np.ndarray) -> None:
@@ -336,7 +338,18 @@ class _ResizedCanvas(_Canvas):
             self._band = None
 
 
-def _nearly_constant(pixels: np.ndarray) -> bool:
+def check_numbers(output: np.ndarray) -> None:
+    """Raise ISRError where a network's output holds values that are no numbers."""
+    if not np.all(np.isfinite(output)):
+        raise ISRError("the network gave values that are no numbers; nothing was written")
+
+
+def make_canvas(shape: tuple[int, int, int], result: np.ndarray) -> Canvas:
+    """A canvas for an upscaled picture of `shape` that fills `result`, resizing where its size differs."""
+    return Canvas(shape, result) if shape[:2] == result.shape[:2] else ResizedCanvas(shape, result)
+
+
+def nearly_constant(pixels: np.ndarray) -> bool:
     """Whether a picture is so even that rounding may make it one colour: at most two levels apart."""
     low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
     if np.issubdtype(pixels.dtype, np.floating):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import file_error, mirrored, walk
 from isr.io.images import READABLE, PictureInfo, check_writable, probe
+from isr.io.video import WRITABLE_SUFFIXES, VideoInfo, is_clip
 from isr.predict.image import TileOptions
 from isr.predict.journal import Journal
 from isr.predict.networks import Network, Networks, resolve_precision
@@ -27,6 +29,36 @@ SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP
 SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
 LONGEST_NAME = 255  # bytes; of nearly every file system
 LEAST_COMPRESSED = 0.02  # of the raw pixels: hardly any photograph becomes a smaller file
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is asked of clips alone.
+
+    Attributes:
+        codec: "h264", "h265", "vp9", "av1", "prores" or an encoder of FFmpeg; None: the container's usual one.
+        crf: constant quality of the encoder, smaller is better; None: hard to tell from the frames.
+        pixel_format: such as "yuv444p"; None: 4:2:0 of as many bits as the source has.
+        start, duration: the stretch that is upscaled, seconds; None: from the beginning, to the end.
+        crop: `(left, top, width, height)` of the part that is upscaled, pixels of the source; None: all.
+        scene_cut: from which difference, 0 to 1, a frame begins a scene whose windows do not reach back; None: off.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    pixel_format: str | None = None
+    start: float | None = None
+    duration: float | None = None
+    crop: tuple[int, int, int, int] | None = None
+    scene_cut: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise RequestError(f"start {self.start}: must not be under 0 seconds")
+        if self.duration is not None and self.duration <= 0:
+            raise RequestError(f"duration {self.duration}: must be over 0 seconds")
+        if self.scene_cut is not None and not 0 < self.scene_cut <= 1:
+            raise RequestError(f"scene cut {self.scene_cut}: must be over 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -49,6 +81,7 @@ class PredictOptions:
         resume: skip files whose record says that they are finished, made from the same input by the same weights
             and options; make again those whose record says otherwise.
         max_pixels: larger inputs are refused.
+        video: what is asked of clips alone.
 
     Raises RequestError where a value is out of its range.
     """
@@ -67,13 +100,14 @@ class PredictOptions:
     overwrite: bool = False
     resume: bool = False
     max_pixels: int = 10**9
+    video: VideoOptions = field(default_factory=VideoOptions)
 
     def __post_init__(self) -> None:
         _ = self.target, self.tiles
         resolve_precision(self.precision, np.dtype(np.uint8))
         check_name(self.device)
-        if self.format is not None and self.suffix not in READABLE:
-            known = ", ".join(sorted(suffix[1:] for suffix in READABLE))
+        if self.format is not None and self.suffix not in READABLE | WRITABLE_SUFFIXES:
+            known = ", ".join(sorted(suffix[1:] for suffix in READABLE | WRITABLE_SUFFIXES))
             raise RequestError(f"format {self.format!r} is unknown here; it is one of {known}")
         if not 1 <= self.quality <= 100:
             raise RequestError(f"quality {self.quality}: must be 1 to 100")
@@ -112,7 +146,7 @@ class Job:
     source: Path
     target: Path
     journal: Path
-    info: PictureInfo
+    info: PictureInfo | VideoInfo
     route: Route
     record: dict[str, Any]
     named: bool
@@ -121,6 +155,18 @@ class Job:
     def bytes_out(self) -> int:
         """Of the result in memory."""
         return math.prod(self.route.size) * self.info.channels * np.dtype(self.info.dtype).itemsize
+
+    @property
+    def size_in(self) -> tuple[int, int]:
+        """`(width, height)` of what is upscaled."""
+        return self.info.width, self.info.height
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something that the result would replace."""
+        if self.target.is_dir():
+            raise RequestError(f"{self.target}: is a folder, but would be written as a file")
+        return self.target.exists()
 
     @property
     def bytes_needed(self) -> int:
@@ -140,8 +186,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A file to read, and where its result belongs."""
+class Input:
+    """An input to read, and where its result belongs."""
 
     path: Path
     tree: Path | None  # the input folder that it lies in
@@ -150,7 +196,12 @@ class _Source:
 
 
 def find_jobs(
-    inputs: Sequence[Path], output: Path | None, networks: Networks, target: Target, options: PredictOptions
+    inputs: Sequence[Path],
+    output: Path | None,
+    networks: Networks,
+    target: Target,
+    options: PredictOptions,
+    several: bool = False,
 ) -> tuple[list[Job], list[tuple[Path, ISRError]]]:
     """The jobs of a request, and the files of its folders that cannot be read.
 
@@ -161,6 +212,7 @@ def find_jobs(
         networks: what upscales.
         target: with a scale or a size.
         options: the rest.
+        several: the request has more inputs than these.
 
     Raises RequestError where an input is missing, a named file is no picture, a result could not be written,
     would replace an input, another result or (without `overwrite`) a file that exists; MachineError where
@@ -168,7 +220,9 @@ def find_jobs(
     """
     jobs, unreadable = [], []
     fingerprint = cache(Network.fingerprint)  # hashed once for all files, and only where a file needs it
-    for source in _sources(inputs, output, target, options):
+    for source in find_sources(
+        inputs, output, target, READABLE, pictures_of, several or len(inputs) > 1, options.suffix
+    ):
         try:
             info = probe(source.path, max_pixels=options.max_pixels)
             status = source.path.stat()
@@ -177,6 +231,8 @@ def find_jobs(
                 raise
             unreadable.append((source.path, error))
             continue
+        if options.suffix is not None and options.suffix not in READABLE:
+            raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
         route = Route.plan(info.height, info.width, target, networks)
         made = _target(source, info, target, options)
         check_writable(made, route.size[1], route.size[0], info.channels, info.dtype)
@@ -199,7 +255,7 @@ def find_jobs(
             "strip_metadata": options.strip_metadata,
         }
         jobs.append(Job(source.path, made, source.folder, info, route, record, source.tree is None))
-    _check_distinct(jobs)
+    check_distinct(jobs)
     return jobs, unreadable
 
 
@@ -212,10 +268,8 @@ def split_finished(jobs: Sequence[Job], options: PredictOptions) -> tuple[list[J
     open_jobs, finished, existing = [], [], []
     records = {folder: Journal(folder).read() for folder in {job.journal for job in jobs}}
     for job in jobs:
-        if job.target.is_dir():
-            raise RequestError(f"{job.target}: is a folder, but would be written as a file")
         known = records[job.journal].get(Journal(job.journal).key(job.target)) if options.resume else None
-        if not job.target.exists():
+        if not job.exists:
             open_jobs.append(job)
         elif known is not None and known == finished_record(job):
             finished.append(job)
@@ -236,32 +290,52 @@ def finished_record(job: Job) -> dict[str, Any]:
     return {**job.record, "output": {"bytes": job.target.stat().st_size}}
 
 
-def _sources(
-    inputs: Sequence[Path], output: Path | None, target: Target, options: PredictOptions
-) -> Iterator[_Source]:
-    into_file = output is not None and output.suffix.lower() in READABLE and not output.is_dir()
+def find_sources(
+    inputs: Sequence[Path],
+    output: Path | None,
+    target: Target,
+    suffixes: Collection[str],
+    contents: Callable[[Path], Iterable[Path]],
+    several: bool,
+    asked: str | None = None,
+) -> Iterator[Input]:
+    """What is to be read, and where the results belong.
+
+    Args:
+        inputs: files, folders that are one input (of frames), and folders whose contents are wanted.
+        output: a folder, or a file where it has one of the suffixes; None: beside each input.
+        target: names the folders that are made beside others.
+        suffixes: of the files that may be written.
+        contents: the inputs in a folder; the folder itself where it is one.
+        several: the request has several inputs.
+        asked: the suffix that the results shall have; None: any.
+
+    Raises RequestError where the output does not fit the inputs.
+    """
+    into_file = output is not None and output.suffix.lower() in suffixes and not output.is_dir()
+    trees = [path for path in inputs if path.is_dir() and list(itertools.islice(contents(path), 1)) != [path]]
     if into_file:
         assert output is not None
-        if len(inputs) > 1 or inputs[0].is_dir():
+        if several or trees:
             raise RequestError(f"{output}: names one file, but there are several inputs; name a folder")
-        asked, named = options.suffix, output.suffix.lower()
+        named = output.suffix.lower()
         if asked is not None and SAME_SUFFIX.get(asked, asked) != SAME_SUFFIX.get(named, named):
-            raise RequestError(
-                f"{output}: is no {options.format} file; leave out --format, or change the suffix"
-            )
+            raise RequestError(f"{output}: is no {asked[1:]} file; leave out --format, or change the suffix")
     elif output is not None and output.exists() and not output.is_dir():
-        raise RequestError(f"{output}: is a file, but neither a picture nor a folder")
+        raise RequestError(f"{output}: is a file, but neither a picture or clip nor a folder")
     for path in inputs:
-        if path.is_dir():
-            yield from _tree(path, output, len(inputs) > 1, target)
-        elif into_file:
+        if path in trees:
+            yield from _tree(path, output, several, target, contents)
+        elif into_file or (path.is_dir() and output is not None):
             assert output is not None
-            yield _Source(path, None, output.parent, output)
+            yield Input(path, None, output.parent, output)
         else:
-            yield _Source(path, None, path.parent if output is None else output)
+            yield Input(path, None, path.parent if output is None else output)
 
 
-def _tree(path: Path, output: Path | None, several: bool, target: Target) -> Iterator[_Source]:
+def _tree(
+    path: Path, output: Path | None, several: bool, target: Target, contents: Callable[[Path], Iterable[Path]]
+) -> Iterator[Input]:
     whole = path.resolve()
     if output is None:
         beside = path if path.name not in ("", "..") else whole
@@ -270,29 +344,42 @@ def _tree(path: Path, output: Path | None, several: bool, target: Target) -> Ite
         folder = beside.with_name(f"{beside.name}_{target.label()}")
     else:
         folder = output / (path.name or whole.name) if several else output
-    results, count = folder.resolve(), 0
-    for file in walk(path, READABLE):
-        if results != whole and results in file.resolve().parents:
-            continue  # results of an earlier run
-        count += 1
-        yield _Source(file, path, folder)
-    if count == 0:
-        known = ", ".join(sorted(READABLE))
-        raise RequestError(f"{path}: no pictures in this folder (files that end in {known})")
+    results = folder.resolve()
+    for file in contents(path):
+        if results == whole or results not in file.resolve().parents:  # not results of an earlier run
+            yield Input(file, path, folder)
 
 
-def _target(source: _Source, info: PictureInfo, target: Target, options: PredictOptions) -> Path:
-    if source.file is not None:
-        return source.file
-    own = source.path.suffix if source.path.suffix.lower() in READABLE else SUFFIXES[info.format]
-    suffix = options.suffix or own
-    stem = source.path.stem if source.path.suffix.lower() in READABLE else source.path.name
+def made_beside(source: Input, label: str, suffix: str) -> Path:
+    """The result of a source that names no file: of the same name in a mirrored tree, else named after its size."""
+    stem = source.path.stem if suffix or not source.path.is_dir() else source.path.name
     if source.tree is not None:
         return mirrored(source.path, source.tree, source.folder).with_name(stem + suffix)
-    return source.folder / f"{stem}_{target.file_label(info.height, info.width)}{suffix}"
+    return source.folder / f"{stem}_{label}{suffix}"
 
 
-def _check_distinct(jobs: Sequence[Job]) -> None:
+def _target(source: Input, info: PictureInfo, target: Target, options: PredictOptions) -> Path:
+    if source.file is not None:
+        return source.file
+    readable = source.path.suffix.lower() in READABLE
+    own = source.path.suffix if readable else SUFFIXES[info.format]
+    named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
+    return made_beside(named, target.file_label(info.height, info.width), options.suffix or own)
+
+
+def pictures_of(folder: Path) -> Iterator[Path]:
+    """The pictures of a folder and of those in it, in order; animations are clips."""
+    return (path for path in walk(folder, READABLE) if not is_clip(path))
+
+
+def duration_of(seconds: float) -> str:
+    """`45 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def check_distinct(jobs: Sequence[Job]) -> None:
     """Refuse results that would replace each other or an input, as a file system sees names."""
     sources = {_key(job.source): job.source for job in jobs}
     made: dict[str, Job] = {}

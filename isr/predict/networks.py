@@ -48,17 +48,19 @@ class Network:
                     f"a {type(source).__name__} is neither a network of this package nor an upscaler"
                 )
             self._object = source
-            self.name, self.scales = spec.name, spec.scales
+            self.name, self.scales, self.num_frames = spec.name, spec.scales, spec.num_frames
         elif Path(source).suffix == ".keras":
             self._folder = Path(source)
-            self.name, self.scales = self._folder.stem, keras_file_scales(self._folder)
+            self.name = self._folder.stem
+            self.scales, self.num_frames = keras_file_facts(self._folder)
         else:
             if Path(source).is_file():
                 raise RequestError(
                     f"{source}: give a preset folder or a .keras file; bare weights name no network"
                 )
             self._folder = presets.find(source)
-            self.name, self.scales = self._folder.name, presets.scales(source)
+            self.name = self._folder.name
+            self.scales, self.num_frames = presets.scales(source), presets.num_frames(source)
 
     def fingerprint(self) -> str:
         """A hash of the weights, as they are now, and of what they are put into."""
@@ -91,9 +93,7 @@ class Network:
         """
         from isr.runtimes import as_upscaler
 
-        spec = self.spec
-        if spec.num_frames > 1:
-            raise RequestError(f"{self.name}: takes {spec.num_frames} frames of a video, not a picture")
+        self.spec  # noqa: B018  loads it
         if self._folder is None:
             self._check_numbers()  # the caller may have trained it since
         if precision not in self._upscalers:
@@ -114,18 +114,30 @@ class Network:
 Networks = Mapping[int, Network]  # for every scale, the network that enlarges by it
 
 
-def networks_of(source: Source) -> Networks:
+def networks_of(source: Source, video: bool = False) -> Networks:
     """The networks of one source, as for `Network`; None: the package's own default of every scale.
 
     Opened ones are kept, so that upscaling one array after another opens them once.
 
-    Raises RequestError where a preset or file is none, or none ships.
+    Args:
+        video: whether frames of a video are to be upscaled, and not a picture.
+
+    Raises RequestError where a preset or file is none, takes frames for a picture, or none ships.
     """
+    networks = _networks_of(source, video)
+    for network in networks.values():
+        if network.num_frames > 1 and not video:
+            raise RequestError(f"{network.name}: takes {network.num_frames} frames of a video, not a picture")
+    return networks
+
+
+def _networks_of(source: Source, video: bool) -> Networks:
     if source is None:
         scales = presets.default_scales()
         if not scales:
             raise RequestError("no preset ships with this installation: give --preset or --weights")
-        return {scale: networks_of(presets.HERE / presets.default_for(scale))[scale] for scale in scales}
+        names = {scale: presets.default_for(scale, video) for scale in scales}
+        return {scale: _networks_of(presets.HERE / name, video)[scale] for scale, name in names.items()}
     if isinstance(source, (str, Path)):
         return _of_file(str(source), _stamp(source))
     if hasattr(source, "get_weights"):
@@ -170,8 +182,8 @@ def _weights(source: Any) -> list[np.ndarray]:
     return model.get_weights() if hasattr(model, "get_weights") else []
 
 
-def keras_file_scales(path: Path) -> tuple[int, ...]:
-    """The scales of the network in a `.keras` file, read off its configuration without Keras.
+def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
+    """Scales and frames of the network in a `.keras` file, read off its configuration without Keras.
 
     Raises RequestError where it is missing or holds no network of this package.
     """
@@ -179,9 +191,9 @@ def keras_file_scales(path: Path) -> tuple[int, ...]:
         raise RequestError(f"{path}: no such model file")
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))["config"]
-        found = config["scales"] if "scales" in config else [config["scale"]]
-        return tuple(int(scale) for scale in found)
+            content = json.loads(archive.read("config.json"))
+        config = content["config"]
+        return presets.scales_of(content["class_name"], config), int(config.get("num_frames", 1))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         raise RequestError(f"{path}: not a .keras file of a network of this package") from None
 

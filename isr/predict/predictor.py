@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.images import Picture, read, write
+from isr.io.images import READABLE, Picture, read, write
+from isr.io.video import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.predict.array import upscale_along
+from isr.predict.clips import ClipJob, find_clips, is_clip_input, upscale_clip
 from isr.predict.image import plan_tiles
-from isr.predict.jobs import Job, PredictOptions, find_jobs, finished_record, split_finished
+from isr.predict.jobs import (
+    Job,
+    PredictOptions,
+    duration_of,
+    find_jobs,
+    finished_record,
+    pictures_of,
+    split_finished,
+)
 from isr.predict.journal import STARTED, Journal
 from isr.predict.networks import (
     Networks,
@@ -44,6 +54,8 @@ class Outcome:
         target: the output; None where the input could not be read.
         status: "written", "skipped" (finished earlier) or "failed".
         error: one line that names the file, where it failed.
+        warning: one line that names the file, where it is written but the source was damaged.
+        frames: of a clip; None for a picture.
         size_in, size_out: `(width, height)` in pixels.
         networks: names, in the order in which they ran; none for a reduction.
         device, precision: what it was computed on and in.
@@ -54,6 +66,8 @@ class Outcome:
     target: Path | None
     status: Literal["written", "skipped", "failed"]
     error: str = ""
+    warning: str = ""
+    frames: int | None = None
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
     networks: tuple[str, ...] = ()
@@ -72,7 +86,8 @@ class Outcome:
             if self.networks
             else "no network"
         )
-        return f"{self.target}: {sizes}, {by}, {self.seconds:.1f} s"
+        count = "" if self.frames is None else f", {self.frames} frames"
+        return f"{self.target}: {sizes}{count}, {by}, {self.seconds:.1f} s"
 
 
 @dataclass
@@ -182,39 +197,56 @@ def predict_files(
 
     Raises as `Predictor.get_predictions`; also where the one file that was named cannot be done.
     """
-    networks = networks_of(model)
-    target = options.target.or_scale(default_scale(model, networks))
-    found, unreadable = find_jobs(inputs, output, networks, target, options)
-    jobs, finished = split_finished(found, options)
-    alone = len(found) == 1 and not unreadable and found[0].named
+    jobs, finished, unreadable = [], [], []
+    works: dict[type[Job], _Work] = {}
+    report = _Report(progress)
+    for kind, find in ((Job, _find_pictures), (ClipJob, _find_clips)):
+        found, broken, works[kind] = find(inputs, output, model, options, report)
+        todo, done = split_finished(found, options)
+        jobs += todo
+        finished += done
+        unreadable += broken
+    if not (jobs or finished or unreadable):
+        known = ", ".join(sorted(READABLE | VIDEO_SUFFIXES | ANIMATION_SUFFIXES))
+        raise RequestError(
+            f"{inputs[0]}: no pictures and no clips in this folder (files that end in {known})"
+        )
+    alone = len(jobs) + len(finished) == 1 and not unreadable and (jobs + finished)[0].named
     for source, error in unreadable:
         yield Outcome(source, None, "failed", str(error))
     for job in finished:
         yield Outcome(job.source, job.target, "skipped")
 
     journals = {folder: Journal(folder) for folder in {job.journal for job in jobs}}
-    work = _Work(networks, target, options, _Report(progress))
     try:
         for job in jobs:
             check_cancelled(progress)
             started = time.monotonic()
+            work = works[type(job)]
             try:
-                picture = _read(job, options)
+                picture = None if isinstance(job, ClipJob) else _read(job, options)
                 if not work.begun:
                     # Only now: a first file that is broken is said before Keras is imported.
+                    own = [other for other in jobs if type(other) is type(job)]
                     try:
-                        work.begin(jobs)
+                        work.begin(own)
                     except ISRError as error:
                         raise _Hopeless from error
-                    for other in jobs:
+                    for other in own:
                         # That these files are ours, should the process be killed before they have a record.
                         journals[other.journal].put(other.target, STARTED)
                     for journal in journals.values():
                         journal.flush()
                     started = time.monotonic()  # opening the networks is no work of this picture
-                sr = replace(picture, pixels=work.upscale(job, picture.pixels))
+                warning = ""
+                if isinstance(job, ClipJob):
+                    warning = work.make_clip(job)
+                else:
+                    assert picture is not None
+                    sr = replace(picture, pixels=work.upscale(job, picture.pixels))
                 try:
-                    write(job.target, sr, quality=options.quality, strip_metadata=options.strip_metadata)
+                    if not isinstance(job, ClipJob):
+                        write(job.target, sr, quality=options.quality, strip_metadata=options.strip_metadata)
                     journals[job.journal].put(job.target, finished_record(job))
                 except MachineError as error:
                     raise _Hopeless from error  # a disk that is full
@@ -226,10 +258,40 @@ def predict_files(
                     raise
                 yield Outcome(job.source, job.target, "failed", _line(job.source, error))
                 continue
-            yield work.outcome(job, time.monotonic() - started)
+            yield work.outcome(job, time.monotonic() - started, warning)
     finally:
         for journal in journals.values():
             journal.flush_if_possible()
+
+
+def _find_pictures(
+    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
+) -> tuple[list[Job], list[tuple[Path, ISRError]], _Work]:
+    """The pictures of a request, those that cannot be read, and what works on them."""
+    clips = networks_of(model, video=True)
+    pictures = [
+        path
+        for path in inputs
+        if not is_clip_input(path, clips, output)
+        and (not path.is_dir() or any(True for _ in pictures_of(path)))
+    ]
+    if not pictures:
+        return [], [], _Work({}, options.target, options, report)
+    networks = networks_of(model)
+    target = options.target.or_scale(default_scale(model, networks))
+    jobs, unreadable = find_jobs(pictures, output, networks, target, options, several=len(inputs) > 1)
+    return jobs, unreadable, _Work(networks, target, options, report)
+
+
+def _find_clips(
+    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
+) -> tuple[list[ClipJob], list[tuple[Path, ISRError]], _Work]:
+    """The clips of a request, those that cannot be read, and what works on them."""
+    networks = networks_of(model, video=True)
+    target = options.target.or_scale(default_scale(model, networks))
+    clips = [path for path in inputs if path.is_dir() or is_clip_input(path, networks, output)]
+    jobs, unreadable = find_clips(clips, output, networks, target, options, several=len(inputs) > 1)
+    return jobs, unreadable, _Work(networks, target, options, report)
 
 
 class _Hopeless(Exception):
@@ -266,39 +328,63 @@ class _Work:
             self.device = use_device(self.options.device)
         for scale, precision in {(s, job.record["precision"]) for job in jobs for s in job.route.stages}:
             self.networks[scale].open(supported_precision(precision, self.device)[0])
-        areas = [area for job in jobs for area in self._areas(job)]
+        areas = [area for job in jobs if not isinstance(job, ClipJob) for area in self._areas(job)]
         self.report.begin(areas, max(job.bytes_needed for job in jobs))
         self.begun = True
 
     def upscale(self, job: Job, pixels: np.ndarray) -> np.ndarray:
         """The result of a job; raises as `isr.upscale`."""
+        self._prepare(job)
+        self.report.enter(self._areas(job))
+        try:
+            return upscale_along(
+                job.route, pixels, self.networks, self.options.tiles, self._precision, self.report
+            )
+        finally:
+            self.report.leave()
+
+    def make_clip(self, job: ClipJob) -> str:
+        """Make a clip, whole; what of the source was damaged, or nothing. Raises as `upscale_clip`."""
+        self._prepare(job)
+        replaced = upscale_clip(job, self.networks, self._precision, self.report.progress)
+        damage = []
+        if replaced:
+            some = ", ".join(map(str, replaced[:5])) + (" ..." if len(replaced) > 5 else "")
+            damage.append(f"{len(replaced)} frames could not be decoded and repeat their neighbours ({some})")
+        if job.info.truncated:
+            damage.append(
+                f"the file is cut off; the result ends where it does, after {job.info.frames} frames"
+            )
+        return f"{job.source}: {'; '.join(damage)}" if damage else ""
+
+    def _prepare(self, job: Job) -> None:
+        """Settle the precision of a job, and say what is worth a line."""
         precision, lines = job.record["precision"], [job.route.describe(), job.message()]
         if job.route.stages:
-            _, why_not = resolve_precision(self.options.precision, pixels.dtype)
+            _, why_not = resolve_precision(self.options.precision, np.dtype(job.info.dtype))
             precision, why_not_here = supported_precision(precision, self.device)
             lines += [why_not, why_not_here]
-        if self.target.changes_aspect(job.info.height, job.info.width):
-            height, width = job.route.size
-            lines.append(f"{job.info.width}x{job.info.height} becomes {width}x{height}: the aspect changes")
+        width, height = job.size_in
+        if self.target.changes_aspect(height, width):
+            lines.append(
+                f"{width}x{height} becomes {job.route.size[1]}x{job.route.size[0]}: the aspect changes"
+            )
         for line in lines:
             if line and line not in self._said:  # once, not for every file of a folder
                 self._said.add(line)
                 self.report.message(line)
         self._precision = precision
-        self.report.enter(self._areas(job))
-        try:
-            return upscale_along(job.route, pixels, self.networks, self.options.tiles, precision, self.report)
-        finally:
-            self.report.leave()
 
-    def outcome(self, job: Job, seconds: float) -> Outcome:
+    def outcome(self, job: Job, seconds: float, warning: str = "") -> Outcome:
         """What is told of a job that is written."""
-        info, (height, width) = job.info, job.route.size
+        height, width = job.route.size
         return Outcome(
             job.source,
             job.target,
             "written",
-            size_in=(info.width, info.height),
+            warning=warning,
+            frames=len(job.frames) if isinstance(job, ClipJob) else None,
+            size_in=job.size_in,
             size_out=(width, height),
             networks=tuple(self.networks[scale].name for scale in job.route.stages),
             device=self.device if job.route.stages else "",
@@ -375,7 +461,7 @@ class _Report(Silent):
         seconds = seconds_per_pixel * self._left
         if seconds >= LONG:
             memory = (_resident() + self._memory) / 2**30
-            self.progress.message(f"about {_duration(seconds)} to go, about {memory:.1f} GiB of memory")
+            self.progress.message(f"about {duration_of(seconds)} to go, about {memory:.1f} GiB of memory")
 
 
 def _line(source: Path, error: BaseException) -> str:
@@ -388,10 +474,3 @@ def _resident() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
-
-
-def _duration(seconds: float) -> str:
-    """`45 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -140,6 +140,8 @@ def factors(factor: float, scales: Collection[int]) -> tuple[int, ...]:
 
     Raises RequestError where there is no network that enlarges.
     """
+    if set(scales) == {1}:
+        return (1,)  # a network that restores pictures without enlarging them
     if factor <= 1:
         return ()
     known = sorted({scale for scale in scales if scale > 1})

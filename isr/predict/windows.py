@@ -1,0 +1,287 @@
+"""A stream of frames through a multi-frame upscaler: windows, borders, tiles. NumPy arrays in and out.
+
+What depends on one frame alone is computed once and kept while a window needs it, as far as memory allows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
+from isr.errors import RequestError
+from isr.levels import to_float
+from isr.predict.image import (
+    TileOptions,
+    check_numbers,
+    check_pixels,
+    make_canvas,
+    plan_tiles,
+    smaller_tiles,
+)
+from isr.progress import Progress, Silent, check_cancelled
+from isr.spec import ModelSpec, MultiFrameUpscaler
+from isr.tiles import Tile
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How a stream of frames goes through the network.
+
+    Attributes:
+        tiles: how each frame is cut.
+        cut: score of `SceneCuts` from which two frames belong to different scenes, which share no window; None:
+            the stream is one scene.
+        cache: bytes of features that may be kept from window to window; what exceeds it is computed again.
+    """
+
+    tiles: TileOptions = field(default_factory=TileOptions)
+    cut: float | None = None
+    cache: int = 1536 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.cut is not None and not 0 < self.cut <= 1:
+            raise RequestError(f"scene cut {self.cut}: must be over 0 and at most 1")
+        if self.cache < 0:
+            raise RequestError(f"cache {self.cache}: must not be under 0")
+
+
+def enlarge_frames(
+    upscaler: MultiFrameUpscaler,
+    frames: Iterable[np.ndarray],
+    options: WindowOptions | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    skip: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Upscale a stream of frames, each in a window of its neighbours.
+
+    Frames are read as far ahead as a window reaches, and dropped behind it.
+
+    Args:
+        upscaler: of several frames.
+        frames: `[h, w, c]` each, all of one shape and dtype: uint8 or uint16 of the full range, or float about
+            [0, 1]; gray or as many channels as the network has.
+        options: tiles, scenes, memory.
+        size: `(height, width)` that the network's output is resized to; None: not at all.
+        skip: frames at the beginning that serve as neighbours only; nothing is given for them.
+        progress: asked for `cancelled` between tiles, told where memory ran out.
+
+    Yields:
+        `[scale * h, scale * w, c]` or `[*size, c]` for every frame, dtype of the frames. Integers are clipped and
+        rounded once, floats are neither.
+
+    Raises RequestError for a frame that does not fit the network or differs from the first, MachineError where
+    memory does not suffice, ISRError where the network gives no numbers.
+    """
+    options = options or WindowOptions()
+    windows = _Windows(upscaler, options, size, progress or Silent())
+    numbered = SceneCuts(options.cut).scenes(frames)
+    for _, scene in itertools.groupby(numbered, key=lambda item: item[0]):
+        yield from windows.run((frame for _, frame in scene), skip)
+        skip = max(skip - windows.length, 0)
+
+
+def window_indices(center: int, last: int | None, spec: ModelSpec) -> list[int]:
+    """The frames of the window around frame `center`.
+
+    Args:
+        center: number of the frame, from 0.
+        last: number of the clip's last frame; None: far away.
+        spec: `num_frames`, `center_frame` and `frame_border`.
+
+    Returns:
+        `num_frames` numbers. Those beyond the clip are replaced: by the mirrored frame ("reflect": 2 1 0 1 2), by
+        one beyond the other side of the window ("circle": 4 3 0 1 2, which has no frame twice), or by the clip's
+        first or last ("replicate": 0 0 0 1 2). A clip too short for its rule is mirrored as often as needed.
+    """
+    before, after = spec.center_frame, spec.num_frames - 1 - spec.center_frame
+
+    def inside(index: int) -> int:
+        if index >= 0 and (last is None or index <= last):
+            return index
+        if spec.frame_border == "replicate":
+            return 0 if index < 0 or last is None else last
+        if spec.frame_border == "circle":
+            other = center + after - index if index < 0 or last is None else center - before - (index - last)
+            if other >= 0 and (last is None or other <= last):
+                return other
+        if last is None:
+            return -index
+        index = abs(index) % (2 * last) if last else 0
+        return min(index, 2 * last - index)
+
+    return [inside(index) for index in range(center - before, center + after + 1)]
+
+
+class SceneCuts:
+    """Tells where one scene ends and the next begins.
+
+    The score of a frame is how much more it differs from its predecessor than that one did from its own: the mean
+    absolute difference of a thinned-out gray picture, 0 to 1, or its rise, whichever is smaller. Motion keeps on
+    differing, so it scores little.
+
+    Args:
+        threshold: the score from which a frame begins a scene; None: there is one scene.
+    """
+
+    SIDE = 64  # rows and columns that are compared at most
+
+    def __init__(self, threshold: float | None) -> None:
+        self.threshold = threshold
+        self._before: np.ndarray | None = None
+        self._difference = 0.0
+
+    def scenes(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """Every frame with the number of its scene."""
+        scene = 0
+        for frame in frames:
+            if self.threshold is not None and self.score(frame) >= self.threshold:
+                scene += 1
+            yield scene, frame
+
+    def score(self, frame: np.ndarray) -> float:
+        """Of the next frame, `[h, w, c]`; 0 for the first one."""
+        height, width = frame.shape[:2]
+        thin = frame[:: max(height // self.SIDE, 1), :: max(width // self.SIDE, 1)]
+        gray = to_float(thin).mean(axis=-1)
+        before, self._before = self._before, gray
+        if before is None:
+            return 0.0
+        difference = float(np.abs(gray - before).mean())
+        rise, self._difference = difference - self._difference, difference
+        return min(difference, max(rise, 0.0))
+
+
+class _Windows:
+    """The frames of a scene that a window can still reach, and what was computed of them."""
+
+    def __init__(
+        self,
+        upscaler: MultiFrameUpscaler,
+        options: WindowOptions,
+        size: tuple[int, int] | None,
+        progress: Progress,
+    ) -> None:
+        self.upscaler = upscaler
+        self.spec = upscaler.spec
+        self.options = options
+        self.size = size
+        self.progress = progress
+        self.length = 0  # frames of the scene so far
+        self._shape: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # of all frames
+        self._frames: dict[int, np.ndarray] = {}  # by their number in the scene
+        self._features: dict[int, dict[tuple[Tile, int], Any]] = {}  # of each by tile and view
+        self._bytes: dict[int, int] = {}  # what these need
+
+    def run(self, frames: Iterator[np.ndarray], skip: int) -> Iterator[np.ndarray]:
+        """The upscaled frames of one scene, but for the first `skip`."""
+        self.length = 0
+        for held in (self._frames, self._features, self._bytes):
+            held.clear()
+        ended = False
+        for center in itertools.count():
+            window = window_indices(center, self.length - 1 if ended else None, self.spec)
+            while not ended and max(window) >= self.length:
+                frame = next(frames, None)
+                if frame is None:
+                    ended = True
+                    if center < self.length:
+                        window = window_indices(center, self.length - 1, self.spec)
+                else:
+                    self._take(frame)
+            if center >= self.length:
+                return
+            if center >= skip:
+                yield self._upscale(window, center)
+
+    def _take(self, frame: np.ndarray) -> None:
+        check_pixels(frame)
+        channels = frame.shape[-1]
+        if channels not in (1, self.spec.num_channels):
+            raise RequestError(
+                f"frames of {channels} channels do not fit a network of {self.spec.num_channels}"
+            )
+        known, own = self._shape, (frame.shape, frame.dtype)
+        if known is not None and known != own:
+            raise RequestError(
+                f"frame {self.length} is {frame.shape} {frame.dtype}, those before it {known[0]} {known[1]}"
+            )
+        self._shape = own
+        self._frames[self.length] = frame
+        self.length += 1
+        # No border rule reaches further back than one window.
+        for held in (self._frames, self._features, self._bytes):
+            held.pop(self.length - 1 - self.spec.num_frames, None)
+
+    def _upscale(self, window: list[int], center: int) -> np.ndarray:
+        while True:
+            try:
+                return self._tiles(window, center)
+            except MemoryError:
+                sides = self._frames[center].shape[:2]
+                tiles = smaller_tiles(
+                    self.options.tiles, self.spec, self.spec.scales[0], sides, self.progress
+                )
+                self.options = replace(self.options, tiles=tiles)
+                self._features.clear()
+                self._bytes.clear()
+
+    def _tiles(self, window: list[int], center: int) -> np.ndarray:
+        frame, scale = self._frames[center], self.spec.scales[0]
+        height, width, channels = frame.shape
+        full = (height * scale, width * scale)
+        result = np.empty((*(self.size or full), channels), frame.dtype)
+        canvas = make_canvas((*full, channels), result)
+        for tile in plan_tiles(height, width, self.spec, self.options.tiles, scale):
+            check_cancelled(self.progress)
+            output = self._views(window, tile)
+            check_numbers(output)
+            if channels != self.spec.num_channels:
+                output = output.mean(axis=-1, keepdims=True)
+            canvas.place(tile, output[0], scale)
+        canvas.check(frame)
+        return result
+
+    def _views(self, window: list[int], tile: Tile) -> np.ndarray:
+        """Float32 `[1, s*h, s*w, c]`, the mean over flips and quarter turns where that is asked for."""
+        if not self.options.tiles.self_ensemble:
+            return self._decode(window, tile, 0)
+        views = (undo_dihedral(self._decode(window, tile, view), view) for view in range(NUM_VIEWS))
+        total: np.ndarray = next(views).astype(np.float64)
+        for view in views:
+            total += view
+        return (total / NUM_VIEWS).astype(np.float32)
+
+    def _decode(self, window: list[int], tile: Tile, view: int) -> np.ndarray:
+        encoded = {index: self._encode(index, tile, view) for index in set(window)}
+        return self.upscaler.decode([encoded[index] for index in window])
+
+    def _encode(self, index: int, tile: Tile, view: int) -> Any:
+        kept = self._features.setdefault(index, {})
+        if (tile, view) in kept:
+            return kept[tile, view]
+        features = self.upscaler.encode(self._cut(index, tile, view))
+        # An equal share for every frame, so that the same tiles are kept of each.
+        used = self._bytes.get(index, 0) + self.upscaler.size(features)
+        if used <= self.options.cache // self.spec.num_frames:
+            kept[tile, view] = features
+            self._bytes[index] = used
+        return features
+
+    def _cut(self, index: int, tile: Tile, view: int) -> np.ndarray:
+        """One tile of a frame as the network takes it, float32 `[1, h, w, c]`."""
+        frame, multiple = self._frames[index], self.spec.size_multiple
+        rows, columns = (
+            np.pad(np.arange(side), (0, -side % multiple), mode="symmetric") for side in frame.shape[:2]
+        )
+        cut = frame[rows[tile.rows.start : tile.rows.stop]][
+            :, columns[tile.columns.start : tile.columns.stop]
+        ]
+        batch = to_float(np.repeat(cut, self.spec.num_channels // cut.shape[-1], axis=-1)[None])
+        return np.ascontiguousarray(dihedral(batch, view)) if view else batch
