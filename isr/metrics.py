@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the super-resolution literature counts them, on arrays.
+"""PSNR and SSIM as the super-resolution literature counts them, and flicker, on arrays.
 
 The rules (studio-range luma that is not rounded, peak 255, a border left out, SSIM over the valid region) give the
 figures that MATLAB scripts printed for published pictures; see `docs/metrics.md`.
@@ -6,6 +6,8 @@ figures that MATLAB scripts printed for published pictures; see `docs/metrics.md
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -65,6 +67,31 @@ def ssim(a: np.ndarray, b: np.ndarray, *, channel: Channel, border: int) -> floa
     map_ = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     map_ /= (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
     return float(map_.mean())
+
+
+def flicker(a: Iterable[np.ndarray], b: Iterable[np.ndarray], *, channel: Channel, border: int) -> float:
+    """How far the changes from frame to frame of two clips are apart, in levels of 0 to 255.
+
+    The mean over all pixels and pairs of neighbouring frames of `|(a[t + 1] - a[t]) - (b[t + 1] - b[t])|`: the form
+    of tOF and tLP (Chu et al. 2020), with the difference of pixels in the place of flow and LPIPS. It equals the
+    mean change of the error `a - b` from one frame to the next, so an error that stays where it is counts nothing,
+    and one that moves along with what is shown does count.
+
+    Args:
+        a, b: frames in order, one or more pairs of neighbours, each as for `psnr`.
+        channel: "y" compares luma, "rgb" all channels.
+        border: pixels on every side that do not count.
+
+    Returns:
+        0 where `a` changes just as `b` does; lower is better.
+
+    Raises ValueError as `psnr`, where one clip is longer, or where there are not two frames.
+    """
+    errors = (np.subtract(*_planes(x, y, channel, border)) for x, y in zip(a, b, strict=True))
+    changes = [np.mean(np.abs(after - before)) for before, after in pairwise(errors)]
+    if not changes:
+        raise ValueError("flicker needs two frames")
+    return float(np.mean(changes))
 
 
 def _planes(a: np.ndarray, b: np.ndarray, channel: str, border: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 from pictures import folder_of_photographs
+from tiny_models import TINY
 
 from isr import config as configuration
 from isr.cli.app import run
@@ -112,4 +114,7 @@ def test_the_networks_that_are_listed_are_those_that_exist() -> None:
     assert list(presets.NETWORKS) == [model.__name__ for model in list_models()]
     for model in list_models():
         for scale in presets.NETWORKS[model.__name__]:
-            assert scale in model(scale, num_features=4, num_blocks=0).scales
+            arguments = dict(TINY[model.__name__][0])
+            if "scale" in inspect.signature(model).parameters:
+                arguments["scale"] = scale
+            assert scale in model(**arguments).scales

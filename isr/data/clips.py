@@ -36,18 +36,22 @@ class ClipFiles:
 
 
 def find_clips(hr: Path, lr: Path | None = None) -> list[ClipFiles]:
-    """The clips of a folder, or of a list.
+    """The clips of a folder or a list, or the one that a video file is.
 
     Args:
         hr: a folder, searched recursively. Every video file is a clip, and so is every folder with pictures, which
             are its frames in the order of the numbers in their names (REDS `000/00000000.png`, Vid4
             `calendar/Frame 001.png`, Vimeo-90K `00001/0001/im1.png`). Or a `.txt` file that names one clip a line,
-            relative to its own folder or to `sequences` in it (Vimeo-90K).
-        lr: folder of the same clips in low resolution, by the same names.
+            relative to its own folder or to `sequences` in it (Vimeo-90K). Or a video file.
+        lr: folder of the same clips in low resolution, by the same names; of a video file the other.
 
     A clip's name is its path without suffix, such as `00001/0001`. Raises RequestError, naming the folder or the
     first clip without partner.
     """
+    if _is_video(hr) and hr.is_file():
+        if lr is not None and not lr.is_file():
+            raise RequestError(f"{lr}: no such video file, to go with {hr}")
+        return [ClipFiles(hr.stem, (hr,), None if lr is None else (lr,))]
     clips = _listed(hr) if hr.suffix == ".txt" and hr.is_file() else _in_folder(hr)
     if lr is None:
         return [ClipFiles(name, files) for name, files in clips.items()]
@@ -98,6 +102,35 @@ def _is_video(path: Path) -> bool:
 def _numbers(path: Path) -> list[tuple[int, str]]:
     """What sorts `im2.png` before `im10.png`."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_clip(
+    clip: ClipFiles, scale: int, num_channels: int, degradation: Degradation = "bi"
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`(lr, hr)` of every frame of a clip, in order, uint8 `[h, w, c]` and `[scale * h, scale * w, c]`.
+
+    HR is cut from the top left to a multiple of the scale. A missing LR is made from it by `degradation`.
+
+    Raises RequestError, naming the file, where it cannot be read or sizes do not belong together.
+    """
+    low = _frames(clip.lr, num_channels) if clip.lr else None
+    for hr in _frames(clip.hr, num_channels):
+        height, width = hr.shape[0] // scale, hr.shape[1] // scale
+        if height == 0 or width == 0:
+            raise RequestError(
+                f"{clip.hr[0]}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}"
+            )
+        hr = hr[: height * scale, : width * scale]
+        lr = degrade(hr[None], scale, degradation)[0] if low is None else next(low, None)
+        if lr is None:
+            raise RequestError(f"{(clip.lr or clip.hr)[0]}: fewer frames than {clip.hr[0]}")
+        if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
+            raise RequestError(
+                f"{(clip.lr or clip.hr)[0]}: {lr.shape[1]}x{lr.shape[0]} is not 1/{scale} of {clip.hr[0]}"
+            )
+        yield lr[:height, :width], hr
+    if low is not None and next(low, None) is not None:
+        raise RequestError(f"{(clip.lr or clip.hr)[0]}: more frames than {clip.hr[0]}")
 
 
 def _frames(files: tuple[Path, ...], num_channels: int) -> Iterator[np.ndarray]:
@@ -227,32 +260,17 @@ def _write(
     clip: ClipFiles, scale: int, num_channels: int, degradation: Degradation, stem: Path
 ) -> tuple[int, int, int]:
     """Decode a clip frame by frame into two files; the number of frames and the size of LR."""
-    low = _frames(clip.lr, num_channels) if clip.lr else None
     count, height, width = 0, 0, 0
     with ExitStack() as stack:
-        hr_file, lr_file = (
+        lr_file, hr_file = (
             stack.enter_context(stack.enter_context(atomic(stem.with_name(f"{stem.name}-{kind}"))).open("wb"))
-            for kind in ("hr", "lr")
+            for kind in ("lr", "hr")
         )
-        for hr in _frames(clip.hr, num_channels):
-            height, width = hr.shape[0] // scale, hr.shape[1] // scale
-            if height == 0 or width == 0:
-                raise RequestError(
-                    f"{clip.hr[0]}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}"
-                )
-            hr = hr[: height * scale, : width * scale]
-            lr = degrade(hr[None], scale, degradation)[0] if low is None else next(low, None)
-            if lr is None:
-                raise RequestError(f"{(clip.lr or clip.hr)[0]}: fewer frames than {clip.hr[0]}")
-            if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
-                raise RequestError(
-                    f"{(clip.lr or clip.hr)[0]}: {lr.shape[1]}x{lr.shape[0]} is not 1/{scale} of {clip.hr[0]}"
-                )
+        for lr, hr in read_clip(clip, scale, num_channels, degradation):
+            height, width = lr.shape[:2]
+            lr_file.write(np.ascontiguousarray(lr).data)
             hr_file.write(np.ascontiguousarray(hr).data)
-            lr_file.write(np.ascontiguousarray(lr[:height, :width]).data)
             count += 1
-        if low is not None and next(low, None) is not None:
-            raise RequestError(f"{(clip.lr or clip.hr)[0]}: more frames than {clip.hr[0]}")
         if count == 0:
             raise RequestError(f"{clip.hr[0]}: holds no frames")
     return count, height, width
