@@ -98,13 +98,15 @@ def portable(recipe: Path) -> str:
     """A run's recipe without the folders of the machine it ran on, its remarks on top."""
     remarks = [line for line in recipe.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     config = configuration.load(recipe)
-    photos = {"train_hr": "photos/train", "val_hr": "photos/val", "cache": None}
+    folders = {"train_hr": "photos/train", "val_hr": "photos/val", "cache": None}
+    if config.data.train_clips is not None:
+        folders |= {"train_clips": "clips/train", "val_clips": "clips/val"}
     start = config.model.start_from
     if start is not None and Path(start).name == "best":  # a run that ships under its own name
         start = Path(start).parent.name
     changed = config.model_copy(
         update={
-            "data": config.data.model_copy(update=photos),
+            "data": config.data.model_copy(update=folders),
             "model": config.model.model_copy(update={"start_from": start}),
         }
     )

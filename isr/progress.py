@@ -65,8 +65,12 @@ class Within(Silent):
         self.progress = progress
 
     @property
-    def cancelled(self) -> bool:  # type: ignore[override]
+    def cancelled(self) -> bool:
         return self.progress.cancelled
+
+    @cancelled.setter
+    def cancelled(self, asked: bool) -> None:
+        self.progress.cancelled = asked
 
     def message(self, text: str) -> None:
         self.progress.message(text)

@@ -19,8 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from isr.layers import deformable
-from isr.layers.deformable import DeformableConv2D, Sampling, deform_conv2d, mean_offsets, strips, whole
+from isr.layers.deformable import (
+    DeformableConv2D,
+    Sampling,
+    deform_conv2d,
+    mean_offsets,
+    resample,
+    strips,
+    whole,
+)
 
 GOLDENS = Path(__file__).parent / "goldens"
 BACKEND = keras.backend.backend()
@@ -34,7 +41,7 @@ if BACKEND == "tensorflow":
         "plain strips": {"compiled": False, "megabytes": 0.005},
         "compiled": {"compiled": True},
         "compiled strips": {"compiled": True, "megabytes": 0.005},
-        "compiled strips, one at a time": {"compiled": True, "megabytes": 0.005, "in_flight": 1},
+        "one at a time": {"compiled": True, "megabytes": 0.005, "in_flight": 1},
     }
 
 EXAMPLES = 30 if BACKEND == "tensorflow" else 2  # JAX compiles every new shape, operation by operation
@@ -204,15 +211,11 @@ def test_sampler_equals_that_of_tensorflow_addons(case: str) -> None:
     with np.load(GOLDENS / "tfa_resampler.npz") as file:
         stored = {name.removeprefix(f"{case}/"): file[name] for name in file if name.startswith(f"{case}/")}
     data, warp, dout = stored["data"], stored["warp"], stored["dout"]
-    batch, *size, _ = data.shape
-    one = Sampling((1, 1), (1, 1), (0, 0), (1, 1), 1, "v2")
-    picture = np.arange(batch, dtype=np.int32).reshape(-1, *[1] * (warp.ndim - 2))
 
-    def resample(data: Any, warp: Any) -> Any:
-        points = deformable.neighbours(one, tuple(size), picture, np.int32(0), warp[..., 1], warp[..., 0])
-        return deformable.sample(deformable.table(one, data), points)
+    def run(data: Any, warp: Any) -> Any:
+        return resample(data, warp[..., 1], warp[..., 0])
 
-    out, gradients = value_and_gradients(resample, {"data": data, "warp": warp}, dout)
+    out, gradients = value_and_gradients(run, {"data": data, "warp": warp}, dout)
     np.testing.assert_allclose(out, stored["out"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(gradients["data"], stored["grad_data"], rtol=0, atol=1e-5)
     # That sampler tests the range first, so it has no derivative at -1 exactly, like the first CUDA operators;
@@ -254,8 +257,9 @@ def geometries(draw: st.DrawFn, odd: bool = False) -> dict[str, Any]:
 @given(geometries())
 def test_no_offset_is_a_plain_convolution(geometry: dict[str, Any]) -> None:
     dilation, (rows, columns) = geometry["dilation_rate"], geometry["padding"]
-    if max(dilation) > 1:  # Keras has one or the other
-        geometry["strides"] = (1, 1)
+    # Keras has strides or dilation, and TensorFlow's convolution is wrong for some unequal strides.
+    stride = 1 if max(dilation) > 1 else geometry["strides"][0]
+    geometry["strides"] = (stride, stride)
     settings, arrays, _ = random_case(**{**geometry, "modulated": False})
     y = deform_conv2d(**{**arrays, "offset": np.zeros_like(arrays["offset"])}, **settings)
     padded = np.pad(arrays["x"], ((0, 0), (rows, rows), (columns, columns), (0, 0)))
@@ -334,7 +338,7 @@ def test_equals_the_definition(geometry: dict[str, Any], border: str) -> None:
 # Gradients
 
 
-@forms("whole", "plain strips", "compiled strips")
+@forms("whole", "plain strips")
 @pytest.mark.parametrize("border", ["v1", "v2"])
 def test_gradients_are_differences_towards_larger_coordinates(border: str, form: str) -> None:
     """Offsets are multiples of a quarter: a fourth of the coordinates are integers, many on the border. The function
@@ -399,7 +403,7 @@ def test_all_forms_agree(case: str) -> None:
     settings, arrays, cotangent = random_case(**CASES[case])
     with computed("whole"):
         y, expected = value_and_gradients(convolution(**settings, border=border), arrays, cotangent)
-    for form in FORMS:
+    for form in ("plain", "plain strips", "compiled strips", "one at a time"):
         with computed(form):
             found, gradients = value_and_gradients(convolution(**settings, border=border), arrays, cotangent)
         np.testing.assert_allclose(found, y, atol=1e-4, err_msg=form)
@@ -461,6 +465,24 @@ def test_one_graph_for_unknown_sizes(known: str, forced: bool | None, compiled: 
 
 
 @on_tensorflow
+@pytest.mark.parametrize("size", [None, (33, 34)])
+def test_exports_without_xla(size: tuple[int, int] | None, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    x = keras.Input((*(size or (None, None)), 4))
+    layer = DeformableConv2D(3, deform_groups=2)
+    model = keras.Model(x, layer(x))
+    layer.conv_offset.bias.assign(np.random.default_rng(0).normal(size=54))
+    with strips(compiled=None if size is None else False):
+        model.export(tmp_path, verbose=False)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    assert not has_compiled_parts(served)
+    image = np.random.default_rng(1).random((2, *(size or (7, 9)), 4), np.float32)
+    (found,) = served(tf.constant(image)).values()
+    np.testing.assert_allclose(found, model(image), atol=1e-5)
+
+
+@on_tensorflow
 @forms("plain strips", "compiled")
 def test_works_inside_a_compiled_graph(form: str) -> None:
     import tensorflow as tf
@@ -486,7 +508,7 @@ def test_works_inside_a_compiled_graph(form: str) -> None:
 # Precision
 
 
-@forms()
+@forms("whole", "plain", "compiled")
 def test_places_and_shares_are_float32_whatever_the_features_are(form: str) -> None:
     """At column 300 the next number of bfloat16 is 302."""
     stripes = np.tile(np.float32([0, 1]), 160)[None, None, :, None]
@@ -505,6 +527,8 @@ def test_places_and_shares_are_float32_whatever_the_features_are(form: str) -> N
 @forms("whole", "plain strips", "compiled strips")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_low_precision_is_close_in_value_and_gradients(form: str, dtype: str) -> None:
+    if (form, dtype) == ("compiled strips", "float16"):
+        pytest.skip("one of the two is enough to compile")
     settings, arrays, cotangent = random_case()
     exact = value_and_gradients(convolution(**settings), arrays, cotangent)
 
@@ -517,7 +541,7 @@ def test_low_precision_is_close_in_value_and_gradients(form: str, dtype: str) ->
 
 
 @on_tensorflow  # JAX computes in float32 unless it is told otherwise
-@forms("whole", "plain", "compiled strips")
+@forms("whole", "plain")
 def test_float64_is_computed_in_float64(form: str) -> None:
     settings, arrays, cotangent = random_case(dtype="float64")
     y, _ = value_and_gradients(convolution(**settings), arrays, cotangent)

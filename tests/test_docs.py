@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +20,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 import typer
 
-from isr import config
+from isr import config, presets
 from isr.cli.app import app
+from isr.predict.windows import window_indices
+from isr.spec import ModelSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -112,15 +116,17 @@ def test_options_in_prose_exist(page: Path) -> None:
         assert option in known, f"{page.name}: {option}"
 
 
-@pytest.mark.parametrize(("command", "name"), [("predict", "predict.md"), ("evaluate", "metrics.md")])
-def test_every_option_is_in_the_table(command: str, name: str) -> None:
-    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    in_table = {
-        o
-        for row in re.findall(r"^\| (`-[^|]*) \|", text, re.MULTILINE)
-        for o in re.findall(r"`(-[^`]+)`", row)
-    }
-    assert in_table == options(command) - {"--help", "-h"}
+@pytest.mark.parametrize(
+    ("command", "names"), [("predict", ["predict.md", "video.md"]), ("evaluate", ["metrics.md"])]
+)
+def test_every_option_is_in_one_table(command: str, names: list[str]) -> None:
+    in_tables = [
+        option
+        for name in names
+        for row in re.findall(r"^\| (`-[^|]*) \|", read(ROOT / "docs" / name), re.MULTILINE)
+        for option in re.findall(r"`(-[^`]+)`", row)
+    ]
+    assert sorted(in_tables) == sorted(options(command) - {"--help", "-h"})
 
 
 def test_every_option_is_on_some_page() -> None:
@@ -171,6 +177,23 @@ def test_every_dependency_has_its_reason() -> None:
     assert sorted(rows) == sorted(names)
 
 
+def test_the_default_presets_for_video() -> None:
+    table = read(ROOT / "docs" / "video.md").partition("| scale | preset |")[2].partition("\n\n")[0]
+    named = {int(scale): name for scale, name in re.findall(r"^\| (\d) \| `(\w+)` \|$", table, re.MULTILINE)}
+    assert named == {scale: presets.default_for(scale, video=True) for scale in presets.default_scales()}
+
+
+def test_the_border_rules_of_frames() -> None:
+    """The windows in video.md, of a clip of 100 frames."""
+    rows = re.findall(r"^\| `(\w+)` \| ([\d*| ]+) \|", read(ROOT / "docs" / "video.md"), re.MULTILINE)
+    assert [rule for rule, _ in rows] == ["reflect", "circle", "replicate"]
+    for rule, cells in rows:
+        spec = ModelSpec("", (4,), num_frames=5, center_frame=2, frame_border=rule)
+        for center, cell in zip((0, 1, 98, 99), cells.split("|"), strict=True):
+            assert cell.replace("*", "").split() == [str(i) for i in window_indices(center, 99, spec)]
+            assert f"**{center}**" in cell
+
+
 def test_every_figure_is_measured() -> None:
     left = [
         f"{path.name}: {line}"
@@ -206,6 +229,37 @@ def test_models_that_the_pages_count(tmp_path: Path) -> None:
     assert "`_x3`, `_x4` | 36 |" in radii and "`edsr_fast_x2` | 20 |" in radii
 
 
+@pytest.mark.parametrize("name", ["TDAN", "EDVR"])
+def test_arguments_of_the_video_networks(name: str) -> None:
+    """The table of each page has every argument with its default, and the drawings show layers that are there."""
+    from isr import models
+
+    folder = ROOT / "docs"
+    text = read(folder / f"{name.lower()}.md")
+    table = text.partition("| argument |")[2].partition("\n\n")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \|.*\| `?([^|`]+)`? \|$", table, re.MULTILINE))
+    arguments = dict(inspect.signature(getattr(models, name)).parameters)
+    del arguments["kwargs"]
+    assert list(documented) == list(arguments)
+    for argument, parameter in arguments.items():
+        said = "None" if documented[argument] == "the middle" else documented[argument].strip('"')
+        assert said == str(parameter.default), argument
+
+    code = read(ROOT / "isr" / "models" / f"{name.lower()}.py")
+    for drawing in re.findall(r"images/([\w-]+\.svg)", text):
+        for label in re.findall(r'class="small">(\w+_\w+)<', read(folder / "images" / drawing)):
+            assert re.search(rf"\b{label}\b", code), f"{drawing}: {label}"
+
+
+def test_parameters_of_the_video_networks() -> None:
+    """Those of the published variants, which `test_video_models.py` counts."""
+    pages = read(ROOT / "docs" / "tdan.md") + read(ROOT / "docs" / "edvr.md")
+    counted = re.findall(r"\b(\d{1,3}(?:_\d{3}){2})\b", read(ROOT / "tests" / "test_video_models.py"))
+    assert sorted(re.findall(r"\b\d{1,2}(?:,\d{3}){2}\b", pages)) == sorted(
+        n.replace("_", ",") for n in counted
+    )
+
+
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     run_blocks([PAGES[0]], tmp_path)
 
@@ -216,13 +270,14 @@ def test_python_of_the_pages_runs(tmp_path: Path) -> None:
 
 
 def run_blocks(pages: list[Path], folder: Path) -> None:
-    """Run the Python blocks of pages, each in a namespace of its own, in one process beside the sample photograph."""
+    """Run the Python blocks of pages, each in a namespace of its own, in one process, beside a photo and a clip."""
     from pictures import folder_of_photographs
 
     sample = ROOT / "docs" / "images" / "robin.png"
     photo = sample if sample.is_file() else folder_of_photographs(folder / "made", 1) / "0.png"
     (folder / "docs" / "images").mkdir(parents=True)
     (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
+    shutil.copy(ROOT / "tests" / "data" / "friday_aac.mp4", folder / "clip.mp4")
     named = [
         (f"{path.name}, block {index}", block)
         for path in pages

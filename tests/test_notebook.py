@@ -1,47 +1,69 @@
-"""The notebook: stripped in the repository, and every cell runs outside Colab."""
+"""The notebooks: stripped in the repository, and every cell runs outside Colab."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "predict.ipynb"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_it_is_stripped_and_compiles() -> None:
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_stripped_and_compiles(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     for cell in cells:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
-            compile("".join(cell["source"]), NOTEBOOK.name, "exec")
+            compile("".join(cell["source"]), notebook.name, "exec")
 
 
-@pytest.mark.slow
-def test_it_runs_outside_colab(tmp_path: Path) -> None:
+def run(name: str, tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder that a notebook was run in, and what its cells have shown, by MIME type."""
     for module in ("nbclient", "nbformat", "ipykernel", "matplotlib"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed: pip install -e '.[test,docs]'")
     import nbclient
     import nbformat
 
-    from isr.io import images
-
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     # A working folder with a space and an umlaut, and away from the repository.
     folder = tmp_path / "Bilder für heute"
     folder.mkdir()
     nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return folder, [output["data"] for output in outputs if "data" in output]
 
+
+@pytest.mark.slow
+def test_a_photograph_outside_colab(tmp_path: Path) -> None:
+    from isr.io import images
+
+    folder, shown = run("predict.ipynb", tmp_path)
     sample = ROOT / "docs" / "images" / "robin.png"
     source = sample if sample.is_file() else folder / "rings.png"
     before = images.probe(source)
     after = images.probe(folder / f"{source.stem}_x2{source.suffix}")
     assert (after.width, after.height) == (2 * before.width, 2 * before.height)
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert any("image/png" in data for data in shown)
+
+
+@pytest.mark.slow
+def test_a_clip_outside_colab(tmp_path: Path) -> None:
+    from isr.io.video import probe
+
+    folder, shown = run("video.ipynb", tmp_path)
+    sample = ROOT / "tests" / "data" / "friday_aac.mp4"
+    source = sample if sample.is_file() else folder / "rings.mp4"
+    before, after = probe(source, exact=True), probe(folder / f"{source.stem}_x2.mp4", exact=True)
+    assert (after.width, after.height) == (2 * before.width, 2 * before.height)
+    assert after.frames == before.frames_between(duration=2).stop and after.rate == before.rate
+    assert [(s.kind, s.codec) for s in after.streams] == [(s.kind, s.codec) for s in before.streams]
+    assert sum("image/png" in data for data in shown) == 2
+    assert any("<video" in data.get("text/html", "") for data in shown)

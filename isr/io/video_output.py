@@ -410,6 +410,8 @@ def _add_video(container: Any, output: Output) -> Any:
     if output.codec == "libx265":
         for key, value in zip(("master-display", "max-cll"), source.hdr10, strict=True):
             options["x265-params"] += f":{key}={value}" if value else ""
+        if output.coded_size[0] < 64:
+            options["x265-params"] += ":cutree=0"  # x265 4.2 writes beyond its memory there
     if not output.container.holds_times:
         options["bf"] = "0"  # frames are stored in the order in which they are shown
     if output.codec == "libsvtav1":

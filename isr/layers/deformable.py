@@ -149,6 +149,26 @@ def deform_conv2d(
     return y if bias is None else y + ops.cast(bias, x.dtype)
 
 
+def resample(image: Tensor, y: Tensor, x: Tensor, border: str = "v2") -> Tensor:
+    """Bilinear samples of an image, differentiable by image and places; for warping by a flow, for example.
+
+    With the default border it has the values and derivatives of `tfa.image.resampler`.
+
+    Args:
+        image: `[b, h, w, c]`, float32 or float64.
+        y, x: places in pixels, 0 is the middle of the first one; `[b, ...]`, dtype of `image`.
+        border: what lies beyond the image, see `deform_conv2d`.
+
+    Returns:
+        `[b, ..., c]`.
+    """
+    batch, height, width, _ = ops.shape(image)
+    one = Sampling((1, 1), (1, 1), (0, 0), (1, 1), 1, border)
+    picture = ops.reshape(ops.arange(batch, dtype="int32"), (batch, *[1] * (len(y.shape) - 1)))
+    points = neighbours(one, (height, width), picture, int32(0), y, x)
+    return sample(table(one, image), points)
+
+
 def whole(sampling: Sampling, x: Tensor, offset: Tensor, mask: Tensor | None, kernel: Tensor) -> Tensor:
     """The convolution in one piece, differentiable by the backend."""
     batch, height, width, channels = ops.shape(x)

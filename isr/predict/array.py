@@ -122,8 +122,8 @@ def upscale_frames(
 
     Example:
         >>> clip = np.zeros((3, 24, 32, 3), "uint8")
-        >>> [frame.shape for frame in isr.upscale_frames("edsr_fast_x2", clip)]
-        [(48, 64, 3), (48, 64, 3), (48, 64, 3)]
+        >>> np.stack(list(isr.upscale_frames("edsr_fast_x2", clip))).shape
+        (3, 48, 64, 3)
     """
     progress = progress or Silent()
     options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble), scene_cut)
