@@ -90,7 +90,8 @@ def shrink_high_resolution(weights: Weights, prefix: str, x: tf.Tensor) -> tf.Te
 
 def pcd_align(weights: Weights, neighbour: list[tf.Tensor], reference: list[tf.Tensor]) -> tf.Tensor:
     """The features of one frame, brought to where the reference has them (figure 3, equations 2 to 4)."""
-    offset = feature = None
+    offset: tf.Tensor | None = None
+    feature: tf.Tensor | None = None
     for number in (3, 2, 1):
         name = f"align/l{number}"
         own, other = neighbour[number - 1], reference[number - 1]

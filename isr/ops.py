@@ -28,8 +28,7 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
 def enlarge_bilinear(x: Tensor, factor: int) -> Tensor:
     """Enlarge by bilinear interpolation between pixel centres, edges repeated.
 
-    PyTorch's `interpolate(mode="bilinear", align_corners=False)`. Spelled with slices, because Keras' resize needs
-    sizes that are known when a graph is traced.
+    PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
 
     Args:
         x: `[b, h, w, c]`, float.
@@ -38,6 +37,10 @@ def enlarge_bilinear(x: Tensor, factor: int) -> Tensor:
     Returns:
         `[b, factor * h, factor * w, c]`, dtype of `x`.
     """
+    height, width = x.shape[1:3]
+    if None not in (height, width):
+        return ops.cast(ops.image.resize(x, (factor * height, factor * width), "bilinear"), x.dtype)
+    # Keras' resize needs sizes that are known when a graph is traced.
     places = [(i + 0.5) / factor - 0.5 for i in range(factor)]  # of the sub-pixels, from their pixel's centre
     rows = [_shifted(_pad_edge(x, axis=1), place, axis=1) for place in places]
     phases = [_shifted(_pad_edge(row, axis=2), place, axis=2) for row in rows for place in places]

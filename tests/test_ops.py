@@ -32,7 +32,7 @@ def test_bilinear_enlargement_lies_between_pixel_centres(height: int, width: int
         high = np.minimum(low + 1, length - 1)
         return np.take(array, low, axis) * (1 - share) + np.take(array, high, axis) * share
 
-    np.testing.assert_allclose(numpy(enlarge_bilinear(x, factor)), along(along(x, 1), 2), atol=1e-6)
+    np.testing.assert_allclose(numpy(enlarge_bilinear(x, factor)), along(along(x, 1), 2), atol=1e-5)
 
 
 def around(x: np.ndarray, outside: float) -> np.ndarray:

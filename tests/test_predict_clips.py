@@ -274,7 +274,11 @@ def test_killed_at_any_moment_the_same_command_makes_the_same_clip(tiny_presets:
 
     def start(*options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*map(str, command), *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*map(str, command), *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     whole = start("--output", str(source.with_name("whole.mp4")))

@@ -327,3 +327,25 @@ def test_help_and_array_modules_import_no_framework() -> None:
         "assert not heavy, heavy\n"
     )
     assert "Usage" in run_python("-c", code)
+
+
+# A fused kernel with another slope
+
+
+@on_tensorflow
+def test_leaky_relu_behind_a_pair_of_convolutions_keeps_its_slope_in_a_graph() -> None:
+    """TensorFlow 2.21 with oneDNN fuses convolution, `bias_add`, addition and leaky ReLU, and then takes 0.2."""
+    import tensorflow as tf
+
+    from isr.layers import PairConv
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 1, 16, 16, 8)).astype(np.float32)
+    pair = PairConv(8, name="pair")
+    pair.build(a.shape)
+    pair.bias.assign(rng.normal(size=8))
+
+    def forward(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        return keras.ops.leaky_relu(pair.first(a) + pair.second(b), 0.1)
+
+    np.testing.assert_allclose(numpy(tf.function(forward)(a, b)), numpy(forward(a, b)), atol=1e-5)

@@ -1107,14 +1107,33 @@ def test_segments_joined_are_one_film(tmp_path: Path, suffix: str, codec: str) -
     if suffix != ".avi":  # where FFmpeg makes up the times of frames
         before = payloads(FRIDAY, "audio")[0][0] - times_of(FRIDAY)[0]
         assert abs(sound[0][0] - after[0] - before) < Fraction(1, 40)
-    # Whoever resumes writes the same frames again; x265's bytes may differ where its frames do not.
+    # Whoever resumes writes the same file again.
     again = tmp_path / "again"
     again.mkdir()
-    [resumed] = in_segments(info, replace(output, frames=range(45)), again, [18])
-    assert all(
-        np.array_equal(a, b) for a, b in zip(decoded(resumed, None), decoded(paths[3], None), strict=True)
-    )
-    assert codec == "libx265" or resumed.read_bytes() == paths[3].read_bytes()
+    resumed = in_segments(info, replace(output, frames=range(18)), again, [1, 17])
+    assert [path.read_bytes() for path in resumed] == [path.read_bytes() for path in paths[1:3]]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1"])
+def test_what_ran_before_does_not_change_the_bytes(tmp_path: Path, codec: str) -> None:
+    """Memory that was used before is full of something (glibc fills it when asked to), which nothing may read."""
+    code = """
+import hashlib, sys
+from isr.io.video import Frame, SegmentWriter, plan_output, probe
+from pictures import photograph
+large = photograph(128, 252, seed=3)
+output = plan_output(probe(sys.argv[1], exact=True), sys.argv[2] + ".mkv", 128, 192, codec=sys.argv[3])
+with SegmentWriter(output, sys.argv[2] + ".nut") as writer:
+    for index in range(60):
+        writer.write(Frame(index, large[:, index : index + 192], 400 * index, 400))
+print(hashlib.md5(open(sys.argv[2] + ".nut", "rb").read()).hexdigest())
+"""
+    made = set()
+    for filling in ("0", "85", "170"):
+        # Large blocks, too: fresh ones from the system are all zeroes.
+        env = {"MALLOC_PERTURB_": filling, "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+        made.add(run_python("-c", code, str(FRIDAY), str(tmp_path / filling), codec, env=env))
+    assert len(made) == 1
 
 
 def test_uneven_times_fit_together_at_the_seams(tmp_path: Path) -> None:
@@ -1134,6 +1153,16 @@ def test_uneven_times_fit_together_at_the_seams(tmp_path: Path) -> None:
     join(output, in_segments(info, output, tmp_path, [0, 10, 23, 24, 50]))
     assert times_of(tmp_path / "out.mp4") == times_of(source)
     assert probe(tmp_path / "out.mp4", exact=True).duration == info.duration
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9"])
+def test_segments_of_a_few_frames(tmp_path: Path, codec: str) -> None:
+    """Fewer than an encoder holds back, which is when x265 makes up decoding times."""
+    info = probe(FRIDAY, exact=True)
+    output = plan_output(info, tmp_path / "out.mkv", 120, 160, frames=range(10, 20), codec=codec, copy=())
+    for _ in range(5):
+        join(output, in_segments(info, output, tmp_path, [10, 11, 13, 14, 17, 19]))
+        assert [round(float(time) * 30) for time in times_of(tmp_path / "out.mkv")] == list(range(10))
 
 
 def test_segments_of_another_plan_are_refused(tmp_path: Path) -> None:

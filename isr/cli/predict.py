@@ -54,8 +54,11 @@ def predict(
         typer.Option("--tile", help="Largest side of a tile in input pixels; default: by the scale."),
     ] = None,
     overlap: Annotated[
-        str, typer.Option("--overlap", metavar="N|exact", help="Pixels of a tile that its neighbours keep.")
-    ] = "12",
+        str | None,
+        typer.Option(
+            "--overlap", metavar="N|exact", help="Pixels of a tile that its neighbours keep; default: 12."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Tiles per call of the network.")] = 1,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
@@ -105,13 +108,13 @@ def predict(
         raise RequestError("--preset and --weights: give one of them")
     if scale is not None and size is not None:
         raise RequestError("--scale and --size: give one of them")
-    if overlap != "exact" and not overlap.isdecimal():
+    if overlap not in ("exact", None) and not overlap.isdecimal():
         raise RequestError(f"--overlap {overlap}: must be 'exact' or a number of pixels")
     options = PredictOptions(
         scale=scale,
         size=None if size is None else Target.parse_size(size).size,
         tile=tile,
-        tile_overlap="exact" if overlap == "exact" else int(overlap),
+        tile_overlap="exact" if overlap == "exact" else None if overlap is None else int(overlap),
         batch=batch,
         self_ensemble=self_ensemble,
         precision=precision,

@@ -38,7 +38,7 @@ Odd sizes. Encoders of 4:2:0 want even sides; a larger picture with an odd side 
 otherwise, which keeps its size; web browsers and many television sets do not play that.
 
 Segments of an interrupted run and of the run that goes on fit together on one machine: the same frames and settings
-give the same encoded frames, for the same number of threads. (x265's bytes may differ, not what they decode to.)
+give the same bytes, for the same number of threads.
 """
 
 from isr.io.video_input import (

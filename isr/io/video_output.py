@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
+import itertools
 import os
 import shutil
 import tempfile
@@ -83,12 +84,15 @@ CODECS = {
 # Of encoders that have a constant quality: the default, finer than their own, and the largest number.
 _CRF = {"libx264": (17, 51), "libx265": (19, 51), "libvpx-vp9": (24, 63), "libsvtav1": (22, 63)}
 _OPTIONS: dict[str, dict[str, str]] = {
+    # Its fastest code reads memory that was never written: the bytes would depend on what ran before.
+    "libx264": {"x264-params": "cpu-independent=1"},
     "libvpx-vp9": {"row-mt": "1", "cpu-used": "2"},
     "libx265": {"x265-params": "log-level=error"},
 }
 _EVEN_SIDES = ("libx264", "libx265")  # in 4:2:0
 _COPIED = ("audio", "subtitle", "attachment", "video")
 _ONE_SEGMENT = 240  # frames, where nobody asks for segments
+_MOST_REORDERED = 32  # frames that an encoder may hold back to encode others first; H.264 and HEVC allow 16
 
 # What a container says of itself, and a stream of its coded bytes: the copy says its own.
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
@@ -179,6 +183,11 @@ class Output:
     def tick(self, pts: int) -> int:
         """A timestamp of the source in units of `time_base`."""
         return round(pts * self.source.time_base / self.time_base)
+
+    @property
+    def first_tick(self) -> int:
+        """When the first frame is shown, in units of `time_base`."""
+        return self.tick(int(self.source.known_timeline.pts[self.frames[0]]))
 
     def record(self) -> dict[str, Any]:
         """What must be the same for segments to fit together, in plain values for a journal."""
@@ -546,8 +555,18 @@ def _video_segment(output: Output, path: Path) -> Iterator[Any]:
     with _writing(f"file:{path}", "nut", {"avoid_negative_ts": "disabled"}) as container:
         stream = _add_video(container, output)
         convert = _Encoder(output)
-        yield lambda frame: container.mux(stream.encode(convert(frame)))
-        container.mux(stream.encode(None))
+        number = itertools.count(-_MOST_REORDERED)
+
+        def put(picture: Any) -> None:
+            for packet in stream.encode(picture):
+                # `join` gives the decoding times. x265's are not defined where frames are fewer than its delay;
+                # these are no later than any timestamp, which count from 0 and differ.
+                packet.pts -= output.first_tick
+                packet.dts = next(number)
+                container.mux(packet)
+
+        yield lambda frame: put(convert(frame))
+        put(None)
 
 
 @contextmanager
@@ -744,13 +763,13 @@ def _encoded_packets(output: Output, stream: Any, paths: list[Path]) -> Iterator
     base, source, chosen = output.time_base, output.source, output.frames
     shift = round(output.offset / base)
     extradata = bytes(stream.codec_context.extradata or b"")
-    delay = max((_reordering([pts for pts, _ in _segment(path, base)]) for path in paths), default=0)
+    delay = max((_reordering([pts for pts, _ in _segment(path, output)]) for path in paths), default=0)
     step = max(1, round(1 / source.rate / base))
     times = source.known_timeline.pts[chosen.start : chosen.stop]
     ticks = np.array([*map(output.tick, times.tolist()), round(output.stretch[1] / base)], np.int64)
     before: list[int] | None = None  # when the last frames before the segment are shown
     for path in paths:
-        packets = list(_segment(path, base, extradata))
+        packets = list(_segment(path, output, extradata))
         shown = sorted(pts for pts, _ in packets)
         if before is None:
             before = [shown[0] - number * step for number in range(delay, 0, -1)]
@@ -765,8 +784,8 @@ def _encoded_packets(output: Output, stream: Any, paths: list[Path]) -> Iterator
         before = clock[len(clock) - delay :]
 
 
-def _segment(path: Path, base: Fraction, extradata: bytes | None = None) -> Iterator[tuple[int, Any]]:
-    """The packets of a segment in the order of decoding, with their times in units of `base`."""
+def _segment(path: Path, output: Output, extradata: bytes | None = None) -> Iterator[tuple[int, Any]]:
+    """The packets of a segment in the order of decoding, with their times in units of the output's time base."""
     advice = "delete the unfinished segments and begin anew"
     with one_line(path, "cannot be read", advice), av.open(f"file:{path}", format="nut") as container:
         stream = container.streams.video[0]
@@ -776,7 +795,8 @@ def _segment(path: Path, base: Fraction, extradata: bytes | None = None) -> Iter
             )
         for packet in container.demux(stream):
             if packet.size:
-                yield int(packet.pts * exact(packet.time_base) / base), packet
+                time = packet.pts * exact(packet.time_base) / output.time_base
+                yield output.first_tick + int(time), packet
 
 
 def _reordering(times: list[int]) -> int:

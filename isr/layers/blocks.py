@@ -136,7 +136,7 @@ class HalvingConv(layers.Conv2D):
 class PairConv(layers.Conv2D):
     """A convolution of two inputs, `conv([a, b])`, whose halves can be computed apart: `first(a) + second(b)`.
 
-    In a sliding window `first` of a frame is the same whatever frame it is compared with, so it is computed once.
+    In a sliding window the half of a frame is the same whatever frame it is compared with, so it is computed once.
     The kernel, `[k, k, 2 * f, filters]`, is that of one convolution of the concatenation. `build` takes the shape
     of one input.
     """
@@ -151,6 +151,8 @@ class PairConv(layers.Conv2D):
 
     def first(self, a: Tensor) -> Tensor:
         """The share of `a`, `[n, h, w, f]`, with the bias: `[n, h, w, filters]`."""
+        # By a plain addition: TensorFlow fuses convolution, `bias_add`, addition and leaky ReLU to a kernel that
+        # takes 0.2 for the slope, whatever was asked for.
         return self._half(a, slice(None, self.kernel.shape[2] // 2)) + ops.cast(self.bias, self.compute_dtype)
 
     def second(self, b: Tensor) -> Tensor:

@@ -443,7 +443,8 @@ class DeformableConv2D(layers.Layer):
             if self.use_bias
             else None
         )
-        self.conv_offset.build(tuple(guide_shape or x_shape))
+        # Without sides, which Keras would compare with the kernel's, knowing nothing of the padding.
+        self.conv_offset.build((None, None, None, (guide_shape or x_shape)[-1]))
         self.built = True
 
     def call(self, x: Tensor, guide: Tensor | None = None) -> Tensor:

@@ -66,7 +66,7 @@ class Alignment(keras.layers.Layer):
 
         Args:
             neighbour: features of the neighbours, `[n, h, w, f]`.
-            guide: `bottleneck` of each neighbour and its centre frame, `[n, h, w, f]`.
+            guide: `bottleneck` of the centre frame and each neighbour, `[n, h, w, f]`.
         """
         feature = self.refine1(guide)
         feature = self.refine2(feature)
@@ -180,7 +180,7 @@ class TDAN(MultiFrameModel):
         features = self.head(frames)  # [n, h, w, f]
         for block in self.extract:
             features = block(features)
-        return {"frame": frames, "features": features, "half": self.align.bottleneck.first(features)}
+        return {"frame": frames, "features": features, "half": self.align.bottleneck.second(features)}
 
     def decode(self, window: Features, return_aligned: bool = False) -> Tensor:
         aligned = self._align(window)  # t times [b, h, w, c]
@@ -194,7 +194,7 @@ class TDAN(MultiFrameModel):
     def _align(self, window: Features) -> list[Tensor]:
         """The frames of the window where the centre one is, which stays as it came."""
         center = self.center_frame_idx
-        reference = self.align.bottleneck.second(window["features"][:, center])
+        reference = self.align.bottleneck.first(window["features"][:, center])
         neighbours = self._without_center(window["features"])  # [b, t - 1, h, w, f]
         guides = self._without_center(window["half"]) + reference[:, None]
         features = self.align(join_frames(neighbours), join_frames(guides))

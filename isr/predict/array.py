@@ -30,7 +30,7 @@ def upscale(
     scale: float | None = None,
     size: tuple[int | None, int | None] | None = None,
     tile: int | None = None,
-    tile_overlap: int | Literal["exact"] = 12,
+    tile_overlap: int | Literal["exact"] | None = None,
     batch: int = 1,
     self_ensemble: bool = False,
     precision: str = "float32",
@@ -47,7 +47,7 @@ def upscale(
         size: `(height, width)` of the output in pixels instead; None for one of them keeps the aspect.
         tile: largest side of a tile in input pixels; None: chosen by the scale.
         tile_overlap: input pixels at each side of a tile that its neighbours keep; "exact": as many as the
-            network sees, so that the result equals the whole picture's.
+            network sees, so that the result equals the whole picture's; None: 12, or 24 where that is unbounded.
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         precision: "float32", "bfloat16" (8-bit pictures only; others run in float32) or "auto".
@@ -94,7 +94,7 @@ def upscale_frames(
     scale: float | None = None,
     size: tuple[int | None, int | None] | None = None,
     tile: int | None = None,
-    tile_overlap: int | Literal["exact"] = 12,
+    tile_overlap: int | Literal["exact"] | None = None,
     batch: int = 1,
     self_ensemble: bool = False,
     precision: str = "float32",

@@ -222,7 +222,9 @@ def _target(source: Input, info: VideoInfo, label: str, options: PredictOptions)
     own = own if own.lower() in WRITABLE_SUFFIXES or not own else ".mkv"
     suffix = own
     if options.suffix is not None:
-        one_file = WRITABLE_SUFFIXES - {".png"}  # of the other formats, and of PNG, a folder of pictures is meant
+        one_file = WRITABLE_SUFFIXES - {
+            ".png"
+        }  # of the other formats, and of PNG, a folder of pictures is meant
         suffix = options.suffix if options.suffix in one_file else ""
     return made_beside(source, label, suffix)
 

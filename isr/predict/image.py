@@ -22,6 +22,9 @@ SMALLEST_TILE = 32  # input pixels; when less than this does not fit into memory
 # tiles are no faster, and smaller ones compute more of their neighbours' pixels.
 AUTOMATIC_SIDE = 1024
 SMALLEST_AUTOMATIC = 192  # input pixels
+AUTOMATIC_FRAME_SIDE = 320  # input pixels, for windows of frames: a frame of 320x180 is one tile
+OVERLAP = 12  # input pixels
+UNBOUNDED_OVERLAP = 24  # where offsets reach as far as they like
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class TileOptions:
         tile: largest side of a tile in input pixels, overlap included; a picture no larger is one tile. None:
             chosen by the scale.
         overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
-            radius, so that the result equals the whole picture's. The default deviates by less than 1/255
-            (`docs/tiling.md` has the curve).
+            radius, so that the result equals the whole picture's; None: 12, and 24 for networks whose reach is
+            unbounded, which deviates by less than 1/255 (`docs/tiling.md`, `docs/video.md`).
         batch: tiles per call.
         self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
             times the cost.
@@ -42,14 +45,14 @@ class TileOptions:
     """
 
     tile: int | None = None
-    overlap: int | Literal["exact"] = 12
+    overlap: int | Literal["exact"] | None = None
     batch: int = 1
     self_ensemble: bool = False
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < SMALLEST_TILE:
             raise RequestError(f"tile {self.tile}: must be at least {SMALLEST_TILE} pixels")
-        if self.overlap != "exact":
+        if self.overlap not in ("exact", None):
             if not isinstance(self.overlap, int) or self.overlap < 0:
                 raise RequestError(f"overlap {self.overlap!r}: must be 'exact' or a number of pixels from 0")
             self._check_kept(self.overlap)
@@ -67,13 +70,16 @@ class TileOptions:
 
         Raises RequestError where "exact" is asked of an unbounded network, or the tile is too small for it.
         """
-        overlap = spec.receptive_radius if self.overlap == "exact" else self.overlap
-        if overlap is None:
+        if self.overlap == "exact" and spec.receptive_radius is None:
             raise RequestError("overlap 'exact': every output of this network depends on the whole picture")
+        automatic = OVERLAP if spec.receptive_radius is not None else UNBOUNDED_OVERLAP
+        overlap = spec.receptive_radius if self.overlap == "exact" else self.overlap
+        overlap = automatic if overlap is None else overlap
         overlap += -overlap % spec.size_multiple
         self._check_kept(overlap)
         # Four times the overlap keeps at least a quarter of what is computed.
-        side = self.tile or max(AUTOMATIC_SIDE // scale, SMALLEST_AUTOMATIC, 4 * overlap)
+        fits = AUTOMATIC_SIDE // scale if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
+        side = self.tile or max(fits, SMALLEST_AUTOMATIC, 4 * overlap)
         return side + -side % spec.size_multiple, overlap
 
 
