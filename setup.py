@@ -40,7 +40,7 @@ setup(
         "numpy>=1.26",
         "pillow>=11",
         "imageio>=2.34",
-        "av>=14",
+        "av>=18",
         "imagecodecs>=2024.6",
         "tifffile>=2024.6",
         "h5py>=3.11",

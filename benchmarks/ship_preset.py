@@ -63,7 +63,7 @@ def credits(manifest: Path) -> str:
 
 def curve(run: Path) -> str:
     """Validation figures over the steps."""
-    rows = [row for row in read_log(run / "log.csv") if row["val_psnr_y"]]
+    rows = [row for row in read_log(run / "log.csv") if row["val_psnr_y"] and row["loss"]]
     lines = ["| step | seconds | loss | val_psnr_y | over bicubic |", "|---|---|---|---|---|"]
     for row in rows:
         gain = float(row["val_psnr_y"]) - float(row["val_bicubic_psnr_y"])

@@ -32,7 +32,9 @@ def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> ClipT
     upscalers = {model.name: partial(upscale_frames, model)}
     upscalers |= {name: partial(upscale_frames, name) for name in beside}
     protocol = ClipProtocol(scale, lr=describe_degradation("bi", scale))
-    return evaluate_clips(upscalers, read_clips(find_clips(folder, None), scale), protocol)
+    return evaluate_clips(
+        upscalers, read_clips(find_clips(folder, None), scale, model.num_channels), protocol
+    )
 
 
 def describe(model: SuperResolutionModel) -> str:
@@ -89,7 +91,7 @@ def main() -> None:
     figures = table.mean.figures
     own, bicubic = figures[model.name], figures[BICUBIC]
     gain = own.psnr - bicubic.psnr
-    others = "".join(f", {own.psnr - figures[name].psnr:+.2f} dB over {name}" for name in arguments.beside)
+    others = "".join(f", {own.psnr - figures[name].psnr:+.2f} dB against {name}" for name in arguments.beside)
 
     config = configuration.load(arguments.run / "config.yml")
     log = read_log(arguments.run / "log.csv")

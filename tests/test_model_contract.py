@@ -331,7 +331,7 @@ def test_with_policy_is_a_copy_with_the_same_weights(case: Case) -> None:
 
 def assert_rounded(rounded: np.ndarray, exact: np.ndarray) -> None:
     """Nearly equal on average; single pixels may jump where a sample crosses the border of a deformable layer."""
-    assert 0 < np.abs(rounded - exact).mean() < 0.05 * np.abs(exact).mean()
+    assert 0 < np.abs(rounded - exact).mean() < 0.1 * np.abs(exact).mean()
 
 
 @every_model

@@ -177,6 +177,7 @@ def _plan(
         made,
         *route.size,
         frames=frames,
+        part=(height, width),
         codec=video.codec,
         crf=video.crf,
         pixel_format=video.pixel_format,

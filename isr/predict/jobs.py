@@ -69,7 +69,7 @@ class PredictOptions:
         scale: factor of the output, such as 2 or 2.5; None: the network's own, 2 where none is named.
         size: `(height, width)` of the output in pixels instead; None for one of them keeps the aspect.
         tile: largest side of a tile in input pixels; None: chosen by the scale.
-        tile_overlap: input pixels at each side of a tile that its neighbours keep, or "exact"; None: chosen by the network.
+        tile_overlap: input pixels at each side of a tile that its neighbours keep, or "exact"; None: by the network.
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         precision: "auto", "float32" or "bfloat16" (8-bit pictures only).
