@@ -349,6 +349,7 @@ def test_a_file_that_is_cut_off_gives_what_it_has(capsys: pytest.CaptureFixture[
         (["clip.mp4", "--crf", "99"], "crf 99"),
         (["clip.mp4", "--scene-cut", "2"], "scene cut 2"),
         (["clip.mp4", "--format", "doc"], "format 'doc'"),
+        (["clip.mp4", "--max-pixels", "100"], "24x16 pixels are over the limit of 100"),
         (["photo.png", "--preset", "edvr"], "takes 5 frames of a video, not a picture"),
         (["clip.mp4", "--preset", "edvr", "--scale", "16"], "enlarges a video once, by 4"),
         (["text.mp4"], "text.mp4"),

@@ -164,6 +164,11 @@ def _plan(
 ) -> ClipJob:
     video = options.video
     info = probe(source.path, exact=True)
+    if info.width * info.height > options.max_pixels:
+        raise RequestError(
+            f"{source.path}: frames of {info.width}x{info.height} pixels are over the limit of "
+            f"{options.max_pixels}; raise --max-pixels"
+        )
     crop = None if video.crop is None else fit_crop(video.crop, info)
     width, height = (info.width, info.height) if crop is None else crop[2:]
     frames = info.frames_between(video.start, video.duration)

@@ -38,13 +38,17 @@ class Log:
         step: where the run starts, -1 for a new one; later rows, left by a run that was killed, are dropped.
     """
 
-    COLUMNS = ("step", "loss", "learning_rate", "seconds", "val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y")
+    COLUMNS = (
+        *("step", "loss", "learning_rate", "seconds"),
+        *("val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y", "mean_offset"),
+    )
 
     def __init__(self, run: Path, step: int) -> None:
         from tensorboardX import SummaryWriter
 
         self.path = run / "log.csv"
-        self.rows = [row for row in read_log(self.path) if int(row["step"]) <= step]
+        earlier = [row for row in read_log(self.path) if int(row["step"]) <= step]
+        self.rows = [{name: row.get(name, "") for name in self.COLUMNS} for row in earlier]
         self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: Mapping[str, float | int]) -> None:

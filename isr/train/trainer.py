@@ -112,11 +112,11 @@ class Trainer:
                 loss = self._fit(batches, stop)
                 check_healthy(self.model.variables, loss, self.state.lowest_loss, stop, self.run)
                 check_cancelled(self.progress)
-                self._watch_offsets(batches[stop - 1].lr)
+                offset = self._watch_offsets(batches[stop - 1].lr)
                 self.state.step = stop
                 self.state.lowest_loss = min(self.state.lowest_loss, loss)
                 self.state.seconds += time.perf_counter() - began
-                self._log(log, validate, loss)
+                self._log(log, validate, loss, offset)
                 self._save()
         finally:
             log.close()
@@ -234,26 +234,38 @@ class Trainer:
     def _cache(self) -> Path:
         return Path(self.config.data.cache or self.run / "cache")
 
-    def _watch_offsets(self, lr: np.ndarray) -> None:
-        """Warn, once, where a deformable convolution looks too far away."""
-        if self.model.spec.num_frames == 1 or self.warned:
-            return
-        far = {name: value for name, value in mean_offsets(self.model, lr).items() if value > FAR_OFFSET}
-        if far:
+    def _watch_offsets(self, lr: np.ndarray) -> float | None:
+        """The largest mean absolute offset of a deformable convolution, in pixels; a warning, once, if too large.
+
+        None for networks without.
+        """
+        offsets = mean_offsets(self.model, lr) if self.model.spec.num_frames > 1 else {}
+        if not offsets:
+            return None
+        name, value = max(offsets.items(), key=lambda item: item[1])
+        if value > FAR_OFFSET and not self.warned:
             self.warned = True
-            name, value = max(far.items(), key=lambda item: item[1])
             self.progress.message(
                 f"{self.run}: the mean offset of {name} is {value:.0f} pixels, so it no longer aligns; "
                 "lower optimizer.learning_rate, or that of conv_offset in optimizer.multipliers"
             )
+        return value
 
     # Validation
 
-    def _log(self, log: Log, validate: Callable[[], Score], loss: float | None = None) -> None:
+    def _log(
+        self,
+        log: Log,
+        validate: Callable[[], Score],
+        loss: float | None = None,
+        offset: float | None = None,
+    ) -> None:
         state = self.state
         row: dict[str, float | int] = {"step": state.step, "seconds": state.seconds}
         if loss is not None:
             row |= {"loss": loss, "learning_rate": float(np.asarray(self.optimizer.learning_rate))}
+        if offset is not None:
+            row["mean_offset"] = offset
         if state.step % self.config.steps.validate_every == 0 or state.step == self.config.steps.total:
             score = validate()
             if score.psnr > state.best_psnr_y:
