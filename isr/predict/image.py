@@ -36,7 +36,7 @@ class TileOptions:
             chosen by the scale.
         overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
             radius, so that the result equals the whole picture's; None: 12, and 24 for networks whose reach is
-            unbounded, which deviates by less than 1/255 (`docs/tiling.md`, `docs/video.md`).
+            unbounded. Both deviated by less than 1/255 (`docs/tiling.md`, `docs/video.md`).
         batch: tiles per call.
         self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
             times the cost.
