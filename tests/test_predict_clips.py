@@ -42,7 +42,6 @@ def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = EDSR(scale=scale, num_features=8, num_blocks=1)
         model.start_as_interpolation()
         model.save_preset(folder / f"edsr_baseline_x{scale}")
-    model.save_preset(folder / "edsr_fast_x2")
     EDSR(scale=2, num_features=8, num_blocks=0).save_preset(folder / "edsr_fast_x2")
     randomise(EDVR_TINY.build()).save_preset(folder / "edvr")
     return folder

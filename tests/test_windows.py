@@ -175,7 +175,6 @@ def test_scenes_share_no_window() -> None:
 
 def test_motion_is_no_cut_and_a_cut_is_one() -> None:
     rng = np.random.default_rng(2)
-    moving = [np.roll(rng.integers(0, 256, (64, 64, 3), np.uint8), 3 * i, axis=1) for i in [0]]
     base = rng.random((8, 8)).repeat(16, 0).repeat(16, 1)
     moving = [
         (255 * np.roll(base, 4 * i, axis=1)[..., None].repeat(3, -1)).astype(np.uint8) for i in range(8)

@@ -35,7 +35,7 @@ from isr.predict.networks import (
     supported_precision,
 )
 from isr.predict.target import Target
-from isr.progress import Progress, Silent, check_cancelled
+from isr.progress import Progress, Silent, Within, check_cancelled
 from isr.spec import Upscaler
 
 if TYPE_CHECKING:
@@ -405,25 +405,17 @@ class _Work:
         return areas
 
 
-class _Report(Silent):
+class _Report(Within):
     """One bar over the tiles of all jobs, and an estimate after the first measured tile."""
 
     def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+        super().__init__(progress)
         self._left = 0  # input pixels of tiles that are not done
         self._job: list[int] = []  # areas of the current job's tiles that are not done
         self._groups = 0
         self._total = 0
         self._memory = 0
         self._since = 0.0
-
-    @property
-    def cancelled(self) -> bool:
-        return self.progress.cancelled
-
-    @cancelled.setter
-    def cancelled(self, asked: bool) -> None:
-        self.progress.cancelled = asked
 
     def begin(self, areas: list[int], memory: int) -> None:
         """All tiles of all jobs are known: their areas, and the bytes of the largest job's pictures."""
@@ -453,9 +445,6 @@ class _Report(Silent):
             self._estimate(seconds / sum(done))
         self._since = time.monotonic()
         self.progress.advance(len(done))  # more than planned only where memory ran out and tiles shrank
-
-    def message(self, text: str) -> None:
-        self.progress.message(text)
 
     def _estimate(self, seconds_per_pixel: float) -> None:
         seconds = seconds_per_pixel * self._left
