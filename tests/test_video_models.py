@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from tiny_models import Case, numpy, pictures, randomise
 
 from isr.errors import RequestError
-from isr.models import EDVR, TDAN
+from isr.models import EDSR, EDVR, TDAN
 
 TDAN_TINY = Case(
     TDAN, {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1}
@@ -196,6 +197,32 @@ def test_tsa_starts_from_the_network_without_it() -> None:
     assert EDVR_TINY.build().adopt(weights, "same") == []
     with pytest.raises(RequestError, match="kernel"):
         EDVR_TINY.build(num_frames=3).adopt(values, "other")
+
+
+def test_edvr_starts_from_a_photo_network() -> None:
+    """The features of EDSR's centre frame reach the reconstruction, signs and all."""
+    arguments: dict[str, Any] = {"scale": 4, "num_features": 8, "num_blocks": 3}
+    keras.utils.set_random_seed(1)
+    edsr = EDSR(**arguments)
+    values = {name: numpy(value) for name, value in edsr.named_weights().items()}
+    options: dict[str, Any] = {"with_tsa": False, "num_upsample_features": 8}
+    model = EDVR_TINY.build(**options)
+    made = model.adopt(values, "edsr")
+    assert "align/cascade_dcn/kernel" in made and "reconstruct0/conv1/kernel" not in made
+
+    frames = np.random.default_rng(3).uniform(0.35, 0.65, (5, 16, 20, 3)).astype(np.float32)
+    window = {name: value[None] for name, value in model.encode(frames).items()}
+    names = [[f"{kind}{level}" for level in (1, 2, 3)] for kind in ("l", "half")]
+    aligned = model.align(*[[window[name] for name in part] for part in names], center=2)
+    fused = numpy(model.fusion(np.concatenate([numpy(aligned)[:, i] for i in range(5)], axis=-1)))
+    expected = numpy(edsr.blocks[0](edsr.head(edsr.normalise(frames[2:3])))) / 255
+    inside = [x[:, 4:-4, 4:-4].reshape(-1, 8) for x in (fused, expected)]  # zero padding is not shifted
+    fused, expected = (x - x.mean(axis=0) for x in inside)
+    assert np.corrcoef(fused.ravel(), expected.ravel())[0, 1] > 0.95
+    with pytest.raises(RequestError, match="without TSA"):
+        EDVR_TINY.build().adopt(values, "edsr")
+    with pytest.raises(RequestError, match=r"edsr: .*block3"):
+        EDVR_TINY.build(**options, num_reconstruct_blocks=3).adopt(values, "edsr")
 
 
 def test_sides_that_do_not_fit_are_refused() -> None:
