@@ -21,6 +21,7 @@ TEST = [
     "ruff",
 ]
 JAX = ["jax>=0.4.34"]
+SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 
 setup(
@@ -33,7 +34,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["isr", "isr.*"]),
-    package_data={"isr": ["py.typed", "presets/*/*"]},
+    package_data={"isr": ["py.typed", "presets/*/*", "models/*.npz", "models/*.md"]},
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.8",
@@ -56,9 +57,10 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "jax": JAX,
+        "serving": SERVING,
         "test": TEST,
         "docs": DOCS,
-        "dev": [*TEST, *DOCS, *JAX, "pre-commit"],
+        "dev": [*TEST, *DOCS, *JAX, *SERVING, "pre-commit"],
     },
     entry_points={"console_scripts": ["isr=isr.cli:main"]},
     classifiers=[

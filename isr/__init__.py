@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from isr.models import EDSR, EDVR, TDAN
+    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, TDAN, RRDBNet
     from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
 _PUBLIC = {
     "EDSR": "isr.models",
     "EDVR": "isr.models",
+    "MDSR": "isr.models",
+    "RDN": "isr.models",
+    "RRDBNet": "isr.models",
+    "RRDN": "isr.models",
     "TDAN": "isr.models",
     "Predictor": "isr.predict",
     "Trainer": "isr.train",
@@ -25,7 +29,20 @@ _PUBLIC = {
     "upscale_frames": "isr.predict",
 }
 
-__all__ = ["EDSR", "EDVR", "TDAN", "Predictor", "Trainer", "__version__", "upscale", "upscale_frames"]
+__all__ = [
+    "EDSR",
+    "EDVR",
+    "MDSR",
+    "RDN",
+    "RRDN",
+    "TDAN",
+    "Predictor",
+    "RRDBNet",
+    "Trainer",
+    "__version__",
+    "upscale",
+    "upscale_frames",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,32 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     return ops.nn.depth_to_space(x, factor)
 
 
+def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
+    """Rearrange blocks of pixels into channels: the inverse of `pixel_shuffle`.
+
+    Args:
+        x: `[b, factor * h, factor * w, c]`, any dtype. Channel `k` of the sub-pixel in row `i` and column `j` becomes
+            channel `(i * factor + j) * c + k`; PyTorch has `k * factor**2 + i * factor + j`.
+
+    Returns:
+        `[b, h, w, factor**2 * c]`, dtype of `x`.
+    """
+    return ops.nn.space_to_depth(x, factor)
+
+
+def enlarge_nearest(x: Tensor, factor: int) -> Tensor:
+    """Make a block of every pixel.
+
+    Args:
+        x: `[b, h, w, c]`, any dtype.
+        factor: side of the block.
+
+    Returns:
+        `[b, factor * h, factor * w, c]`, dtype of `x`.
+    """
+    return ops.repeat(ops.repeat(x, factor, axis=1), factor, axis=2)
+
+
 def enlarge_bilinear(x: Tensor, factor: int) -> Tensor:
     """Enlarge by bilinear interpolation between pixel centres, edges repeated.
 

@@ -13,7 +13,10 @@ SHADOW = "ISR_TEST_FIRST_ON_PATH"
 
 
 def run_python(
-    *arguments: str, env: Mapping[str, str] | None = None, first_on_path: Path | None = None
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    first_on_path: Path | None = None,
+    timeout: float = 600,
 ) -> str:
     """Run `python ARGUMENTS` from the repository root and return its stdout; the test fails where it does.
 
@@ -21,6 +24,7 @@ def run_python(
         arguments: `-c CODE`, `-m MODULE` or a file, then its own arguments.
         env: variables beside those of this process.
         first_on_path: a folder whose modules shadow installed ones, also in the child's own children.
+        timeout: seconds after which it has failed.
     """
     shadow = str(first_on_path or os.environ.get(SHADOW, ""))
     path = [shadow] * bool(shadow) + [str(ROOT), str(ROOT / "tests")]
@@ -36,7 +40,7 @@ def run_python(
         },
         capture_output=True,
         encoding="utf-8",
-        timeout=600,
+        timeout=timeout,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     return done.stdout

@@ -40,6 +40,7 @@ def test_model_contract_holds_where_tensorflow_is_absent(networks: str, no_tenso
         # Most of the time goes into compiling hundreds of tiny kernels.
         env={**JAX, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
         first_on_path=no_tensorflow,
+        timeout=3600,
     )
     passed = re.search(r"(\d+) passed", report)
     classes = {case.model_class.__name__ for case in CASES}

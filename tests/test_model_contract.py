@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
 import pkgutil
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,12 @@ from isr.spec import ModelSpec
 
 every_variant = pytest.mark.parametrize("case", CASES, ids=str)
 every_model = pytest.mark.parametrize("case", FIRST, ids=lambda case: case.model_class.__name__)
+
+every_network = pytest.mark.parametrize(  # but for what is made of others, and has no pixels of its own
+    "case",
+    [case for case in FIRST if "pixel_mean" in inspect.signature(case.model_class).parameters],
+    ids=lambda case: case.model_class.__name__,
+)
 
 
 def sub_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -124,7 +132,7 @@ def test_config_survives_json(case: Case) -> None:
     np.testing.assert_allclose(numpy(copy(batch)), numpy(model(batch)), atol=1e-6)
 
 
-@every_model
+@every_network
 @pytest.mark.parametrize(
     "bad",
     [
@@ -149,7 +157,7 @@ def test_the_networks_own_arguments_out_of_range_are_refused(case: Case) -> None
             pytest.fail(f"{bad} was accepted")
 
 
-@every_model
+@every_network
 def test_a_mean_given_as_array_is_kept_as_plain_numbers(case: Case) -> None:
     model = case.build(pixel_mean=np.array([0.1, 0.2, 0.3], np.float32))
     assert json.loads(json.dumps(model.preset_arguments()))["pixel_mean"] == pytest.approx([0.1, 0.2, 0.3])
@@ -161,12 +169,28 @@ def test_a_mean_given_as_array_is_kept_as_plain_numbers(case: Case) -> None:
 @every_variant
 def test_any_size_becomes_scale_times_as_large_in_float32(case: Case) -> None:
     model = case.build()
-    scale = model.scales[0]
     for batch, height, width in [(1, 1, 1), (1, 1, 5), (2, 6, 1), (3, 4, 5)]:
         lr = pictures(model, height, width, batch)
-        sr = numpy(model(lr))
-        assert sr.shape == (batch, scale * lr.shape[-3], scale * lr.shape[-2], model.num_channels)
-        assert sr.dtype == np.float32 and np.all(np.isfinite(sr))
+        for scale in model.scales:
+            sr = numpy(model.at_scale(lr, scale))
+            assert sr.shape == (batch, scale * lr.shape[-3], scale * lr.shape[-2], model.num_channels)
+            assert sr.dtype == np.float32 and np.all(np.isfinite(sr))
+
+
+@every_variant
+def test_the_first_scale_is_the_default(case: Case) -> None:
+    model = randomise(case.build())
+    lr = pictures(model, 4, 5)
+    np.testing.assert_array_equal(numpy(model(lr)), numpy(model.at_scale(lr, model.scales[0])))
+
+
+@every_variant
+def test_sides_that_do_not_fit_are_refused(case: Case) -> None:
+    model = case.build()
+    multiple = model.spec.size_multiple
+    if multiple > 1:
+        with pytest.raises(ValueError, match=f"multiples of {multiple}"):
+            model(pictures(model, 2, 2)[..., :-1, :])
 
 
 @every_model
@@ -179,7 +203,7 @@ def test_pictures_of_a_batch_do_not_touch_each_other(case: Case) -> None:
         np.testing.assert_allclose(together[index], alone, atol=1e-5)
 
 
-@every_model
+@every_network
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_any_number_of_channels(case: Case, channels: int) -> None:
     model = case.build(num_channels=channels)
@@ -187,7 +211,7 @@ def test_any_number_of_channels(case: Case, channels: int) -> None:
     assert numpy(model(pictures(model, 3, 4))).shape[-1] == channels
 
 
-@every_model
+@every_network
 @pytest.mark.parametrize("channels", [1, 4])
 def test_pictures_of_other_channels_are_refused(case: Case, channels: int) -> None:
     model = case.build(num_channels=3)
@@ -203,7 +227,7 @@ def test_float64_pictures_are_taken_as_float32(case: Case) -> None:
     np.testing.assert_array_equal(numpy(model(lr.astype(np.float64))), numpy(model(lr)))
 
 
-@every_model
+@every_network
 @pytest.mark.parametrize("mean", [-0.5, 1.5])
 def test_output_is_not_clipped(case: Case, mean: float) -> None:
     model = case.build(pixel_mean=mean)
@@ -215,23 +239,29 @@ def test_output_is_not_clipped(case: Case, mean: float) -> None:
 @every_variant
 def test_receptive_radius_is_exactly_how_far_a_pixel_reaches(case: Case) -> None:
     model = positive(case.build())
-    radius, scale = model.receptive_radius, model.scales[0]
+    radius, multiple = model.receptive_radius, model.spec.size_multiple
     if radius is None:
         assert any("conv_offset" in name for name in model.named_weights()), "only offsets have no bound"
         return
-    side = -(-(2 * radius + 3) // model.spec.size_multiple)
+    side = -(-(2 * radius + 3) // multiple) + 1
     plain = np.ones_like(pictures(model, side, side))
-    spot = plain.copy()
-    centre = spot.shape[-2] // 2
-    spot[..., centre, centre, :] += 100
-    changed = np.abs(numpy(model(spot)) - numpy(model(plain)))[0].max(axis=-1)
-    changed /= changed.max()
-    distance = np.arange(changed.shape[0]) // scale - centre
+    first = side // 2 * multiple
+    reached = {-radius: 0.0, radius: 0.0}
+    # Where pixels are put into channels, how far one reaches depends on its place among them.
+    for scale, centre in itertools.product(model.scales, range(first, first + multiple)):
+        spot = plain.copy()
+        spot[..., centre, centre, :] += 100
+        change = numpy(model.at_scale(spot, scale)) - numpy(model.at_scale(plain, scale))
+        changed = np.abs(change)[0].max(axis=-1)
+        changed /= changed.max()
+        distance = np.arange(changed.shape[0]) // scale - centre
 
-    outside = np.abs(distance) > radius
-    assert changed[outside].max() < 1e-6 and changed[:, outside].max() < 1e-6, "it reaches further"
-    for edge in (distance == -radius, distance == radius):
-        assert changed[edge].max() > 1e-5 and changed[:, edge].max() > 1e-5, "it does not reach that far"
+        outside = np.abs(distance) > radius
+        assert changed[outside].max() < 1e-6 and changed[:, outside].max() < 1e-6, "it reaches further"
+        for edge in reached:
+            line = distance == edge
+            reached[edge] = max(reached[edge], min(changed[line].max(), changed[:, line].max()))
+    assert min(reached.values()) > 1e-5, "it does not reach that far"
 
 
 @every_variant
@@ -247,26 +277,28 @@ def test_spec_says_what_the_model_is_and_survives_json(case: Case) -> None:
 @every_variant
 def test_interpolating_start_is_near_bicubic(case: Case) -> None:
     model = case.build()
-    if case.model_class.start_as_interpolation is SuperResolutionModel.start_as_interpolation:
-        with pytest.raises(RequestError, match="no interpolating start"):
-            model.start_as_interpolation()
+    try:
+        model.start_as_interpolation()
+    except RequestError as error:
+        assert "no interpolating start" in str(error)
         return
-    model.start_as_interpolation()
-    rng, scale = np.random.default_rng(0), model.scales[0]
+    rng = np.random.default_rng(0)
     y, x = np.mgrid[0:32, 0:32]
     waves = [
         np.sin(a * x + b * y + c)[..., None] * rng.normal(0, 0.08, 3)
         for a, b, c in rng.uniform((-1.8, -1.8, 0), (1.8, 1.8, 6), (12, 3))
     ]
     lr = np.asarray(0.5 + sum(waves), np.float32)
-    bicubic = imresize(lr, scale=scale) if scale > 1 else lr
     window = np.stack([lr] * model.spec.num_frames) if model.spec.num_frames > 1 else lr
-    started = psnr(numpy(model(window[None]))[0], bicubic, channel="rgb", border=2 * scale)
-    nearest = psnr(lr.repeat(scale, 0).repeat(scale, 1), bicubic, channel="rgb", border=2 * scale)
-    assert started > 29 and started > min(nearest + 5, 60)
+    for scale in model.scales:
+        bicubic = imresize(lr, scale=scale) if scale > 1 else lr
+        sr = numpy(model.at_scale(window[None], scale))[0]
+        started = psnr(sr, bicubic, channel="rgb", border=2 * scale)
+        nearest = psnr(lr.repeat(scale, 0).repeat(scale, 1), bicubic, channel="rgb", border=2 * scale)
+        assert started > 29 and started > min(nearest + 5, 60)
 
 
-@every_model
+@every_network
 def test_interpolating_start_says_where_features_do_not_suffice(case: Case) -> None:
     model = case.build(num_channels=12)
     try:
@@ -295,7 +327,7 @@ def test_policy_reaches_every_sub_layer_whatever_the_global_one(
         assert numpy(model(pictures(model, 3, 4))).dtype == np.float32
 
 
-@every_model
+@every_network
 def test_mean_and_range_are_applied_in_float32_before_bfloat16_begins(case: Case) -> None:
     low = randomise(case.build(pixel_mean=1.0, dtype="mixed_bfloat16"))
     plain = np.ones_like(pictures(low, 4, 5))
@@ -308,7 +340,7 @@ def test_mean_and_range_are_applied_in_float32_before_bfloat16_begins(case: Case
     assert np.abs(step).max() > 0, "the input was rounded to bfloat16 before the mean was subtracted"
 
 
-@every_model
+@every_network
 def test_mean_is_added_back_in_float32(case: Case) -> None:
     model = randomise(case.build(pixel_mean=1.0, dtype="mixed_bfloat16"))
     sr = numpy(model(pictures(model, 6, 7)))
@@ -342,9 +374,13 @@ def test_as_upscaler_gives_what_the_model_gives(case: Case) -> None:
     assert as_upscaler(upscaler) is upscaler
     for batch, height, width in [(1, 4, 5), (2, 3, 1)]:
         lr = pictures(model, height, width, batch)
-        sr = upscaler(lr)
-        assert isinstance(sr, np.ndarray) and sr.dtype == np.float32
-        np.testing.assert_allclose(sr, numpy(model(lr)), atol=1e-5)
+        for scale in (None, *model.scales):
+            sr = upscaler(lr, scale=scale)
+            assert isinstance(sr, np.ndarray) and sr.dtype == np.float32
+            expected = numpy(model.at_scale(lr, scale or model.scales[0]))
+            np.testing.assert_allclose(sr, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="not by 7"):
+        upscaler(lr, scale=7)
 
 
 @every_model
@@ -507,13 +543,28 @@ def test_a_training_step_in_bfloat16_moves_every_weight(case: Case) -> None:
     check_training_step(randomise(case.build(dtype="mixed_bfloat16")))
 
 
+class AtScale(keras.Model):
+    """A network at one of its scales, as training sees it."""
+
+    def __init__(self, network: SuperResolutionModel, scale: int) -> None:
+        super().__init__()
+        self.network, self.scale = network, scale
+
+    def call(self, lr: Any) -> Any:
+        return self.network.at_scale(lr, self.scale)
+
+
 def check_training_step(model: SuperResolutionModel) -> None:
     lr = pictures(model, 2, 2, batch=2)
-    hr = np.random.default_rng(4).random(numpy(model(lr)).shape, np.float32)
     tensorflow = keras.backend.backend() == "tensorflow"
-    model.compile(keras.optimizers.Adam(1e-3), "mae", jit_compile=not tensorflow)
     before = {v.path: numpy(v).copy() for v in model.trainable_variables}
     assert before
-    assert np.isfinite(model.train_on_batch(lr, hr))
+    for scale in model.scales:
+        trained = AtScale(model, scale) if len(model.scales) > 1 else model
+        hr = np.random.default_rng(4).random(numpy(trained(lr)).shape, np.float32)
+        trained.compile(keras.optimizers.Adam(1e-3), "mae", jit_compile=not tensorflow)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Gradients do not exist")  # of the other scales
+            assert np.isfinite(trained.train_on_batch(lr, hr))
     dead = [v.path for v in model.trainable_variables if np.array_equal(numpy(v), before[v.path])]
     assert not dead

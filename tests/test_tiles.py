@@ -167,7 +167,7 @@ def test_tensorflow_running_out_of_memory_is_a_memory_error(edsr, monkeypatch) -
     def exhausted(batch: object) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    monkeypatch.setattr(edsr, "_graph", exhausted)
+    monkeypatch.setitem(edsr._graphs, 2, exhausted)
     with pytest.raises(MemoryError):
         edsr(np.zeros((1, 8, 8, 3), np.float32))
 

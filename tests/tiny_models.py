@@ -19,6 +19,61 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"scale": 4, "num_features": 8, "num_blocks": 0, "pixel_range": 1.0},
         {"scale": 8, "num_features": 8, "num_blocks": 1},
     ],
+    "MDSR": [
+        {"num_features": 8, "num_blocks": 0},
+        {"scales": (4, 8), "num_features": 4, "num_blocks": 1, "pixel_range": 1.0},
+    ],
+    "RDN": [
+        {"num_features": 8, "growth": 6, "num_blocks": 2, "num_layers": 2},
+        {
+            "scale": 4,
+            "num_features": 6,
+            "growth": 4,
+            "num_blocks": 1,
+            "num_layers": 1,
+            "upsampler": "pixelshuffle_growth",
+        },
+        {"num_features": 8, "growth": 4, "num_blocks": 1, "num_layers": 1, "upsampler": "idealo_ups"},
+        {
+            "scale": 3,
+            "num_features": 8,
+            "growth": 4,
+            "num_blocks": 1,
+            "num_layers": 1,
+            "upsampler": "idealo_shuffle",
+        },
+    ],
+    "RRDN": [
+        {"num_features": 8, "growth": 4, "num_blocks": 1, "num_dense_blocks": 2, "num_layers": 1},
+        {
+            "scale": 3,
+            "num_features": 8,
+            "growth": 4,
+            "num_blocks": 2,
+            "num_dense_blocks": 1,
+            "num_layers": 1,
+            "res_scale": 0.5,
+        },
+    ],
+    "RRDBNet": [
+        {"num_features": 8, "growth": 4, "num_blocks": 1, "num_dense_blocks": 1, "num_layers": 2},
+        {
+            "scale": 1,
+            "num_features": 8,
+            "growth": 4,
+            "num_blocks": 1,
+            "num_dense_blocks": 1,
+            "num_layers": 1,
+        },
+        {
+            "scale": 8,
+            "num_features": 8,
+            "growth": 4,
+            "num_blocks": 0,
+            "num_layers": 1,
+            "pixel_mean": (0.5, 0.5, 0.5),
+        },
+    ],
     "TDAN": [
         {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1},
         {
@@ -64,11 +119,53 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "pixel_range": 2.0,
         },
     ],
+    "Cascade": [
+        {
+            "models": [
+                {"model": "EDSR", "arguments": {"scale": 2, "num_features": 6, "num_blocks": 1}},
+                {"model": "EDSR", "arguments": {"scale": 2, "num_features": 4, "num_blocks": 0}},
+            ]
+        },
+        {"models": [{"model": "EDSR", "arguments": {"scale": 3, "num_features": 4, "num_blocks": 0}}]},
+    ],
 }
 
 # Arguments that each network must refuse, beside those that the base class refuses for all.
 BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "EDSR": [{"scale": 5}, {"scale": 1}, {"num_features": 0}, {"num_blocks": -1}],
+    "MDSR": [
+        {"scales": ()},
+        {"scales": (2, 2)},
+        {"scales": (2, 5)},
+        {"num_features": 0},
+        {"num_blocks": -1},
+    ],
+    "RDN": [
+        {"scale": 5},
+        {"scale": 1, "upsampler": "idealo_ups"},
+        {"num_features": 0},
+        {"growth": 0},
+        {"num_blocks": 0},
+        {"num_layers": 0},
+        {"upsampler": "bicubic"},
+    ],
+    "RRDN": [
+        {"scale": 1},
+        {"num_features": 0},
+        {"growth": 0},
+        {"num_blocks": -1},
+        {"num_dense_blocks": 0},
+        {"num_layers": 0},
+    ],
+    "RRDBNet": [
+        {"scale": 3},
+        {"num_features": 0},
+        {"growth": 0},
+        {"num_blocks": -1},
+        {"num_dense_blocks": 0},
+        {"num_layers": 0},
+        {"unshuffle": 3},
+    ],
     "TDAN": [
         {"scale": 5},
         {"num_features": 9},
@@ -89,6 +186,7 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"deform_groups": 0},
         {"num_upsample_features": 0},
     ],
+    "Cascade": [{"models": []}, {"models": [{"model": "EDSR", "arguments": {"scale": 5}}]}],
 }
 
 

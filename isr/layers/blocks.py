@@ -1,7 +1,11 @@
-"""Residual block and upsampler: what the single-image networks are made of."""
+"""Residual and dense blocks, and the upsampler: what the single-image networks are made of."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -71,6 +75,72 @@ class ResidualBlock(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="isr")
+class ResidualDenseBlock(layers.Layer):
+    """`x + res_scale * fusion([x, y1, ..., yn])`, where yi is a convolution of all that stands before it.
+
+    With a 1x1 fusion the block of RDN (Zhang et al. 2018, figure 3); with a 3x3 one and `res_scale` 0.2 that of
+    ESRGAN (Wang et al. 2018, figure 4).
+
+    Args:
+        num_features: channels in and out.
+        growth: channels of every yi.
+        num_layers: n, at least 1.
+        fusion_size: side of the fusion's kernel; it has no activation.
+        negative_slope: of the leaky ReLU behind the others; 0: ReLU.
+        res_scale: factor on the residual.
+
+    Input and output: `[b, h, w, num_features]` in the compute dtype of the layer's policy.
+    Raises ValueError for less than one layer.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        growth: int,
+        num_layers: int,
+        fusion_size: int = 1,
+        negative_slope: float = 0.0,
+        res_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"num_layers={num_layers}: a dense block has at least one")
+        self.num_features = num_features
+        self.growth = growth
+        self.num_layers = num_layers
+        self.fusion_size = fusion_size
+        self.negative_slope = negative_slope
+        self.res_scale = res_scale
+        activation = None if negative_slope else "relu"
+        self.convs = [
+            conv(growth, f"conv{i}", self.dtype_policy, activation=activation) for i in range(num_layers)
+        ]
+        self.fusion = conv(num_features, "fusion", self.dtype_policy, fusion_size)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        for i, layer in enumerate((*self.convs, self.fusion)):
+            layer.build((*shape[:-1], self.num_features + i * self.growth))
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        seen = x  # [b, h, w, f + i * g]
+        for layer in self.convs:
+            y = layer(seen)
+            if self.negative_slope:
+                y = ops.leaky_relu(y, self.negative_slope)
+            seen = ops.concatenate([seen, y], axis=-1)
+        residual = self.fusion(seen)
+        if self.res_scale != 1.0:
+            residual = residual * self.res_scale
+        return x + residual
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_features", "growth", "num_layers", "fusion_size", "negative_slope", "res_scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="isr")
 class Upsampler(layers.Layer):
     """Enlarges by convolution and pixel shuffle (Lim et al. 2017, figure 3).
 
@@ -78,9 +148,9 @@ class Upsampler(layers.Layer):
 
     Args:
         scale: 2, 3, 4 or 8.
-        num_features: channels in and out.
+        num_features: channels out, also of every step.
 
-    Input `[b, h, w, num_features]`, output `[b, scale * h, scale * w, num_features]`.
+    Input `[b, h, w, c]`, output `[b, scale * h, scale * w, num_features]`.
     Raises ValueError for another scale.
     """
 
@@ -101,12 +171,30 @@ class Upsampler(layers.Layer):
     def build(self, shape: tuple[int | None, ...]) -> None:
         for layer in self.convs:
             layer.build(shape)
+            shape = (*shape[:-1], self.num_features)
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
         for layer, factor in zip(self.convs, self.factors, strict=True):
             x = pixel_shuffle(layer(x), factor)
         return x
+
+    def start_as_interpolation(self, count: int, rest: float = 1.0) -> None:
+        """Make it interpolate the first `count` features, as `carry_enlarged` does in every step."""
+        for layer, factor in zip(self.convs, self.factors, strict=True):
+            carry_enlarged(layer, factor, count, rest)
+
+    @property
+    def carries(self) -> int:
+        """How many features can pass it."""
+        return self.num_features
+
+    @property
+    def reach(self) -> int:
+        """Input pixels on each side that a 3x3 convolution of the result depends on, rounded up."""
+        # Every convolution sees one pixel further, the first of the input, the later ones of finer ones.
+        sides = itertools.accumulate(self.factors, operator.mul)
+        return 1 + math.ceil(sum(1 / side for side in sides))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale, "num_features": self.num_features}
@@ -211,7 +299,9 @@ def take_signed(layer: layers.Layer, count: int, rest: float = 0.1) -> None:
     layer.kernel.assign(kernel)
 
 
-def carry_enlarged(layer: layers.Conv2D, factor: int, count: int, rest: float = 1.0) -> None:
+def carry_enlarged(
+    layer: layers.Conv2D, factor: int, count: int, rest: float = 1.0, signed: bool = False
+) -> None:
     """Make the convolution before a pixel shuffle enlarge its first `count` features by interpolation.
 
     Args:
@@ -219,6 +309,7 @@ def carry_enlarged(layer: layers.Conv2D, factor: int, count: int, rest: float = 
         factor: of the pixel shuffle behind it.
         count: features to interpolate, bicubically with the outer taps folded into the 3x3 kernel.
         rest: factor on what the other inputs add to them.
+        signed: the input is what `carry_signed` carried.
     """
     kernel, bias = layer.get_weights()
     num_features = kernel.shape[-1] // factor**2
@@ -227,9 +318,49 @@ def carry_enlarged(layer: layers.Conv2D, factor: int, count: int, rest: float = 
         for feature in range(count):
             out = (i * factor + j) * num_features + feature  # the order of pixel_shuffle
             kernel[..., out] *= rest
-            kernel[:, :, :count, out] = 0
+            kernel[:, :, : 2 * count if signed else count, out] = 0
             kernel[:, :, feature, out] = np.outer(weights[i], weights[j])
+            if signed:
+                kernel[:, :, count + feature, out] = -kernel[:, :, feature, out]
     layer.set_weights([kernel, bias])
+
+
+def shrink(convs: Iterable[layers.Layer], factor: float = 0.1) -> None:
+    """Make convolutions that end residuals add little: their kernels times `factor`."""
+    for layer in convs:
+        layer.kernel.assign(layer.kernel * factor)
+
+
+def adopted_upsampler(
+    upsampler: Upsampler, given: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Weights for an upsampler, made of those of one for the same or another scale.
+
+    A step that the other has with another factor is resampled from it, one that it lacks interpolates the features.
+
+    Args:
+        upsampler: built; its own weights may be overwritten.
+        given: the other's weights by their names below it, such as `conv0/kernel`.
+
+    Returns:
+        Its weights by name, and the names of those that were made rather than copied.
+    """
+    weights: dict[str, np.ndarray] = {}
+    made: list[str] = []
+    for i, (layer, factor) in enumerate(zip(upsampler.convs, upsampler.factors, strict=True)):
+        names = [f"conv{i}/kernel", f"conv{i}/bias"]
+        if not all(name in given for name in names):
+            carry_enlarged(layer, factor, upsampler.num_features)
+            weights |= dict(zip(names, layer.get_weights(), strict=True))
+            made += names
+            continue
+        old = math.isqrt(given[names[1]].size // upsampler.num_features)
+        if old == factor:
+            weights |= {name: given[name] for name in names}
+        else:
+            weights |= {name: resample_phases(given[name], old, factor) for name in names}
+            made += names
+    return weights, made
 
 
 def resample_phases(weights: np.ndarray, old: int, new: int) -> np.ndarray:

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 from isr.errors import RequestError
 from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file
+from isr.models.cascade import Cascade
+from isr.models.discriminator import Discriminator, UNetDiscriminator
 from isr.models.edsr import EDSR
 from isr.models.edvr import EDVR
+from isr.models.mdsr import MDSR
+from isr.models.rdn import RDN
+from isr.models.rrdn import RRDN, RRDBNet
 from isr.models.tdan import TDAN
+from isr.models.vgg import VGG
 
 __all__ = [
     "EDSR",
     "EDVR",
+    "MDSR",
+    "RDN",
+    "RRDN",
     "TDAN",
+    "VGG",
+    "Cascade",
+    "Discriminator",
     "MultiFrameModel",
+    "RRDBNet",
     "SuperResolutionModel",
+    "UNetDiscriminator",
     "get_model",
     "list_models",
     "load_keras_file",
 ]
 
-MODELS: tuple[type[SuperResolutionModel], ...] = (EDSR, TDAN, EDVR)
+MODELS: tuple[type[SuperResolutionModel], ...] = (
+    EDSR,
+    MDSR,
+    RDN,
+    RRDN,
+    RRDBNet,
+    TDAN,
+    EDVR,
+    Cascade,
+)
 
 
 def list_models() -> tuple[type[SuperResolutionModel], ...]:

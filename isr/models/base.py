@@ -82,6 +82,11 @@ class SuperResolutionModel(keras.Model):
         raise NotImplementedError
 
     @property
+    def size_multiple(self) -> int:
+        """What the sides of the input must be multiples of."""
+        return 1
+
+    @property
     def spec(self) -> ModelSpec:
         """What tiling, evaluation and export need to know."""
         return ModelSpec(
@@ -89,7 +94,21 @@ class SuperResolutionModel(keras.Model):
             scales=self.scales,
             num_channels=self.num_channels,
             receptive_radius=self.receptive_radius,
+            size_multiple=self.size_multiple,
         )
+
+    def at_scale(self, lr: Tensor, scale: int) -> Tensor:
+        """The call at one of `scales`, whether or not there is a choice."""
+        return self(lr, scale=scale) if len(self.scales) > 1 else self(lr)
+
+    def check_sides(self, lr: Tensor) -> None:
+        """Raise ValueError where the sides of `[..., h, w, c]` are known and no multiples of `size_multiple`."""
+        height, width = lr.shape[-3:-1]
+        if any(side is not None and side % self.size_multiple for side in (height, width)):
+            raise ValueError(
+                f"pictures of {width}x{height}: {self.name} takes sides that are multiples of {self.size_multiple}; "
+                "isr.upscale and isr.upscale_frames pad them"
+            )
 
     def start_as_interpolation(self) -> None:
         """Set the weights so that the untrained network interpolates; RequestError where it cannot."""
@@ -124,8 +143,7 @@ class SuperResolutionModel(keras.Model):
 
     def named_weights(self) -> dict[str, keras.Variable]:
         """Every variable by its path below the model, such as `block0/conv1/kernel`."""
-        prefix = f"{self.path}/"  # more than the name where an outer name scope was open
-        return {variable.path.removeprefix(prefix): variable for variable in self.variables}
+        return weights_by_name(self)
 
     def load_named_weights(self, values: Mapping[str, np.ndarray], source: str) -> None:
         """Assign arrays to variables of the same names and shapes.
@@ -137,12 +155,7 @@ class SuperResolutionModel(keras.Model):
         Raises RequestError unless names and shapes are exactly those of the model and all values are finite;
         nothing is assigned then.
         """
-        variables = self.named_weights()
-        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        compare_weights(shapes, {name: tuple(value.shape) for name, value in values.items()}, source)
-        check_numbers(values, source)
-        for name, variable in variables.items():
-            variable.assign(np.asarray(values[name], variable.dtype))
+        assign_by_name(self.named_weights(), values, source)
 
     def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
         """Take over the weights of a related model, such as one for another scale.
@@ -277,11 +290,6 @@ class MultiFrameModel(SuperResolutionModel):
         """What stands for frames beyond the ends of a clip, as in `ModelSpec`."""
         return "reflect"
 
-    @property
-    def size_multiple(self) -> int:
-        """What the sides of the frames must be multiples of."""
-        return 1
-
     def encode(self, frames: Tensor) -> Features:
         """All that depends on one frame alone.
 
@@ -307,15 +315,6 @@ class MultiFrameModel(SuperResolutionModel):
     def call(self, lr: Tensor) -> Tensor:
         return self.decode(self.encode_window(lr))
 
-    def check_sides(self, frames: Tensor) -> None:
-        """Raise ValueError where the sides of `[..., h, w, c]` are known and no multiples of `size_multiple`."""
-        height, width = frames.shape[-3:-1]
-        if any(side is not None and side % self.size_multiple for side in (height, width)):
-            raise ValueError(
-                f"frames of {width}x{height}: {self.name} takes sides that are multiples of {self.size_multiple}; "
-                "isr.upscale_frames pads them"
-            )
-
     def encode_window(self, lr: Tensor) -> Features:
         """`encode` for all frames of `[b, t, h, w, c]`, as `decode` takes it."""
         features = self.encode(join_frames(lr))
@@ -328,7 +327,6 @@ class MultiFrameModel(SuperResolutionModel):
             num_frames=self.num_frames,
             center_frame=self.center_frame_idx,
             frame_border=self.frame_border,
-            size_multiple=self.size_multiple,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -344,6 +342,23 @@ def join_frames(x: Tensor) -> Tensor:
 def split_frames(x: Tensor, num_frames: int) -> Tensor:
     """The inverse of `join_frames`."""
     return ops.reshape(x, (-1, num_frames, *ops.shape(x)[1:]))
+
+
+def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable of a model by its path below it, such as `block0/conv1/kernel`."""
+    prefix = f"{model.path}/"  # more than the name where an outer name scope was open
+    return {variable.path.removeprefix(prefix): variable for variable in model.variables}
+
+
+def assign_by_name(
+    variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Assign arrays to variables of the same names, as `SuperResolutionModel.load_named_weights` does."""
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    compare_weights(shapes, {name: tuple(value.shape) for name, value in values.items()}, source)
+    check_numbers(values, source)
+    for name, variable in variables.items():
+        variable.assign(np.asarray(values[name], variable.dtype))
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

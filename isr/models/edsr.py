@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 
 from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, carry, carry_enlarged, conv, resample_phases
+from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, shrink
 from isr.models.base import SuperResolutionModel, compare_weights
 from isr.ops import Tensor
 
@@ -106,11 +105,8 @@ class EDSR(SuperResolutionModel):
                 f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
             )
         carry(self.head, self.num_channels)
-        for layer in (*(block.conv2 for block in self.blocks), self.body_end):
-            kernel, bias = layer.get_weights()
-            layer.set_weights([kernel * 0.1, bias])
-        for layer, factor in zip(self.upsampler.convs, self.upsampler.factors, strict=True):
-            carry_enlarged(layer, factor, self.num_channels, rest=0.1)
+        shrink([*(block.conv2 for block in self.blocks), self.body_end])
+        self.upsampler.start_as_interpolation(self.num_channels, rest=0.1)
         carry(self.tail, self.num_channels, rest=0.1)
 
     def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
@@ -126,21 +122,13 @@ class EDSR(SuperResolutionModel):
             for weights in (own, values)
         )
         compare_weights(body, given, source)  # before anything is made of the upsampler
-        new = []
-        for i, (layer, factor) in enumerate(zip(self.upsampler.convs, self.upsampler.factors, strict=True)):
-            names = [f"upsampler/conv{i}/kernel", f"upsampler/conv{i}/bias"]
-            if not all(name in values for name in names):
-                carry_enlarged(layer, factor, self.num_features)
-                values |= dict(zip(names, layer.get_weights(), strict=True))
-                new += names
-                continue
-            old = math.isqrt(values[names[1]].size // self.num_features)
-            if old != factor:
-                values |= {name: resample_phases(values[name], old, factor) for name in names}
-                new += names
-        surplus = [name for name in values if name.startswith("upsampler/") and name not in own]
-        self.load_named_weights({name: values[name] for name in values if name not in surplus}, source)
-        return new
+        steps = {n.removeprefix("upsampler/"): v for n, v in values.items() if n.startswith("upsampler/")}
+        weights, made = adopted_upsampler(self.upsampler, steps)
+        body_values = {name: values[name] for name in body}
+        self.load_named_weights(
+            body_values | {f"upsampler/{name}": value for name, value in weights.items()}, source
+        )
+        return [f"upsampler/{name}" for name in made]
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -148,13 +136,7 @@ class EDSR(SuperResolutionModel):
 
     @property
     def receptive_radius(self) -> int:
-        # One pixel for each 3x3 convolution before the first shuffle; the later ones see finer pixels.
-        before = 1 + 2 * self.num_blocks + 1 + 1
-        finer, sides = 0.0, 1
-        for factor in self.upsampler.factors:
-            sides *= factor
-            finer += 1 / sides
-        return before + math.ceil(finer)
+        return 1 + 2 * self.num_blocks + 1 + self.upsampler.reach
 
     def get_config(self) -> dict[str, Any]:
         names = ("scale", "num_features", "num_blocks", "res_scale")

@@ -525,7 +525,9 @@ class EDVR(MultiFrameModel):
 
         def take(layer: keras.layers.Layer, name: str) -> None:
             kernel, bias = (np.asarray(values[f"{name}/{part}"], np.float32) for part in ("kernel", "bias"))
-            layer.set_weights([kernel, bias * self.pixel_range / 255])  # else the networks do not know the range
+            layer.set_weights(
+                [kernel, bias * self.pixel_range / 255]
+            )  # else the networks do not know the range
 
         def shift(layer: keras.layers.Layer, by: np.ndarray) -> None:
             layer.bias.assign(layer.bias + by.astype(np.float32))

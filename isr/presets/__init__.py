@@ -7,6 +7,7 @@ trained) and `card.md` (what a user should know). `from_preset` of a model takes
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,23 @@ RECIPE = "recipe.yml"
 HERE = Path(__file__).parent
 
 # Name and scales; a test holds it to isr.models, which needs Keras to be read.
-NETWORKS = {"EDSR": (2, 3, 4, 8), "TDAN": (2, 3, 4, 8), "EDVR": (4,)}
+NETWORKS = {
+    "EDSR": (2, 3, 4, 8),
+    "MDSR": (2, 3, 4),
+    "RDN": (2, 3, 4, 8),
+    "RRDN": (2, 3, 4, 8),
+    "RRDBNet": (1, 2, 4, 8),
+    "TDAN": (2, 3, 4, 8),
+    "EDVR": (4,),
+    "Cascade": (),
+}
 DEFAULT_BY_SCALE = {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"}
 # Of those that take less than a second for a frame of 320x180 pixels (docs/video.md), the best on the validation
 # clips; what has none here takes the scale's own.
 DEFAULT_FOR_VIDEO = {2: "edsr_fast_x2"}
+
+
+COLUMNS = ("name", "model", "scale", "parameters", "val_psnr_y", "over_bicubic", "licence", "default")
 
 
 def shipped() -> list[str]:
@@ -71,6 +84,9 @@ def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
         model: name of the class.
         arguments: its constructor's, all of them.
     """
+    if "models" in arguments:  # a cascade's
+        factors = (scales_of(part["model"], part["arguments"])[0] for part in arguments["models"])
+        return (math.prod(factors),)
     if "scales" in arguments:
         return tuple(int(scale) for scale in arguments["scales"])
     if arguments.get("hr_in"):
@@ -105,15 +121,28 @@ def default_for(scale: int, video: bool = False) -> str:
 
 def describe() -> list[dict[str, Any]]:
     """What `isr models` prints: the networks, to be trained, then the presets with their figures and licence."""
-    columns = ("name", "model", "scale", "parameters", "val_psnr_y", "over_bicubic", "licence", "default")
     rows = [{"name": name, "model": name, "scale": _label(factors)} for name, factors in NETWORKS.items()]
     for name in shipped():
         config = read_config(HERE / name)
-        own = {"name": name, "model": config["model"], "scale": _label(scales(HERE / name))}
         marks = (("default", DEFAULT_BY_SCALE), ("video", DEFAULT_FOR_VIDEO))
         default = ", ".join(mark for mark, names in marks if name in names.values())
-        rows.append({**own, **config.get("facts", {}), "default": default})
-    return [{column: row.get(column, "") for column in columns} for row in rows]
+        rows.append({**_facts(name, config), "default": default})
+    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+
+
+def describe_folder(folder: Path) -> list[dict[str, Any]]:
+    """The same of the presets in a folder, by their folders' names."""
+    rows = [_facts(path.parent.name, read_config(path.parent)) for path in sorted(folder.glob(f"*/{CONFIG}"))]
+    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+
+
+def _facts(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    own = {
+        "name": name,
+        "model": config["model"],
+        "scale": _label(scales_of(config["model"], config["arguments"])),
+    }
+    return {**own, **config.get("facts", {})}
 
 
 def _label(factors: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,11 +20,12 @@ class JaxUpscaler:
     def __init__(self, model: SuperResolutionModel) -> None:
         self.model = model
         self.spec: ModelSpec = model.spec
-        self._call = compiled(model, lambda batch: model(batch, training=False))
+        self._calls = {
+            scale: compiled(model, partial(model.at_scale, scale=scale)) for scale in self.spec.scales
+        }
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
-        self.spec.check_scale(scale)
-        return np.asarray(self._call(batch), np.float32)
+        return np.asarray(self._calls[self.spec.check_scale(scale)](batch), np.float32)
 
 
 class JaxFramesUpscaler(JaxUpscaler):

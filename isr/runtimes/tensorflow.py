@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ class TensorFlowUpscaler:
         self.model = model
         self.spec: ModelSpec = model.spec
         any_size = tf.TensorSpec((None, None, None, self.spec.num_channels), tf.float32)
-        # One graph for all sizes: tracing takes longer than a small picture.
-        self._graph = tf.function(
-            lambda batch: model(batch, training=False), input_signature=[any_size], jit_compile=False
-        )
+        # One graph of each scale for all sizes: tracing takes longer than a small picture.
+        self._graphs = {
+            scale: tf.function(
+                partial(model.at_scale, scale=scale), input_signature=[any_size], jit_compile=False
+            )
+            for scale in self.spec.scales
+        }
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
-        self.spec.check_scale(scale)
-        return run(self._graph, batch).numpy()
+        return run(self._graphs[self.spec.check_scale(scale)], batch).numpy()
 
 
 class TensorFlowFramesUpscaler:

@@ -1,0 +1,418 @@
+"""RRDBNet (Wang et al.: ESRGAN, Enhanced Super-Resolution Generative Adversarial Networks, 2018) and idealo's RRDN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from isr.errors import RequestError
+from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, shrink
+from isr.models.base import SuperResolutionModel
+from isr.models.rdn import SHARPEN, idealo_arguments
+from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class RRDB(keras.layers.Layer):
+    """`x + res_scale * blocks(x)`, the residual in residual dense block (Wang et al. 2018, figure 4).
+
+    Args:
+        num_features: channels in and out.
+        growth: channels that every layer of a dense block adds.
+        num_dense_blocks: dense blocks, one behind the other.
+        num_layers: layers of each, beside the one that ends it.
+        negative_slope: of the leaky ReLU; 0: ReLU.
+        res_scale: factor on the residual of the whole and on that of every dense block.
+
+    Input and output: `[b, h, w, num_features]`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        growth: int,
+        num_dense_blocks: int,
+        num_layers: int,
+        negative_slope: float,
+        res_scale: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_dense_blocks < 1:
+            raise ValueError(f"num_dense_blocks={num_dense_blocks}: at least one is needed")
+        self.num_features = num_features
+        self.growth = growth
+        self.num_dense_blocks = num_dense_blocks
+        self.num_layers = num_layers
+        self.negative_slope = negative_slope
+        self.res_scale = res_scale
+        self.dense_blocks = [
+            ResidualDenseBlock(
+                num_features,
+                growth,
+                num_layers,
+                fusion_size=3,
+                negative_slope=negative_slope,
+                res_scale=res_scale,
+                dtype=self.dtype_policy,
+                name=f"dense{i}",
+            )
+            for i in range(num_dense_blocks)
+        ]
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        for block in self.dense_blocks:
+            block.build(shape)
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        deep = x
+        for block in self.dense_blocks:
+            deep = block(deep)
+        return x + deep * self.res_scale
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_features", "growth", "num_dense_blocks", "num_layers", "negative_slope", "res_scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class RRDBNet(SuperResolutionModel):
+    """The generator of ESRGAN (section 3.1), which Real-ESRGAN uses too.
+
+    The defaults are the network of both for x4.
+
+    Args:
+        scale: 1, 2, 4 or 8.
+        num_features: channels between the blocks.
+        growth: channels that every layer of a dense block adds.
+        num_blocks: RRDBs; 23, or 6 in the small network of Real-ESRGAN.
+        num_dense_blocks: dense blocks of an RRDB.
+        num_layers: layers of a dense block, beside the one that ends it.
+        res_scale: factor on the residuals, those of the dense blocks and those of the RRDBs.
+        unshuffle: side of the blocks of pixels that are put into channels first, so that the body sees a smaller
+            picture; 1, 2 or 4. None: what makes the body's enlargement 4 (Real-ESRGAN), 1 for x8. The first
+            networks of ESRGAN have 1 at every scale.
+        num_channels: channels of the pictures.
+        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
+        pixel_range: what [0, 1] is multiplied by inside.
+
+    Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, sides multiples of `unshuffle`.
+    Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
+    Raises ValueError for an argument out of its range.
+
+    Example:
+        >>> model = RRDBNet(num_blocks=2)
+        >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
+        (1, 96, 128, 3)
+    """
+
+    SLOPE = 0.2  # of the leaky ReLU
+
+    def __init__(
+        self,
+        scale: int = 4,
+        num_features: int = 64,
+        growth: int = 32,
+        num_blocks: int = 23,
+        num_dense_blocks: int = 3,
+        num_layers: int = 4,
+        res_scale: float = 0.2,
+        unshuffle: int | None = None,
+        num_channels: int = 3,
+        pixel_mean: Sequence[float] | float | None = 0.0,
+        pixel_range: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        if scale not in (1, 2, 4, 8):
+            raise ValueError(f"scale={scale!r}: this network enlarges by 1, 2, 4 or 8")
+        if unshuffle not in (None, 1, 2, 4):
+            raise ValueError(f"unshuffle={unshuffle!r}: must be 1, 2 or 4")
+        if num_blocks < 0:
+            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
+        self.scale = scale
+        self.num_features = num_features
+        self.growth = growth
+        self.num_blocks = num_blocks
+        self.num_dense_blocks = num_dense_blocks
+        self.num_layers = num_layers
+        self.res_scale = res_scale
+        self.unshuffle = unshuffle or max(4 // scale, 1)
+
+        policy = self.dtype_policy
+        self.head = conv(num_features, "head", policy)
+        self.blocks = [
+            RRDB(
+                num_features,
+                growth,
+                num_dense_blocks,
+                num_layers,
+                self.SLOPE,
+                res_scale,
+                dtype=policy,
+                name=f"block{i}",
+            )
+            for i in range(num_blocks)
+        ]
+        self.body_end = conv(num_features, "body_end", policy)
+        steps = int(math.log2(scale * self.unshuffle))
+        self.up_convs = [conv(num_features, f"up{i}", policy) for i in range(steps)]
+        self.hr_conv = conv(num_features, "hr_conv", policy)
+        self.tail = conv(num_channels, "tail", policy)
+        self.build((None, None, None, num_channels))
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.head.build((*shape[:-1], self.num_channels * self.unshuffle**2))
+        features = (*shape[:-1], self.num_features)
+        for layer in (*self.blocks, self.body_end, *self.up_convs, self.hr_conv, self.tail):
+            layer.build(features)
+        self.built = True
+
+    def call(self, lr: Tensor) -> Tensor:
+        self.check_sides(lr)
+        x = self.normalise(lr)
+        if self.unshuffle > 1:
+            x = pixel_unshuffle(x, self.unshuffle)  # [b, h/u, w/u, u^2 * c]
+        shallow = self.head(x)  # [b, h/u, w/u, f]
+
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep)
+        deep = shallow + self.body_end(deep)
+
+        for layer in self.up_convs:
+            deep = self._lrelu(layer(enlarge_nearest(deep, 2)))  # twice the sides
+        sr = self.tail(self._lrelu(self.hr_conv(deep)))  # [b, s*h, s*w, c]
+        return self.denormalise(sr)
+
+    def _lrelu(self, x: Tensor) -> Tensor:
+        return ops.leaky_relu(x, self.SLOPE)
+
+    def start_as_interpolation(self) -> None:
+        """Set the weights so that the untrained network interpolates.
+
+        The pictures' channels pass the blocks as the first features and the leaky ReLUs in pairs of either sign, from
+        which a linear value is got back. Everything else starts as a small correction.
+        Raises RequestError where there are fewer than two features for each channel, or `unshuffle` is not 1.
+        """
+        channels = self.num_channels
+        if self.unshuffle > 1:
+            what = f"RRDBNet has no interpolating start with unshuffle={self.unshuffle}"
+            raise RequestError(f"{what}; start from a preset or at random")
+        if self.num_features < 2 * channels:
+            raise RequestError(
+                f"{self.num_features} features cannot carry {channels} channels twice; start at random"
+            )
+        carry(self.head, channels)
+        if self.up_convs:
+            kernel = ops.convert_to_numpy(self.head.kernel).copy()
+            for channel in range(channels):
+                kernel[:, :, channel, channel] = np.outer(SHARPEN, SHARPEN)
+            self.head.kernel.assign(kernel)
+        shrink(residual_ends(self.blocks))
+        shrink([self.body_end], 0.01)  # without a mean to subtract, features are far from 0
+        layers = [*self.up_convs, self.hr_conv, self.tail]
+        for layer in layers:
+            taps = [0.25, 0.5, 0.25] if layer in self.up_convs else [0, 1, 0]  # pixels were repeated, or not
+            self._carry_pairs(layer, np.outer(taps, taps), first=layer is layers[0])
+
+    def _carry_pairs(self, layer: keras.layers.Conv2D, taps: np.ndarray, first: bool) -> None:
+        """Make a convolution filter the pictures' channels, which come and go as pairs of either sign.
+
+        The first layer is given them once, the tail gives them once.
+        """
+        count = self.num_channels
+        kernel = ops.convert_to_numpy(layer.kernel).copy()
+        kernel[..., : 2 * count] = 0
+        for channel in range(count):
+            half = 1 / (1 + self.SLOPE)  # lrelu(x) - lrelu(-x) = (1 + slope) * x
+            inputs = {channel: 1.0} if first else {channel: half, count + channel: -half}
+            for feature, factor in inputs.items():
+                kernel[:, :, feature, channel] = factor * taps
+                if layer is not self.tail:
+                    kernel[:, :, feature, count + channel] = -factor * taps
+        layer.kernel.assign(kernel)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return (self.scale,)
+
+    @property
+    def size_multiple(self) -> int:
+        return self.unshuffle
+
+    @property
+    def receptive_radius(self) -> int:
+        # One pixel of the body for each 3x3 convolution in it; those behind it see finer ones, two pixels in all.
+        body = 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1
+        return (body + 2) * self.unshuffle
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "scale",
+            "num_features",
+            "growth",
+            "num_blocks",
+            "num_dense_blocks",
+            "num_layers",
+            "res_scale",
+            "unshuffle",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class RRDN(SuperResolutionModel):
+    """The residual in residual dense network of idealo's ISR: ESRGAN's body with ReLUs, enlarged in one step.
+
+    The defaults are its published network for x4.
+
+    Args:
+        scale: 2 or more.
+        num_features: G0, channels between the blocks.
+        growth: G, channels that every layer of a dense block adds.
+        num_blocks: T, RRDBs.
+        num_dense_blocks: D, dense blocks of an RRDB.
+        num_layers: C, layers of a dense block, beside the one that ends it.
+        res_scale: beta, factor on the residuals, those of the dense blocks and those of the RRDBs.
+        num_channels: channels of the pictures.
+        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
+        pixel_range: what [0, 1] is multiplied by inside.
+
+    Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
+    Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
+    Raises ValueError for an argument out of its range.
+
+    Example:
+        >>> model = RRDN(scale=2, num_blocks=2)
+        >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
+        (1, 48, 64, 3)
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        num_features: int = 32,
+        growth: int = 32,
+        num_blocks: int = 10,
+        num_dense_blocks: int = 3,
+        num_layers: int = 4,
+        res_scale: float = 0.2,
+        num_channels: int = 3,
+        pixel_mean: Sequence[float] | float | None = 0.0,
+        pixel_range: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        if scale < 2:
+            raise ValueError(f"scale={scale!r}: must be at least 2")
+        if num_blocks < 0:
+            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
+        self.scale = scale
+        self.num_features = num_features
+        self.growth = growth
+        self.num_blocks = num_blocks
+        self.num_dense_blocks = num_dense_blocks
+        self.num_layers = num_layers
+        self.res_scale = res_scale
+
+        policy = self.dtype_policy
+        self.head = conv(num_features, "head", policy)
+        self.blocks = [
+            RRDB(
+                num_features,
+                growth,
+                num_dense_blocks,
+                num_layers,
+                0.0,
+                res_scale,
+                dtype=policy,
+                name=f"block{i}",
+            )
+            for i in range(num_blocks)
+        ]
+        self.body_end = conv(num_features, "body_end", policy)
+        self.up_conv = conv(num_channels * scale**2, "up", policy)
+        self.tail = conv(num_channels, "tail", policy)
+        self.build((None, None, None, num_channels))
+
+    @classmethod
+    def from_idealo(cls, arch_params: Mapping[str, int], **kwargs: Any) -> RRDN:
+        """The network that idealo's ISR builds from its `arch_params`.
+
+        Args:
+            arch_params: `C`, `D`, `G`, `G0`, `T` and `x`: layers of a dense block, dense blocks, growth, features,
+                RRDBs, scale.
+            kwargs: further arguments of the constructor, such as `num_channels`.
+
+        Raises ValueError, naming it, for a key that is missing or unknown.
+        """
+        names = {"C": "num_layers", "D": "num_dense_blocks", "G": "growth", "G0": "num_features"}
+        arguments = idealo_arguments(arch_params, {**names, "T": "num_blocks", "x": "scale"})
+        return cls(**arguments, **kwargs)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.head.build(shape)
+        features = (*shape[:-1], self.num_features)
+        for layer in (*self.blocks, self.body_end, self.up_conv):
+            layer.build(features)
+        self.tail.build(shape)
+        self.built = True
+
+    def call(self, lr: Tensor) -> Tensor:
+        shallow = self.head(self.normalise(lr))  # [b, h, w, f]
+
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep)
+        deep = shallow + self.body_end(deep)
+
+        sr = self.tail(pixel_shuffle(self.up_conv(deep), self.scale))  # [b, s*h, s*w, c]
+        return self.denormalise(sr)
+
+    def start_as_interpolation(self) -> None:
+        """Set the weights so that the untrained network interpolates, as `EDSR` does.
+
+        Raises RequestError where there are fewer features than channels.
+        """
+        if self.num_features < self.num_channels:
+            raise RequestError(
+                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
+            )
+        carry(self.head, self.num_channels)
+        shrink(residual_ends(self.blocks))
+        shrink([self.body_end], 0.01)  # without a mean to subtract, features are far from 0
+        carry_enlarged(self.up_conv, self.scale, self.num_channels, rest=0.1)
+        carry(self.tail, self.num_channels, rest=0.1)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return (self.scale,)
+
+    @property
+    def receptive_radius(self) -> int:
+        # One pixel for each 3x3 convolution, of which the last sees finer ones.
+        return 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1 + 1 + 1
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "scale",
+            "num_features",
+            "growth",
+            "num_blocks",
+            "num_dense_blocks",
+            "num_layers",
+            "res_scale",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def residual_ends(blocks: Sequence[RRDB]) -> list[keras.layers.Conv2D]:
+    """The convolutions that end the residuals of RRDBs."""
+    return [dense.fusion for block in blocks for dense in block.dense_blocks]
