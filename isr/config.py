@@ -48,6 +48,11 @@ class DataConfig(Section):
     )
     val_hr: str = Field("photos/val", description="pictures to validate on, never trained on")
     val_lr: str | None = Field(None, description="their low-resolution partners; null: made, as above")
+    val_count: int | None = Field(
+        None,
+        ge=1,
+        description="validate on so many of the pictures, spread evenly over their names; null: all",
+    )
     patch_size: int = Field(96, ge=8, description="side of an HR patch; pixels, a multiple of the scale")
     batch_size: int = Field(16, ge=1, description="patches per step")
     candidates: int = Field(
@@ -57,6 +62,11 @@ class DataConfig(Section):
         0.0, ge=0, lt=1, description="patches of less gradient energy are redrawn; mean difference, 0 to 1"
     )
     augment: bool = Field(True, description="flips and quarter turns, the eight views of a square")
+    scale_augment: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [],
+        description="list: train also on the photographs made smaller by these factors, such as 0.8; "
+        "where their low resolution is made",
+    )
     train_clips: str | None = Field(
         None,
         description="video networks: folder of clips, each a video file or a folder of frames; "
@@ -123,6 +133,7 @@ class OptimizerConfig(Section):
     )
     warmup_steps: int = Field(200, ge=0, description="steps in which the rate rises from 0")
     halve_every: int = Field(200_000, ge=1, description="for halving; steps")
+    halve_by: float = Field(0.5, gt=0, lt=1, description="for halving: factor on the rate, each time")
     final_fraction: float = Field(
         0.01, ge=0, le=1, description="for cosine and restarts: last rate / highest rate"
     )
@@ -138,6 +149,7 @@ class OptimizerConfig(Section):
     )
     beta_1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta_2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient")
+    epsilon: float = Field(1e-7, gt=0, description="Adam's addend to the root of the squared gradient")
     clip_norm: float | None = Field(
         None, gt=0, description="greatest norm of all gradients together; null: off"
     )
@@ -151,6 +163,42 @@ class OptimizerConfig(Section):
         if len(weights) != len(periods := info.data.get("periods", weights)):
             raise ValueError(f"optimizer.periods has {len(periods)} values, so there must be as many")
         return weights
+
+
+class PerceptualConfig(Section):
+    """Losses that make pictures look sharp rather than be close; weights of 0 leave them out."""
+
+    from_step: int = Field(
+        0, ge=0, description="these losses and weights hold from here on; before, pixels alone"
+    )
+    pixel_weight: float = Field(1.0, ge=0, description="of optimizer.loss")
+    content_weight: float = Field(0.0, ge=0, description="of the difference of VGG features")
+    content_loss: Literal["mse", "l1"] = Field("mse", description="how features are compared")
+    content_layers: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {"block2_conv2": 1.0, "block3_conv3": 1.0},
+        min_length=1,
+        description="layers of VGG19 and the weight of each",
+    )
+    before_activation: bool = Field(False, description="compare features before their ReLU, as ESRGAN does")
+    vgg: str | None = Field(
+        None,
+        description="file of VGG19's weights, Keras' .h5 or .npz; null: the shipped ones, up to block3_conv4",
+    )
+    adversarial_weight: float = Field(0.0, ge=0, description="of the discriminator's judgement")
+    adversarial_loss: Literal["vanilla", "least_squares", "relativistic", "hinge"] = Field(
+        "vanilla", description="how it is judged; relativistic as in ESRGAN"
+    )
+    discriminator: Literal["patch", "unet"] = Field(
+        "patch", description="patch: SRGAN's, a map of judgements; unet: Real-ESRGAN's, one for every pixel"
+    )
+    discriminator_features: int = Field(64, ge=1, description="channels of its first layer")
+    discriminator_rate: float = Field(1.0, gt=0, description="its learning rate / optimizer.learning_rate")
+    discriminator_from: str | None = Field(
+        None, description="discriminator.safetensors of an earlier run to start from; null: random"
+    )
+    total_variation_weight: float = Field(
+        0.0, ge=0, description="of the mean difference of neighbouring pixels"
+    )
 
 
 class StepsConfig(Section):
@@ -177,6 +225,7 @@ class TrainConfig(Section):
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     data: DataConfig = Field(default_factory=lambda: DataConfig())
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig())
+    perceptual: PerceptualConfig = Field(default_factory=lambda: PerceptualConfig())
     steps: StepsConfig = Field(default_factory=lambda: StepsConfig())
 
 

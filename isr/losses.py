@@ -1,10 +1,10 @@
-"""Losses between pictures."""
+"""Losses: between pictures, between their features, and of logits that a discriminator gave them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -60,3 +60,190 @@ def pixel_loss(name: str) -> keras.losses.Loss:
     if name not in losses:
         raise ValueError(f"loss {name!r} is unknown; the pixel losses are {', '.join(losses)}")
     return losses[name]()
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class ContentLoss(keras.losses.Loss):
+    """Distance between the features of two pictures (Johnson et al. 2016, equation 2; SRGAN, equation 5).
+
+    `sum_i weights[i] * mean(d((f_i(sr) - f_i(hr)) / scale))` with d the square or the absolute value. No gradient
+    goes to `hr`.
+
+    Args:
+        extractor: gives the feature maps of a batch of pictures, such as `isr.models.VGG`.
+        weights: one per map, in the extractor's order; None: the mean over the maps.
+        kind: d: "mse" or "l1".
+        scale: what features are divided by. A VGG takes pictures of 0 to 255 and its layers are homogeneous but for
+            their biases, so divided by 255 its features have about the unit of pictures in [0, 1].
+        kwargs: `reduction="sum"` for the sum over the batch instead of the mean, as in Keras.
+
+    `y_true` and `y_pred`: `hr` and `sr`, float [0, 1], `[b, h, w, c]`.
+    Raises ValueError for another kind, a scale that is not over 0, or weights that are not as many as the maps.
+    """
+
+    def __init__(
+        self,
+        extractor: Callable[[Tensor], Any],
+        weights: Sequence[float] | None = None,
+        kind: Literal["mse", "l1"] = "mse",
+        scale: float = 255.0,
+        name: str = "content",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        if kind not in ("mse", "l1"):
+            raise ValueError(f"kind={kind!r}: features are compared by mse or l1")
+        if scale <= 0:
+            raise ValueError(f"scale={scale}: must be over 0")
+        self.extractor = extractor
+        self.weights = None if weights is None else list(weights)
+        self.kind = kind
+        self.scale = scale
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        expected = [ops.stop_gradient(feature) for feature in self._features(y_true)]
+        found = self._features(y_pred)
+        weights = [1 / len(found)] * len(found) if self.weights is None else self.weights
+        if len(weights) != len(found):
+            raise ValueError(f"{len(weights)} weights for the {len(found)} feature maps of the content loss")
+        distance = ops.square if self.kind == "mse" else ops.abs
+        terms = [
+            weight * ops.mean(distance(sr - hr), (1, 2, 3))
+            for weight, hr, sr in zip(weights, expected, found, strict=True)
+        ]
+        return sum(terms)  # [b]
+
+    def _features(self, pictures: Tensor) -> list[Tensor]:
+        return [_float32(feature) / self.scale for feature in keras.tree.flatten(self.extractor(pictures))]
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("weights", "kind", "scale")
+        return {
+            **super().get_config(),
+            "extractor": keras.saving.serialize_keras_object(self.extractor),
+            **{name: getattr(self, name) for name in names},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ContentLoss:
+        return cls(**{**config, "extractor": keras.saving.deserialize_keras_object(config["extractor"])})
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class TotalVariation(keras.losses.Loss):
+    """Absolute differences of neighbouring pixels, per value of the picture: what noise has much of.
+
+    `(sum |x[i + 1, j] - x[i, j]| + sum |x[i, j + 1] - x[i, j]|) / (h * w * c)`: the anisotropic form, of the rows and
+    of the columns.
+
+    `y_true` is not looked at. `y_pred`: float, `[b, h, w, c]`.
+    """
+
+    def __init__(self, name: str = "total_variation", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        down = ops.sum(ops.abs(y_pred[:, 1:] - y_pred[:, :-1]), (1, 2, 3))
+        right = ops.sum(ops.abs(y_pred[:, :, 1:] - y_pred[:, :, :-1]), (1, 2, 3))
+        return (down + right) / ops.cast(ops.prod(ops.shape(y_pred)[1:]), y_pred.dtype)  # [b]
+
+
+class AdversarialLoss:
+    """What a generator and a discriminator minimise against each other.
+
+    Both methods take logits of any shape, those of photographs and those of enlarged pictures, high where the
+    discriminator sees a photograph. They give a float32 scalar. `E` below is the mean over all logits of a batch, `s`
+    the sigmoid. Who calls sees to it that each loss moves its own network alone.
+    """
+
+    def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The generator's loss: low where its pictures are taken for photographs."""
+        raise NotImplementedError
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The discriminator's loss: low where it tells the two apart."""
+        raise NotImplementedError
+
+
+class VanillaGAN(AdversarialLoss):
+    """Binary cross-entropy, with the generator's loss that does not saturate (Goodfellow et al. 2014, section 3).
+
+    D: `-E[log s(real)] - E[log(1 - s(fake))]`, G: `-E[log s(fake)]`.
+    """
+
+    def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return _cross_entropy(fake_logits, real=True)
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return _cross_entropy(real_logits, real=True) + _cross_entropy(fake_logits, real=False)
+
+
+class LeastSquaresGAN(AdversarialLoss):
+    """Squared distance from 1 for photographs and from 0 for enlarged pictures (Mao et al. 2017, equation 9).
+
+    D: `E[(real - 1)^2] / 2 + E[fake^2] / 2`, G: `E[(fake - 1)^2] / 2`.
+    """
+
+    def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return ops.mean(ops.square(_float32(fake_logits) - 1)) / 2
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return (
+            ops.mean(ops.square(_float32(real_logits) - 1)) + ops.mean(ops.square(_float32(fake_logits)))
+        ) / 2
+
+
+class RelativisticGAN(AdversarialLoss):
+    """Cross-entropy of how much more a picture is like a photograph than the others are on average.
+
+    The relativistic average GAN (Wang et al. 2018, ESRGAN, equations 1 and 2). With `a = real - E[fake]` and
+    `b = fake - E[real]`: D: `-E[log s(a)] - E[log(1 - s(b))]`, G: `-E[log(1 - s(a))] - E[log s(b)]`.
+    """
+
+    def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return self.discriminator(fake_logits, real_logits)  # each in the other's place
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        real, fake = _float32(real_logits), _float32(fake_logits)
+        return _cross_entropy(real - ops.mean(fake), real=True) + _cross_entropy(
+            fake - ops.mean(real), real=False
+        )
+
+
+class HingeGAN(AdversarialLoss):
+    """Logits count until they are 1 on the right side of 0 (Lim and Ye 2017; Miyato et al. 2018, equations 16, 17).
+
+    D: `E[max(0, 1 - real)] + E[max(0, 1 + fake)]`, G: `-E[fake]`, which has no lower bound.
+    """
+
+    def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return -ops.mean(_float32(fake_logits))
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return ops.mean(ops.relu(1 - _float32(real_logits))) + ops.mean(ops.relu(1 + _float32(fake_logits)))
+
+
+def adversarial_loss(name: str) -> AdversarialLoss:
+    """The adversarial loss of that name, ValueError for another.
+
+    "vanilla", "least_squares", "relativistic" or "hinge".
+    """
+    losses: dict[str, Callable[[], AdversarialLoss]] = {
+        "vanilla": VanillaGAN,
+        "least_squares": LeastSquaresGAN,
+        "relativistic": RelativisticGAN,
+        "hinge": HingeGAN,
+    }
+    if name not in losses:
+        raise ValueError(f"loss {name!r} is unknown; the adversarial losses are {', '.join(losses)}")
+    return losses[name]()
+
+
+def _cross_entropy(logits: Tensor, real: bool) -> Tensor:
+    """`-E[log s(logits)]` or `-E[log(1 - s(logits))]`, finite for every finite logit."""
+    logits = _float32(logits)
+    return ops.mean(ops.softplus(-logits if real else logits))
+
+
+def _float32(x: Tensor) -> Tensor:
+    return ops.cast(x, "float32")

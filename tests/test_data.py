@@ -1,5 +1,6 @@
 """Pairs, augmentation and batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from pictures import folder_of_photographs, photograph
 from PIL import Image
 
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
-from isr.data.batches import PatchBatches, PatchRecipe, gradient_energy
+from isr.data.batches import MultiScaleBatches, PatchBatches, PatchRecipe, gradient_energy
 from isr.data.pairs import PicturePairs, as_channels, find_pairs, read_pair
 from isr.errors import RequestError
 from isr.imresize import imresize
@@ -93,19 +94,64 @@ def test_flat_patches_are_drawn_again() -> None:
     assert min(gradient_energy(patch) for patch in batch.lr) >= 0.02
 
 
+def test_batches_of_several_scales_are_each_of_one() -> None:
+    recipe = PatchRecipe(patch_size=24, batch_size=2, seed=3)
+    sources = [PatchBatches(pairs_of(2, scale, 60, 84), scale, recipe) for scale in (2, 3, 4)]
+    batches, again = MultiScaleBatches(sources), MultiScaleBatches(sources)
+    drawn = []
+    for step in range(60):
+        batch = batches[step]
+        assert batch.hr.shape == (2, 24, 24, 3)
+        scale = 24 // batch.lr.shape[1]
+        expected = sources[(2, 3, 4).index(scale)][step]
+        assert np.array_equal(batch.lr, expected.lr) and np.array_equal(batch.hr, expected.hr)
+        drawn.append(scale)
+    assert {scale: drawn.count(scale) > 10 for scale in (2, 3, 4)} == {2: True, 3: True, 4: True}
+    assert np.array_equal(again[41].lr, batches[41].lr)
+
+
+def test_the_scale_says_nothing_of_the_place() -> None:
+    """Both are drawn from (seed, step); with the same numbers, one would decide the other."""
+    rows = np.arange(400, dtype=np.float32)[:, None, None] / 400 * np.ones((1, 24, 1), np.float32)
+    recipe = PatchRecipe(patch_size=24, batch_size=1, candidates=1, augment=False)
+    batches = MultiScaleBatches(
+        [PatchBatches([(rows[:: scale // 2, :: scale // 2], rows)], scale // 2, recipe) for scale in (4, 6)]
+    )
+    places: dict[int, list[float]] = {}
+    for step in range(300):
+        batch = batches[step]
+        places.setdefault(batch.lr.shape[1], []).append(float(batch.hr[0, 0, 0, 0]))
+    for found in places.values():
+        assert len(found) > 100 and abs(np.mean(found) - 0.47) < 0.06
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_photographs_are_also_taken_smaller(tmp_path: Path, scale: int) -> None:
+    folder_of_photographs(tmp_path / "hr", 1, 50, 47)
+    files = find_pairs(tmp_path / "hr", None, scale)
+    files += [replace(files[0], shrink=factor) for factor in (0.8, 0.4)]
+    (_, whole), (lr, hr) = PicturePairs(files, scale, 3, tmp_path / "cache", smallest=24)  # 0.4 gives 20x19
+    expected = imresize(photograph(50, 47), scale=0.8)  # 40x38
+    expected = expected[: 40 // scale * scale, : 38 // scale * scale]
+    assert np.array_equal(whole, photograph(50, 47)[: 50 // scale * scale, : 47 // scale * scale])
+    assert np.array_equal(hr, expected) and np.array_equal(lr, imresize(expected, scale=1 / scale))
+
+
 def test_patch_size_must_fit_the_scale() -> None:
     with pytest.raises(ValueError, match="no multiple"):
         PatchBatches(pairs_of(1, 3), 3, PatchRecipe(patch_size=16))
 
 
 def test_pairs_are_found_in_the_usual_layouts(tmp_path: Path) -> None:
-    for name in ("hr/baby.png", "hr/sub/bird.png", "lr/babyx2.png", "lr/sub/bird.jpg"):
+    names = ("hr/baby.png", "hr/sub/bird.png", "hr/dog.png")
+    for name in (*names, "lr/babyx2.png", "lr/sub/bird.jpg", "lr/X2/dogx2.png", "lr/X3/dogx3.png"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph(8, 8) if name.startswith("lr") else photograph(16, 16)).save(path)
     pairs = find_pairs(tmp_path / "hr", tmp_path / "lr", 2)
     assert [(p.hr.name, p.lr.name if p.lr else None) for p in pairs] == [
         ("baby.png", "babyx2.png"),
+        ("dog.png", "dogx2.png"),
         ("bird.png", "bird.jpg"),
     ]
 
@@ -165,6 +211,8 @@ def test_tf_data_gives_the_same_batches_in_order() -> None:
     pytest.importorskip("tensorflow")
     from isr.data.tfdata import dataset
 
-    batches = PatchBatches(pairs_of(2, 2), 2, PatchRecipe(patch_size=16, batch_size=4))
-    for step, (lr, hr) in zip(range(3, 9), dataset(batches, 3, 9), strict=True):
-        assert np.array_equal(lr, batches[step].lr) and np.array_equal(hr, batches[step].hr)
+    recipe = PatchRecipe(patch_size=24, batch_size=4)
+    one, other = (PatchBatches(pairs_of(2, scale, 60, 84), scale, recipe) for scale in (2, 3))
+    for batches in (one, MultiScaleBatches([one, other])):
+        for step, (lr, hr) in zip(range(3, 12), dataset(batches, 3, 12), strict=True):
+            assert np.array_equal(lr, batches[step].lr) and np.array_equal(hr, batches[step].hr)

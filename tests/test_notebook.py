@@ -67,3 +67,14 @@ def test_a_clip_outside_colab(tmp_path: Path) -> None:
     assert [(s.kind, s.codec) for s in after.streams] == [(s.kind, s.codec) for s in before.streams]
     assert sum("image/png" in data for data in shown) == 2
     assert any("<video" in data.get("text/html", "") for data in shown)
+
+
+@pytest.mark.slow
+def test_a_training_outside_colab(tmp_path: Path) -> None:
+    from isr.train.callbacks import read_log
+
+    folder, shown = run("train.ipynb", tmp_path)
+    log = [row for row in read_log(folder / "runs" / "small" / "log.csv") if row["val_psnr_y"]]
+    assert [row["step"] for row in log] == [str(step) for step in range(0, 301, 50)]
+    assert float(log[-1]["val_psnr_y"]) > float(log[-1]["val_bicubic_psnr_y"])
+    assert sum("image/png" in data for data in shown) == 2

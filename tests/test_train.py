@@ -184,6 +184,109 @@ def test_a_validation_picture_that_cannot_be_scored_is_named_before_training(
     assert not (tmp_path / "run" / "log.csv").exists()
 
 
+# Networks of several scales
+
+
+def scales_settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
+    base = {
+        "model.name": "MDSR",
+        "model.arguments": "{scales: [2, 3, 4], num_features: 6, num_blocks: 1}",
+        "steps.total": 16,
+    }
+    return settings(photos, run, **{**base, **changes})
+
+
+def test_several_scales_learn_together_and_resume_exactly(photos: Path, tmp_path: Path) -> None:
+    from isr.data.pairs import find_pairs
+    from isr.evaluate import Protocol, evaluate, read_pairs
+    from isr.models import MDSR
+
+    said: list[str] = []
+    progress = Callback(lambda *_: True)
+    progress.message = said.append  # type: ignore[method-assign]
+    best = trainer(scales_settings(photos, tmp_path / "whole"), progress=progress).train()
+    log = rows(tmp_path / "whole")
+    assert float(log[-1]["loss"]) < float(log[1]["loss"])
+
+    model = MDSR.from_preset(best)
+    means = []
+    for scale in (2, 3, 4):
+        pairs = read_pairs(find_pairs(photos / "val", None, scale), scale, 3)
+        table = evaluate(
+            lambda lr, scale=scale: np.asarray(model(lr[None], scale=scale))[0], pairs, Protocol(scale)
+        )
+        means.append(table.mean.psnr)
+    assert np.mean(means) == pytest.approx(float(log[-1]["best_psnr_y"]), abs=1e-4)
+    lines = [line for line in said if "val_psnr_y" in line and f"best {np.mean(means):.3f}" in line]
+    assert any(
+        all(f"x{s} {p:.3f} dB" in line for s, p in zip((2, 3, 4), means, strict=True)) for line in lines
+    )
+
+    config = scales_settings(photos, tmp_path / "parts")
+    for stop in (7, 4):
+        with pytest.raises(Cancelled):
+            trainer(config, progress=StopAfter(iter(range(stop)))).train()
+    trainer(config).train()
+    assert_same_curve(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_batch_moves_its_own_scale(scale: int) -> None:
+    from isr.models import MDSR
+    from isr.train.steps import LossWeights, Objective
+
+    model = MDSR(num_features=4, num_blocks=1)
+    objective = Objective(model, LossWeights(), patch_size=24)
+    objective.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=False)
+    before = {name: np.array(value) for name, value in model.named_weights().items()}
+    rng = np.random.default_rng(0)
+    lr, hr = (rng.random((2, side, side, 3), np.float32) for side in (24 // scale, 24))
+    objective.fit(unknown_sides(lr, hr), verbose=0, shuffle=False)
+    for name, value in model.named_weights().items():
+        moved = not np.array_equal(np.asarray(value), before[name])
+        assert moved == (not name.startswith("x") or name.startswith(f"x{scale}_")), name
+
+
+def unknown_sides(lr: np.ndarray, hr: np.ndarray):  # type: ignore[no-untyped-def]
+    """One batch as training on TensorFlow has it, of a side that the graph does not know."""
+    import tensorflow as tf
+
+    unknown = tf.TensorSpec((lr.shape[0], None, None, 3))
+    data = tf.data.Dataset.from_generator(
+        lambda: iter([(lr, hr)]), output_signature=(unknown, tf.TensorSpec(hr.shape))
+    )
+    return data.apply(tf.data.experimental.assert_cardinality(1))
+
+
+def test_several_scales_train_on_jax_as_on_tensorflow(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
+    from isr.models import MDSR
+
+    start = MDSR(num_features=6, num_blocks=1)
+    start.start_as_interpolation()
+    start.save_preset(tmp_path / "start")
+    changes = {"model.start_from": tmp_path / "start", "steps.total": 8}
+    changes["optimizer.epsilon"] = 1e-3  # or Adam makes steps of gradients that are rounding
+    trainer(scales_settings(photos, tmp_path / "tensorflow", **changes)).train()
+    config = tmp_path / "config.yml"
+    config.write_text(
+        configuration.to_yaml(scales_settings(photos, tmp_path / "jax", **changes)), encoding="utf-8"
+    )
+    subprocess.run(
+        [sys.executable, "-c", BLOCKED, "train", "--config", str(config)],
+        check=True,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    one, other = (rows(tmp_path / name) for name in ("tensorflow", "jax"))
+    assert [row["step"] for row in one] == [row["step"] for row in other]
+    for a, b in zip(one, other, strict=True):
+        assert float(a["loss"] or 0) == pytest.approx(float(b["loss"] or 0), rel=1e-3)
+        assert float(a["val_psnr_y"] or 0) == pytest.approx(float(b["val_psnr_y"] or 0), abs=1e-3)
+    last, other_last = (weights(tmp_path / name / "last") for name in ("tensorflow", "jax"))
+    for name, value in last.items():
+        np.testing.assert_allclose(value, other_last[name], atol=1e-6, err_msg=name)
+
+
 # Networks of several frames
 
 
@@ -533,6 +636,18 @@ def test_fine_tuning_starts_from_a_preset_and_another_scale_takes_the_body(
         ({"model.arguments": "{scales: 2}"}, "model.arguments: .*scales"),
         ({"model.arguments": "{scale: 5}"}, "model.arguments: scale=5"),
         ({"model.start_from": "nothing"}, "'nothing' is neither a shipped name"),
+        (
+            {"data.train_lr": "lr", "data.scale_augment": "[0.8]"},
+            "data.scale_augment: .*leave out data.train_lr",
+        ),
+        (
+            {
+                "model.name": "MDSR",
+                "model.arguments": "{num_features: 4, num_blocks: 0}",
+                "data.patch_size": 32,
+            },
+            "data.patch_size 32 is no multiple of the scale 3",
+        ),
     ],
 )
 def test_requests_that_cannot_work_are_refused(

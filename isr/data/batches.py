@@ -67,9 +67,35 @@ class Batches:
         patches = [self.draw(rng) for _ in range(self.recipe.batch_size)]
         return Batch(*(to_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
 
+    @property
+    def lr_side(self) -> int | None:
+        """Side of the LR patches; None where it differs from batch to batch."""
+        return self.side
+
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One `(lr, hr)`, integers of the full range or floats in [0, 1]; all chance comes from `rng`."""
         raise NotImplementedError
+
+
+class MultiScaleBatches(Batches):
+    """Every batch of one scale, drawn for it, as MDSR is trained (Lim et al. 2017).
+
+    Args:
+        sources: batches of one recipe, for each scale.
+    """
+
+    def __init__(self, sources: Sequence[Batches]) -> None:
+        super().__init__(sources[0].recipe, sources[0].scale)
+        self.sources = list(sources)
+
+    def __getitem__(self, step: int) -> Batch:
+        # A stream of its own: the numbers that choose the scale must not choose the places, too.
+        rng = np.random.default_rng((self.recipe.seed, step, 1))
+        return self.sources[int(rng.integers(len(self.sources)))][step]
+
+    @property
+    def lr_side(self) -> None:
+        return None
 
 
 class MixedBatches(Batches):

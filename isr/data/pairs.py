@@ -21,18 +21,19 @@ LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, full range: how RGB becomes on
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where one pair comes from; without `lr` the low resolution is made from `hr`."""
+    """Where one pair comes from; without `lr` the low resolution is made from `hr`, which is first times `shrink`."""
 
     name: str
     hr: Path
     lr: Path | None
+    shrink: float = 1.0
 
 
 def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
     """The pairs of two folders, in the usual layouts of benchmarks.
 
-    `hr/baby.png` goes with `lr/baby.png`, `lr/babyx2.png` or `lr/baby_x2.png` (any readable suffix). Sub-folders
-    are walked. Without `lr` every picture of `hr` is a pair of its own.
+    `hr/baby.png` goes with `lr/baby.png`, `lr/babyx2.png` or `lr/baby_x2.png` (any readable suffix), also in
+    `lr/X2`. Sub-folders are walked. Without `lr` every picture of `hr` is a pair of its own.
 
     Raises RequestError, naming the folder or the first pictures without partner.
     """
@@ -51,9 +52,9 @@ def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
     pairs, lonely = [], []
     for path in found:
         stem = path.relative_to(hr).with_suffix("").as_posix()
-        partner = next(
-            (by_stem[s] for s in (stem, f"{stem}x{scale}", f"{stem}_x{scale}") if s in by_stem), None
-        )
+        names = [stem, f"{stem}x{scale}", f"{stem}_x{scale}"]
+        names += [f"X{scale}/{name}" for name in names]
+        partner = next((by_stem[name] for name in names if name in by_stem), None)
         if partner is None:
             lonely.append(path.name)
         else:
@@ -97,6 +98,8 @@ def read_pair(
     Raises RequestError, naming the file, where it cannot be read or the two sizes do not belong together.
     """
     hr = _read(files.hr, num_channels, keep_gray)
+    if files.shrink != 1:
+        hr = imresize(hr, scale=files.shrink)
     height, width = hr.shape[0] // scale, hr.shape[1] // scale
     if height == 0 or width == 0:
         raise RequestError(f"{files.hr}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}")
@@ -132,7 +135,8 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         files: as `find_pairs` gives them.
         scale, num_channels: as in `read_pair`.
         cache: folder for the decoded arrays (about 1.25 times 3 bytes per HR pixel at x2).
-        smallest: HR pixels that the smaller side of every picture must have, such as the patch size.
+        smallest: HR pixels that the smaller side of every picture must have, such as the patch size; shrunk copies
+            that have fewer are left out.
         progress: told of every picture.
 
     Item i is `(lr, hr)`, both read-only. Raises RequestError, naming the file, for one that does not fit.
@@ -156,6 +160,9 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         for pair in self.files:
             check_cancelled(progress)
             lr, hr = self._cached(pair, scale, num_channels, cache)
+            if min(hr.shape[:2]) < smallest and pair.shrink < 1:
+                progress.advance()
+                continue
             if min(hr.shape[:2]) < smallest:
                 raise RequestError(
                     f"{pair.hr}: {hr.shape[1]}x{hr.shape[0]} is smaller than the patch of {smallest} pixels; "
@@ -176,7 +183,8 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
     ) -> tuple[np.ndarray, np.ndarray]:
         sources = [path for path in (files.hr, files.lr) if path is not None]
         stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
-        key = hashlib.sha256(json.dumps([stats, scale, num_channels]).encode()).hexdigest()[:24]
+        facts = [stats, scale, num_channels, *([files.shrink] if files.shrink != 1 else [])]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
         paths = cache / f"{key}-lr.npy", cache / f"{key}-hr.npy"
         if not all(path.is_file() for path in paths):
             for path, array in zip(paths, read_pair(files, scale, num_channels), strict=True):

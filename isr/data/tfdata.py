@@ -17,7 +17,8 @@ def dataset(batches: Batches, start: int, stop: int) -> tf.data.Dataset:
 
     def tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         lr, hr = tf.numpy_function(draw, [step], [tf.float32, tf.float32], stateful=False)
-        return tf.ensure_shape(lr, first.lr.shape), tf.ensure_shape(hr, first.hr.shape)
+        lr_shape = (*first.lr.shape[:-3], batches.lr_side, batches.lr_side, first.lr.shape[-1])
+        return tf.ensure_shape(lr, lr_shape), tf.ensure_shape(hr, first.hr.shape)
 
     steps = tf.data.Dataset.range(start, stop)
     return steps.map(tensors, num_parallel_calls=WORKERS, deterministic=True).prefetch(8)

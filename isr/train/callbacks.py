@@ -41,6 +41,8 @@ class Log:
     COLUMNS = (
         *("step", "loss", "learning_rate", "seconds"),
         *("val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y", "mean_offset"),
+        *("pixel_loss", "alignment_loss", "content_loss", "adversarial_loss", "total_variation_loss"),
+        "discriminator_loss",
     )
 
     def __init__(self, run: Path, step: int) -> None:
@@ -91,7 +93,7 @@ def check_healthy(variables: Sequence[Any], loss: float, lowest: float, step: in
 
     Args:
         variables: of the model.
-        loss: mean since the last state.
+        loss: mean pixel loss since the last state.
         lowest: the lowest such mean of the run so far.
         step, run: for the message.
     """

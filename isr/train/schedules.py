@@ -13,9 +13,9 @@ from isr.config import OptimizerConfig
 def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRateSchedule:
     """The learning rate as a function of the step.
 
-    "constant": `learning_rate`; "halving": halved every `halve_every` steps (the EDSR paper); "cosine": half a
-    cosine from `learning_rate` down to `final_fraction` of it at `total_steps`; "restarts": one such half cosine
-    after another, each with its length and height (the EDVR paper). Each rises from 0 during the first
+    "constant": `learning_rate`; "halving": times `halve_by` every `halve_every` steps (EDSR halves); "cosine":
+    half a cosine from `learning_rate` down to `final_fraction` of it at `total_steps`; "restarts": one such half
+    cosine after another, each with its length and height (the EDVR paper). Each rises from 0 during the first
     `warmup_steps`.
     """
     rate, warmup = config.learning_rate, config.warmup_steps
@@ -30,7 +30,7 @@ def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRat
         restarts = CosineRestarts(rate, config.periods, config.restart_weights, config.final_fraction)
         return WarmedUp(restarts, warmup)
     every = config.halve_every if config.schedule == "halving" else total_steps + 1
-    return WarmedUp(schedules.ExponentialDecay(rate, every, 0.5, staircase=True), warmup)
+    return WarmedUp(schedules.ExponentialDecay(rate, every, config.halve_by, staircase=True), warmup)
 
 
 class CosineRestarts(schedules.LearningRateSchedule):

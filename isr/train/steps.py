@@ -1,15 +1,17 @@
-"""What happens in a step: the loss of a network that aligns frames, and Adam with averaged weights."""
+"""What happens in a step: the losses that are added up, and Adam with averaged weights."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
-from isr.losses import alignment_loss
+from isr.losses import AdversarialLoss, ContentLoss, TotalVariation, alignment_loss
 from isr.models import SuperResolutionModel
 from isr.ops import Tensor
 
@@ -19,33 +21,119 @@ def aligns_frames(model: SuperResolutionModel) -> bool:
     return "return_aligned" in inspect.signature(type(model).call).parameters
 
 
-class AlignmentTraining(keras.Model):
-    """Trains a network on the sum of its pixel loss and its alignment loss (TDAN).
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the losses that training adds up."""
+
+    pixel: float = 1.0
+    alignment: float = 0.0
+    content: float = 0.0
+    adversarial: float = 0.0
+    total_variation: float = 0.0
+
+
+class Objective(keras.Model):
+    """What training minimises: the losses of a network, each times its weight, and that of its discriminator.
+
+    One step moves both. In the network's loss the discriminator's weights are constants, in the discriminator's the
+    network's pictures are; so each gets its own gradients only, and one optimizer serves both on every backend.
 
     Args:
-        model: a network for which `aligns_frames` holds; it keeps its weights' names.
-        weight: factor of the alignment loss.
+        network: keeps its weights' names.
+        weights: a loss of weight 0 is not computed, but for the pixel loss, which `compile` gives.
+        content: compares features; needed for its weight.
+        adversarial: judges the discriminator's logits; needed for its weight, with the discriminator.
+        discriminator: pictures `[b, h, w, c]` to logits.
+        patch_size: side of the HR patches, from which a network of several scales knows the one of a batch.
+
+    Attributes:
+        perceptual: whether the content, adversarial and total-variation losses are on, and the pixel loss has its
+            weight; otherwise that has 1. To be set before `compile`.
     """
 
-    def __init__(self, model: SuperResolutionModel, weight: float) -> None:
+    def __init__(
+        self,
+        network: SuperResolutionModel,
+        weights: LossWeights,
+        content: ContentLoss | None = None,
+        adversarial: AdversarialLoss | None = None,
+        discriminator: keras.Model | None = None,
+        patch_size: int = 0,
+    ) -> None:
         super().__init__()
-        self.network = model
-        self.weight = weight
+        self.network = network
+        self.patch_size = patch_size
+        self.discriminator = discriminator
+        self.weighting = weights
+        self.content = content
+        self.adversarial = adversarial
+        self.variation = TotalVariation()
+        self.perceptual = True
+        self.parts = [keras.metrics.Mean(name=name) for name in self._names()]
 
-    def call(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(lr, return_aligned=True)
+    def _names(self) -> list[str]:
+        weights = self.weighting
+        names = ["pixel_loss"]
+        for name in ("alignment", "content", "adversarial", "total_variation"):
+            names += [f"{name}_loss"] * (getattr(weights, name) > 0)
+        return names + ["discriminator_loss"] * (weights.adversarial > 0)
+
+    def call(self, lr: Tensor) -> Any:
+        scales = self.network.scales
+        if self.weighting.alignment:
+            return self.network(lr, return_aligned=True)
+        if len(scales) == 1:
+            return self.network(lr)
+        if lr.shape[1] is not None:
+            return self.network(lr, scale=self.patch_size // lr.shape[1])
+        # TensorFlow has one graph for patches of all sizes; it computes the branch taken only.
+        sizes = ops.convert_to_tensor([self.patch_size // scale for scale in scales])
+        branch = ops.argmax(ops.cast(ops.equal(sizes, ops.shape(lr)[1]), "int32"))
+        return ops.switch(branch, [partial(self.network.at_scale, scale=scale) for scale in scales], lr)
 
     def compute_loss(
         self,
         x: Tensor,
         y: Tensor,
-        y_pred: tuple[Tensor, Tensor],
+        y_pred: Any,
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        sr, aligned = y_pred
-        pixel = super().compute_loss(x, y, sr, sample_weight, training)
-        return pixel + self.weight * alignment_loss(aligned, x, self.network.spec.center_frame)
+        weights = self.weighting
+        sr, aligned = y_pred if weights.alignment else (y_pred, None)
+        parts = {"pixel": super().compute_loss(x, y, sr, sample_weight, training)}
+        discriminator_loss: Any = 0.0
+        if aligned is not None:
+            parts["alignment"] = alignment_loss(aligned, x, self.network.spec.center_frame)
+        if self.perceptual and weights.content and self.content is not None:
+            parts["content"] = self.content(y, sr)
+        if self.perceptual and weights.adversarial:
+            parts["adversarial"], discriminator_loss = self._contest(y, sr)
+        if self.perceptual and weights.total_variation:
+            parts["total_variation"] = self.variation(y, sr)
+        shown = {
+            **{f"{name}_loss": value for name, value in parts.items()},
+            "discriminator_loss": discriminator_loss,
+        }
+        for metric in self.parts:
+            metric.update_state(shown.get(metric.name, 0.0))
+        if self.perceptual:
+            parts["pixel"] = weights.pixel * parts["pixel"]
+        others = {name: getattr(weights, name) * value for name, value in parts.items() if name != "pixel"}
+        return parts["pixel"] + sum(others.values()) + discriminator_loss
+
+    def _contest(self, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's adversarial loss and the discriminator's own."""
+        assert self.discriminator is not None and self.adversarial is not None
+        real = self.discriminator(hr, training=True)
+        fake = self.discriminator(ops.stop_gradient(sr), training=True)
+        constants = [ops.stop_gradient(variable.value) for variable in self.discriminator.trainable_variables]
+        state = [variable.value for variable in self.discriminator.non_trainable_variables]
+        judged, _ = self.discriminator.stateless_call(constants, state, sr, training=True)
+        return (
+            self.adversarial.generator(ops.stop_gradient(real), judged),
+            self.adversarial.discriminator(real, fake),
+        )
 
 
 @keras.saving.register_keras_serializable(package="isr")

@@ -6,35 +6,46 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
+from safetensors.numpy import save
 
 from isr import config as configuration
 from isr import presets
 from isr.config import TrainConfig
-from isr.data.batches import WORKERS, Batches, MixedBatches, PatchBatches, PatchRecipe
+from isr.data.batches import (
+    WORKERS,
+    Batch,
+    Batches,
+    MixedBatches,
+    MultiScaleBatches,
+    PatchBatches,
+    PatchRecipe,
+)
 from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
 from isr.data.motion import MotionBatches
-from isr.data.pairs import PicturePairs, find_pairs
+from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.errors import RequestError
 from isr.io.files import atomic
 from isr.layers.deformable import mean_offsets
-from isr.losses import pixel_loss
-from isr.models import SuperResolutionModel, get_model
-from isr.models.base import first_line, read_safetensors
+from isr.losses import ContentLoss, adversarial_loss, pixel_loss
+from isr.models import VGG, Discriminator, SuperResolutionModel, UNetDiscriminator, get_model
+from isr.models.base import assign_by_name, first_line, read_safetensors, weights_by_name
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import PRECISIONS, as_upscaler
 from isr.train.callbacks import Log, Report, check_healthy
 from isr.train.schedules import schedule
-from isr.train.steps import AlignmentTraining, AveragingAdam, aligns_frames
-from isr.train.validation import Score, score_clips, score_pictures
+from isr.train.steps import AveragingAdam, LossWeights, Objective, aligns_frames
+from isr.train.validation import Score, score_clips, score_scales
 
 STATE = "state.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
 FAR_OFFSET = 50.0  # pixels, mean over a batch: the published threshold, beyond which alignment has failed
 
 
@@ -58,12 +69,14 @@ class Trainer:
     Args:
         config: what to train on what and for how long; see `isr.config.TrainConfig`.
         model: train this instance instead of the one that `config.model` describes.
+        discriminator, extractor: use these instances instead of those that `config.perceptual` describes.
         progress: told of every step.
 
     Raises RequestError for folders, sizes and arguments that do not fit.
 
     The run's folder holds `config.yml`, `state.safetensors` (weights, optimizer, step, best so far), `log.csv`,
-    `tensorboard/`, and the presets `best/` (highest `val_psnr_y`) and `last/`, both of the averaged weights.
+    `tensorboard/`, and the presets `best/` (highest `val_psnr_y`) and `last/`, both of the averaged weights. PSNR
+    falls in adversarial training, whose result is `last/`; its discriminator lies in `discriminator.safetensors`.
     """
 
     def __init__(
@@ -71,6 +84,8 @@ class Trainer:
         config: TrainConfig,
         *,
         model: SuperResolutionModel | None = None,
+        discriminator: keras.Model | None = None,
+        extractor: VGG | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.config = config
@@ -82,10 +97,8 @@ class Trainer:
         resuming = (self.run / STATE).is_file()
         self.model = model if model is not None else build_model(config, None if resuming else self.progress)
         self.scale = self.model.scales[0]
-        weight = config.optimizer.alignment_weight
-        aligned = weight > 0 and aligns_frames(self.model)
-        self.training: keras.Model = AlignmentTraining(self.model, weight) if aligned else self.model
-        self.optimizer = build_optimizer(config, self.model)
+        self.objective = build_objective(config, self.model, discriminator, extractor)
+        self.optimizer = build_optimizer(config, self.objective)
         self.warned = False  # of far offsets
         self.averaged = self.model.with_policy("float32")  # what is validated and kept
 
@@ -109,18 +122,23 @@ class Trainer:
             while self.state.step < total:
                 stop = self._next_stop()
                 began = time.perf_counter()
-                loss = self._fit(batches, stop)
-                check_healthy(self.model.variables, loss, self.state.lowest_loss, stop, self.run)
+                losses = self._fit(batches, stop)
+                loss = losses["pixel_loss"]
+                check_healthy(self.objective.variables, loss, self.state.lowest_loss, stop, self.run)
                 check_cancelled(self.progress)
                 offset = self._watch_offsets(batches[stop - 1].lr)
                 self.state.step = stop
                 self.state.lowest_loss = min(self.state.lowest_loss, loss)
                 self.state.seconds += time.perf_counter() - began
-                self._log(log, validate, loss, offset)
+                self._log(log, validate, losses, offset)
                 self._save()
         finally:
             log.close()
         self._export(self.run / "last")
+        if discriminator := self.objective.discriminator:
+            with atomic(self.run / DISCRIMINATOR) as path:
+                weights = weights_by_name(discriminator)
+                path.write_bytes(save({name: np.asarray(value) for name, value in weights.items()}))
         return self.run / "best"
 
     # Steps
@@ -128,22 +146,27 @@ class Trainer:
     def _next_stop(self) -> int:
         steps = self.config.steps
         ends = [(self.state.step // every + 1) * every for every in (steps.save_every, steps.validate_every)]
-        ends += [start for start in self.optimizer.starts or () if start > self.state.step]
+        starts = [self.config.perceptual.from_step, *(self.optimizer.starts or ())]
+        ends += [start for start in starts if start > self.state.step]
         return min(*ends, steps.total)
 
     def _compile(self) -> None:
         """Build the training step, at the start of the run and where further weights begin to move."""
         released = self.optimizer.release(self.state.step)
-        if not released and getattr(self.training, "optimizer", None) is self.optimizer:
+        perceptual = self.state.step >= self.config.perceptual.from_step
+        changed = released or perceptual != self.objective.perceptual
+        if not changed and getattr(self.objective, "optimizer", None) is self.optimizer:
             return
+        self.objective.perceptual = perceptual
         # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
-        self.training.compile(
+        self.objective.compile(
             self.optimizer,
             pixel_loss(self.config.optimizer.loss),
             jit_compile=keras.backend.backend() != "tensorflow",
         )
 
-    def _fit(self, batches: Batches, stop: int) -> float:
+    def _fit(self, batches: Batches, stop: int) -> dict[str, float]:
+        """Train up to step `stop`; the mean of every loss since the last state."""
         if keras.backend.backend() == "tensorflow":
             from isr.data.tfdata import dataset
 
@@ -151,8 +174,8 @@ class Trainer:
         else:
             data = KerasBatches(batches, self.state.step, stop)
         self._compile()
-        history = self.training.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
-        return float(history.history["loss"][0])
+        history = self.objective.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
+        return {name: float(values[0]) for name, values in history.history.items()}
 
     def _batches(self) -> Batches:
         data, spec = self.config.data, self.model.spec
@@ -164,13 +187,14 @@ class Trainer:
             augment=data.augment,
             seed=self.config.seed,
         )
-        if data.patch_size % self.scale:
-            raise RequestError(f"data.patch_size {data.patch_size} is no multiple of the scale {self.scale}")
-        if (data.patch_size // self.scale) % spec.size_multiple:
-            raise RequestError(
-                f"data.patch_size {data.patch_size} is no multiple of {self.scale * spec.size_multiple}, "
-                f"which {type(self.model).__name__} needs"
-            )
+        for scale in spec.scales:
+            if data.patch_size % scale:
+                raise RequestError(f"data.patch_size {data.patch_size} is no multiple of the scale {scale}")
+            if (data.patch_size // scale) % spec.size_multiple:
+                raise RequestError(
+                    f"data.patch_size {data.patch_size} is no multiple of {scale * spec.size_multiple}, "
+                    f"which {type(self.model).__name__} needs"
+                )
         if spec.num_frames > 1:
             return self._windows(
                 WindowRecipe(
@@ -181,16 +205,25 @@ class Trainer:
                     reverse=data.reverse,
                 )
             )
-        files = find_pairs(Path(data.train_hr), Path(data.train_lr) if data.train_lr else None, self.scale)
+        sources = [self._patches(scale, patches) for scale in spec.scales]
+        return sources[0] if len(sources) == 1 else MultiScaleBatches(sources)
+
+    def _patches(self, scale: int, recipe: PatchRecipe) -> Batches:
+        """Patches of photographs for one scale."""
+        data = self.config.data
+        if data.scale_augment and data.train_lr:
+            raise RequestError("data.scale_augment: low resolution is made then; leave out data.train_lr")
+        files = find_pairs(Path(data.train_hr), Path(data.train_lr) if data.train_lr else None, scale)
+        files += [replace(file, shrink=factor) for factor in data.scale_augment for file in files]
         pairs = PicturePairs(
             files,
-            self.scale,
+            scale,
             self.model.num_channels,
             self._cache(),
-            smallest=data.patch_size,
+            smallest=recipe.patch_size,
             progress=self.progress,
         )
-        return PatchBatches(pairs, self.scale, patches)
+        return PatchBatches(pairs, scale, recipe)
 
     def _windows(self, recipe: WindowRecipe) -> Batches:
         """Windows of clips, of photographs in motion, or of both."""
@@ -257,13 +290,13 @@ class Trainer:
         self,
         log: Log,
         validate: Callable[[], Score],
-        loss: float | None = None,
+        losses: dict[str, float] | None = None,
         offset: float | None = None,
     ) -> None:
         state = self.state
         row: dict[str, float | int] = {"step": state.step, "seconds": state.seconds}
-        if loss is not None:
-            row |= {"loss": loss, "learning_rate": float(np.asarray(self.optimizer.learning_rate))}
+        if losses is not None:
+            row |= {**losses, "learning_rate": float(np.asarray(self.optimizer.learning_rate))}
         if offset is not None:
             row["mean_offset"] = offset
         if state.step % self.config.steps.validate_every == 0 or state.step == self.config.steps.total:
@@ -275,8 +308,7 @@ class Trainer:
             row["best_psnr_y"] = state.best_psnr_y
             log.add_pictures(state.step, score.pictures)
             self.progress.message(
-                f"step {state.step}: val_psnr_y {score.psnr:.3f} dB "
-                f"({score.psnr - score.bicubic_psnr:+.3f} over bicubic), best {state.best_psnr_y:.3f}"
+                f"step {state.step}: val_psnr_y {score.describe()}, best {state.best_psnr_y:.3f}"
             )
         log.add(row)
 
@@ -288,8 +320,8 @@ class Trainer:
             clips = self._decode(self._clip_files("val_clips"))
             score = partial(score_clips, upscaler, clips, data.val_stride, samples)
         else:
-            files = find_pairs(Path(data.val_hr), Path(data.val_lr) if data.val_lr else None, self.scale)
-            score = partial(score_pictures, upscaler, files, samples)
+            files = {scale: self._validation_files(scale) for scale in self.averaged.scales}
+            score = partial(score_scales, upscaler, files, samples)
 
         def validate() -> Score:
             self._average()
@@ -297,12 +329,19 @@ class Trainer:
 
         return validate
 
+    def _validation_files(self, scale: int) -> list[PairFiles]:
+        data = self.config.data
+        files = find_pairs(Path(data.val_hr), Path(data.val_lr) if data.val_lr else None, scale)
+        if data.val_count is None or data.val_count >= len(files):
+            return files
+        return [files[i * len(files) // data.val_count] for i in range(data.val_count)]
+
     def _average(self) -> None:
         """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
         self.averaged.set_weights(self.model.get_weights())
         averages = self.optimizer.averages if self.state.step else []  # set by the first step
         sources = averages or self.model.trainable_variables
-        for variable, source in zip(self.averaged.trainable_variables, sources, strict=True):
+        for variable, source in zip(self.averaged.trainable_variables, sources):  # noqa: B905  the discriminator's follow
             variable.assign(np.asarray(source, np.float32))
 
     def _export(self, folder: Path) -> None:
@@ -321,9 +360,11 @@ class Trainer:
     # State
 
     def _save(self) -> None:
-        from safetensors.numpy import save
-
-        arrays = {f"model/{name}": np.asarray(value) for name, value in self.model.named_weights().items()}
+        weights = {f"model/{name}": value for name, value in self.model.named_weights().items()}
+        if discriminator := self.objective.discriminator:
+            judge = weights_by_name(discriminator)
+            weights |= {f"discriminator/{name}": value for name, value in judge.items()}
+        arrays = {name: np.asarray(value) for name, value in weights.items()}
         for index, variable in enumerate(self.optimizer.variables):
             arrays[f"optimizer/{index:05d}"] = np.asarray(variable)
         with atomic(self.run / STATE) as path:
@@ -349,6 +390,9 @@ class Trainer:
             self.state = State(**json.loads(file.metadata()["state"]))
         weights = {name[6:]: array for name, array in arrays.items() if name.startswith("model/")}
         self.model.load_named_weights(weights, str(path))
+        if discriminator := self.objective.discriminator:
+            judge = {name[14:]: array for name, array in arrays.items() if name.startswith("discriminator/")}
+            assign_by_name(weights_by_name(discriminator), judge, str(path))
         slots = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
         if [slot.shape for slot in slots] != [tuple(v.shape) for v in self.optimizer.variables]:
             raise RequestError(
@@ -373,26 +417,89 @@ class Trainer:
 
 
 class KerasBatches(keras.utils.PyDataset):
-    """Batches `start` to `stop - 1` in order, drawn ahead in threads, for the backends without tf.data."""
+    """Batches `start` to `stop - 1` in order, drawn ahead in threads, for the backends without tf.data.
+
+    Not by Keras' workers: when `fit` has looked at the first batch to build a model, they go on behind it and bring
+    it last.
+    """
+
+    AHEAD = 8  # batches
 
     def __init__(self, batches: Batches, start: int, stop: int) -> None:
-        super().__init__(workers=WORKERS, max_queue_size=8)
+        super().__init__()
         self.batches, self.start, self.stop = batches, start, stop
+        self.threads = ThreadPoolExecutor(WORKERS)
+        self.drawn: dict[int, Future[Batch]] = {}
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        batch = self.batches[self.start + index]
+        for i in range(index, min(index + self.AHEAD, len(self))):
+            if i not in self.drawn:
+                self.drawn[i] = self.threads.submit(self.batches.__getitem__, self.start + i)
+        batch = self.drawn.pop(index).result()
         return batch.lr, batch.hr
 
 
-def build_optimizer(config: TrainConfig, model: SuperResolutionModel) -> AveragingAdam:
-    """The optimizer that `config.optimizer` describes, built for a network.
+def build_objective(
+    config: TrainConfig,
+    model: SuperResolutionModel,
+    discriminator: keras.Model | None = None,
+    extractor: VGG | None = None,
+) -> Objective:
+    """The losses that the configuration asks for, with the networks that they need where none are given.
+
+    Raises RequestError, naming the key, for files and layers that do not fit.
+    """
+    settings = config.perceptual
+    weights = LossWeights(
+        pixel=settings.pixel_weight,
+        alignment=config.optimizer.alignment_weight if aligns_frames(model) else 0.0,
+        content=settings.content_weight,
+        adversarial=settings.adversarial_weight,
+        total_variation=settings.total_variation_weight,
+    )
+    content = adversarial = None
+    if model.num_channels != 3 and weights.content:
+        raise RequestError(
+            f"perceptual.content_weight: VGG knows RGB only, not {model.num_channels} channels"
+        )
+    if weights.content:
+        layers = settings.content_layers
+        try:
+            extractor = extractor or VGG(
+                layers=tuple(layers),
+                before_activation=settings.before_activation,
+                weights=settings.vgg or "shipped",
+                dtype=PRECISIONS[config.precision],
+            )
+        except ValueError as error:
+            raise RequestError(f"perceptual.content_layers: {first_line(error)}") from None
+        content = ContentLoss(extractor, tuple(layers.values()), kind=settings.content_loss)
+    if not weights.adversarial:
+        discriminator = None
+    else:
+        adversarial = adversarial_loss(settings.adversarial_loss)
+        judge = {"patch": Discriminator, "unet": UNetDiscriminator}[settings.discriminator]
+        discriminator = discriminator or judge(
+            num_features=settings.discriminator_features,
+            num_channels=model.num_channels,
+            dtype=PRECISIONS[config.precision],
+            name="discriminator",
+        )
+        if settings.discriminator_from is not None:
+            source = Path(settings.discriminator_from)
+            assign_by_name(weights_by_name(discriminator), read_safetensors(source), str(source))
+    return Objective(model, weights, content, adversarial, discriminator, config.data.patch_size)
+
+
+def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
+    """The optimizer that `config.optimizer` describes, built for a network and its discriminator.
 
     Raises RequestError where no weight's name contains a text of `multipliers` or `only`.
     """
-    settings = config.optimizer
+    settings, model = config.optimizer, objective.network
     names = {variable.path: name for name, variable in model.named_weights().items()}
     trained = [names[variable.path] for variable in model.trainable_variables]
     for key in ("multipliers", "only"):
@@ -408,16 +515,21 @@ def build_optimizer(config: TrainConfig, model: SuperResolutionModel) -> Averagi
         settings.only_steps if settings.only and not any(text in name for text in settings.only) else 0
         for name in trained
     ]
+    if objective.discriminator is not None:
+        judging = len(objective.discriminator.trainable_variables)
+        multipliers += [config.perceptual.discriminator_rate] * judging
+        starts += [config.perceptual.from_step] * judging
     optimizer = AveragingAdam(
         schedule(settings, config.steps.total),
         average_momentum=settings.average_momentum,
-        multipliers=multipliers if settings.multipliers else None,
+        multipliers=multipliers if set(multipliers) != {1.0} else None,
         starts=starts if any(starts) else None,
         beta_1=settings.beta_1,
         beta_2=settings.beta_2,
+        epsilon=settings.epsilon,
         global_clipnorm=settings.clip_norm,
     )
-    optimizer.build(model.trainable_variables)
+    optimizer.build(objective.trainable_variables)
     return optimizer
 
 

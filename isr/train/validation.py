@@ -22,26 +22,48 @@ from isr.spec import MultiFrameUpscaler, Upscaler
 
 @dataclass(frozen=True)
 class Score:
-    """Mean PSNR of luma in dB, of the network and of bicubic interpolation, and the first results as uint8."""
+    """Mean PSNR of luma in dB, of the network and of bicubic interpolation, and the first results as uint8.
+
+    `by_scale` has the scores of which this is the mean.
+    """
 
     psnr: float
     bicubic_psnr: float
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    by_scale: Mapping[int, Score] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """`34.125 dB (+1.502 over bicubic)`, and that of every scale if there are several."""
+        line = f"{self.psnr:.3f} dB ({self.psnr - self.bicubic_psnr:+.3f} over bicubic)"
+        return ", ".join([line, *(f"x{scale} {score.describe()}" for scale, score in self.by_scale.items())])
 
 
-def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int) -> Score:
+def score_scales(upscaler: Upscaler, files: Mapping[int, Sequence[PairFiles]], samples: int) -> Score:
+    """The mean over the scales of `score_pictures`, of the files for each."""
+    scores = {scale: score_pictures(upscaler, files[scale], samples, scale) for scale in files}
+    if len(scores) == 1:
+        return next(iter(scores.values()))
+    means = np.mean([(score.psnr, score.bicubic_psnr) for score in scores.values()], axis=0)
+    pictures = {
+        f"x{scale}/{name}": picture
+        for scale, score in scores.items()
+        for name, picture in score.pictures.items()
+    }
+    return Score(float(means[0]), float(means[1]), pictures, scores)
+
+
+def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int, scale: int) -> Score:
     """The mean over whole pictures, `samples` of them kept."""
     pictures: dict[str, np.ndarray] = {}
 
     def upscale(lr: np.ndarray) -> np.ndarray:
-        sr = enlarge(upscaler, lr, TileOptions())
+        sr = enlarge(upscaler, lr, TileOptions(), scale=scale)
         if len(pictures) < samples:
             pictures[files[len(pictures)].name] = _shown(sr)
         return sr
 
-    spec = upscaler.spec
-    pairs = read_pairs(files, spec.scales[0], spec.num_channels)
-    mean = evaluate(upscale, pairs, Protocol(spec.scales[0])).mean
+    pairs = read_pairs(files, scale, upscaler.spec.num_channels)
+    mean = evaluate(upscale, pairs, Protocol(scale)).mean
     return Score(mean.psnr, mean.bicubic_psnr, pictures)
 
 

@@ -1,0 +1,172 @@
+"""Content and adversarial training: whose gradients move whom, exact resume, and the phases of a run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from pictures import folder_of_photographs
+from safetensors.numpy import load_file
+
+from isr import config as configuration
+from isr.config import TrainConfig
+from isr.errors import Cancelled, RequestError
+from isr.losses import ContentLoss, adversarial_loss, pixel_loss
+from isr.models import EDSR, Discriminator
+from isr.progress import Callback
+from isr.train import Trainer
+from isr.train.steps import LossWeights, Objective
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    folder_of_photographs(folder / "train", 2)
+    folder_of_photographs(folder / "val", 1, 40, 48)
+    return folder
+
+
+def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
+    base = {
+        "run": run,
+        "model.arguments": "{scale: 2, num_features: 8, num_blocks: 1}",
+        "data.train_hr": photos / "train",
+        "data.val_hr": photos / "val",
+        "data.patch_size": 24,
+        "data.batch_size": 2,
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.warmup_steps": 0,
+        "optimizer.average_momentum": 0.9,
+        "perceptual.from_step": 6,
+        "perceptual.pixel_weight": 0.5,
+        "perceptual.content_weight": 0.1,
+        "perceptual.content_layers": "{block1_conv2: 1.0}",
+        "perceptual.adversarial_weight": 0.01,
+        "perceptual.discriminator_features": 4,
+        "perceptual.discriminator_rate": 0.5,
+        "perceptual.total_variation_weight": 0.001,
+        "steps.total": 14,
+        "steps.validate_every": 14,
+        "steps.save_every": 5,
+    }
+    return configuration.load(None, [f"{key}={value}" for key, value in {**base, **changes}.items()])
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "log.csv").open()))
+
+
+@pytest.mark.parametrize("name", ["vanilla", "relativistic"])
+def test_each_network_is_moved_by_its_own_loss_alone(name: str) -> None:
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(2)
+    network = EDSR(2, num_features=8, num_blocks=1)
+    discriminator = Discriminator(num_features=4)
+    rng = np.random.default_rng(0)
+    lr, hr = (tf.constant(rng.random((2, side, side, 3), np.float32)) for side in (12, 24))
+    adversarial = adversarial_loss(name)
+    objective = Objective(
+        network,
+        LossWeights(pixel=0.7, content=0.2, adversarial=0.3),
+        ContentLoss(lambda picture: [picture**2]),
+        adversarial,
+        discriminator,
+    )
+    objective.compile(loss=pixel_loss("l1"))
+    state = [np.asarray(variable) for variable in discriminator.variables]
+
+    def gradients(variables, compute):  # type: ignore[no-untyped-def]
+        for variable, value in zip(discriminator.variables, state, strict=True):
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            loss = compute()
+        return [np.asarray(g) for g in tape.gradient(loss, [v.value for v in variables])]
+
+    both = network.trainable_variables + discriminator.trainable_variables
+    found = gradients(both, lambda: objective.compute_loss(lr, hr, objective(lr)))
+
+    def generators() -> tf.Tensor:
+        sr = network(lr)
+        judged = adversarial.generator(discriminator(hr, training=True), discriminator(sr, training=True))
+        content = tf.reduce_mean((sr**2 / 255 - hr**2 / 255) ** 2)
+        return 0.7 * tf.reduce_mean(tf.abs(sr - hr)) + 0.2 * content + 0.3 * judged
+
+    sr = network(lr)
+    expected = gradients(network.trainable_variables, generators)
+    expected += gradients(
+        discriminator.trainable_variables,
+        lambda: adversarial.discriminator(discriminator(hr, training=True), discriminator(sr, training=True)),
+    )
+    for variable, a, b in zip(both, found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5 * np.abs(b).max() + 1e-8, err_msg=variable.path)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    Trainer(settings(photos, run)).train()
+    return run
+
+
+def test_pixels_come_first_and_every_loss_is_logged(uninterrupted: Path) -> None:
+    log = {int(row["step"]): row for row in rows(uninterrupted)}
+    assert list(log) == [0, 5, 6, 10, 14]
+    names = [f"{name}_loss" for name in ("content", "adversarial", "total_variation", "discriminator")]
+    for step, row in log.items():
+        for name in names:
+            assert (float(row[name] or 0) > 0) == (step > 6), (step, name)
+    before, after = log[6], log[14]
+    assert float(before["loss"]) == pytest.approx(float(before["pixel_loss"]), rel=1e-5)
+    parts = [0.1, 0.01, 0.001, 1.0]
+    expected = 0.5 * float(after["pixel_loss"]) + sum(
+        w * float(after[n]) for w, n in zip(parts, names, strict=True)
+    )
+    assert float(after["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_stopped_run_goes_on_with_its_discriminator(
+    photos: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "parts"
+    for stop in (3, 6):  # before the discriminator begins, and after
+        steps = iter(range(stop))
+        with pytest.raises(Cancelled):
+            Trainer(
+                settings(photos, run),
+                progress=Callback(lambda *_, steps=steps: next(steps, None) is not None),
+            ).train()
+    Trainer(settings(photos, run)).train()
+    for name in ("discriminator.safetensors", "last/weights.safetensors"):
+        a, b = load_file(uninterrupted / name), load_file(run / name)
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
+
+
+def test_a_discriminator_can_be_taken_over(photos: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    judge = uninterrupted / "discriminator.safetensors"
+    config = settings(photos, tmp_path / "next", **{"perceptual.discriminator_from": judge})
+    objective = Trainer(config).objective
+    assert objective.discriminator is not None
+    first = np.asarray(objective.discriminator.convs[0].kernel)
+    np.testing.assert_array_equal(first, load_file(judge)["conv1/kernel"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"perceptual.content_layers": "{block9_conv1: 1.0}"}, "block9_conv1"),
+        ({"perceptual.content_layers": "{block5_conv4: 1.0}"}, "block5_conv4"),
+        ({"model.arguments": "{scale: 2, num_features: 8, num_blocks: 1, num_channels: 1}"}, "RGB only"),
+        ({"perceptual.discriminator_from": "none.safetensors"}, r"none\.safetensors"),
+    ],
+)
+def test_requests_that_cannot_work_are_refused(
+    photos: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        Trainer(settings(photos, tmp_path / "run", **changes))
