@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
+RUN_ELSEWHERE = {"coming-from-idealo.md", "serving.md"}  # pages whose Python needs more than a photo and a clip
+
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
@@ -139,10 +141,13 @@ def test_every_option_is_on_some_page() -> None:
 @page
 def test_every_key_that_is_set_exists(page: Path) -> None:
     text = read(page)
-    for setting in re.findall(r"--set ([\w.]+=\S*)", text):
+    training = "\n".join(
+        line for line in text.splitlines() if "isr convert" not in line
+    )  # its --set is another one
+    for setting in re.findall(r"--set ([\w.]+=\S*)", training):
         if not setting.startswith("key="):
             config.load(None, [setting.rstrip("`.,")])
-    for key in re.findall(r"`((?:model|data|optimizer|steps)\.[a-z_]+)\b", text):
+    for key in re.findall(r"`((?:model|data|optimizer|perceptual|steps)\.[a-z_]+)\b", text):
         known = [name for name, _ in config.keys()]
         # `model` is also what the pages call a network in Python.
         assert key in known or key.startswith("model."), f"{page.name}: {key}"
@@ -230,6 +235,56 @@ def test_models_that_the_pages_count(tmp_path: Path) -> None:
     assert "`_x3`, `_x4` | 36 |" in radii and "`edsr_fast_x2` | 20 |" in radii
 
 
+@pytest.mark.parametrize(
+    ("page", "name"), [("mdsr", "MDSR"), ("rdn", "RDN"), ("rrdn", "RRDBNet"), ("rrdn", "RRDN")]
+)
+def test_arguments_of_the_networks_for_photographs(page: str, name: str) -> None:
+    """The table of each has every argument with its default."""
+    from isr import models
+
+    text = read(ROOT / "docs" / f"{page}.md").partition(f"## Arguments of {name}\n")[2]
+    table = text.partition("| argument |")[2].partition("\n\n")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", table, re.MULTILINE))
+    arguments = dict(inspect.signature(getattr(models, name)).parameters)
+    del arguments["kwargs"]
+    assert documented == {key: str(parameter.default) for key, parameter in arguments.items()}
+
+
+@pytest.mark.slow
+def test_networks_for_photographs_are_as_large_as_their_pages_say() -> None:
+    """Parameters, operations per input pixel and radius in the tables whose first column is code."""
+    import keras
+    import numpy as np
+
+    from isr import models
+
+    operations = 0
+    convolve = keras.layers.Conv2D.call
+
+    def counted(layer: Any, x: Any) -> Any:
+        nonlocal operations
+        operations += 2 * int(np.prod(layer.kernel.shape)) * x.shape[1] * x.shape[2]
+        return convolve(layer, x)
+
+    rows = []
+    for name in ("mdsr", "rdn", "rrdn"):
+        row = r"^\| `(\w+[.(].*\))` \| ([\d,]+) \| ([\d., ]+) \| (\d+) \|$"
+        rows += re.findall(row, read(ROOT / "docs" / f"{name}.md"), re.MULTILINE)
+    assert len(rows) == 17
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.layers.Conv2D, "call", counted)
+        for code, parameters, mflop, radius in rows:
+            model = eval(code, vars(models))
+            assert f"{model.count_params():,}" == parameters, code
+            assert str(model.receptive_radius) == radius, code
+            found = []
+            for scale in model.scales:
+                operations = 0
+                model.at_scale(np.zeros((1, 4, 4, 3), "float32"), scale)
+                found.append(f"{operations / 16 / 1e6:.2f}")
+            assert ", ".join(found) == mflop, code
+
+
 @pytest.mark.parametrize("name", ["TDAN", "EDVR"])
 def test_arguments_of_the_video_networks(name: str) -> None:
     """The table of each page has every argument with its default, and the drawings show layers that are there."""
@@ -271,7 +326,7 @@ def test_python_of_the_pages_runs(tmp_path: Path) -> None:
 
 
 def run_blocks(pages: list[Path], folder: Path) -> None:
-    """Run the Python blocks of pages, each in a namespace of its own, in one process, beside a photo and a clip."""
+    """Run the Python blocks of pages, each page in its own namespace, in one process, beside a photo and a clip."""
     from pictures import folder_of_photographs
 
     sample = ROOT / "docs" / "images" / "robin.png"
@@ -280,11 +335,14 @@ def run_blocks(pages: list[Path], folder: Path) -> None:
     (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
     shutil.copy(ROOT / "tests" / "data" / "friday_aac.mp4", folder / "clip.mp4")
     named = [
-        (f"{path.name}, block {index}", block)
+        [(f"{path.name}, block {i}", block) for i, block in enumerate(blocks(read(path), "python"), start=1)]
         for path in pages
-        for index, block in enumerate(blocks(read(path), "python"), start=1)
+        if path.name not in RUN_ELSEWHERE
     ]
-    program = f"for name, code in {named!r}:\n    exec(compile(code, name, 'exec'), {{'__name__': 'page'}})"
+    program = (
+        f"for page in {named!r}:\n    names = {{'__name__': 'page'}}\n"
+        "    for name, code in page:\n        exec(compile(code, name, 'exec'), names)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,

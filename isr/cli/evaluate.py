@@ -43,6 +43,9 @@ def evaluate(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
     ] = False,
+    back_projection: Annotated[
+        int, typer.Option("--back-projection", metavar="N", help="Rounds of back projection; for LR of --hr.")
+    ] = 0,
     degradation: Annotated[
         str | None,
         typer.Option("--degradation", help="Clips: how LR is made, bi (bicubic, default) or bd (blur)."),
@@ -90,7 +93,7 @@ def evaluate(
                 f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
             )
 
-    run = _Run(precision, self_ensemble, device, quiet)
+    run = _Run(precision, self_ensemble, back_projection, device, quiet)
     table: Table | ClipTable
     if clips or any(network.num_frames > 1 for network in networks):
         if scale == 1 and lr is None:
@@ -122,11 +125,13 @@ class _Run:
 
     precision: str
     self_ensemble: bool
+    back_projection: int
     device: str | None
     quiet: bool
 
     def label(self, name: str) -> str:
-        return name + (" with self-ensemble" if self.self_ensemble else "")
+        name += " with self-ensemble" if self.self_ensemble else ""
+        return name + (f", {self.back_projection} rounds of back projection" if self.back_projection else "")
 
 
 def _score_pictures(hr: Path, lr: Path | None, network: Network, protocol: Protocol, run: _Run) -> Table:
@@ -138,7 +143,7 @@ def _score_pictures(hr: Path, lr: Path | None, network: Network, protocol: Proto
     files = find_pairs(hr, lr, protocol.scale)
     use_device(run.device)
     upscaler = network.open(run.precision)
-    tiles = TileOptions(self_ensemble=run.self_ensemble)
+    tiles = TileOptions(self_ensemble=run.self_ensemble, back_projection=run.back_projection)
     with terminal(run.quiet) as progress:
         progress.start("evaluate", len(files), "pictures")
         return evaluate(
@@ -177,6 +182,7 @@ def _score_clips(
             source,
             scale=protocol.scale,
             self_ensemble=run.self_ensemble,
+            back_projection=run.back_projection,
             precision=run.precision,
         )
         for label, (source, _) in networks.items()

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from isr import presets
+from isr.errors import RequestError
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def models(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="FOLDER", help="List the presets in this folder instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """List the networks, and the presets with their weights: one line each, tab-separated when not on a terminal."""
-    rows = presets.describe()
+    if folder is not None and not folder.is_dir():
+        raise RequestError(f"--dir {folder}: no such folder")
+    rows = presets.describe() if folder is None else presets.describe_folder(folder)
+    if not rows:
+        raise RequestError(f"--dir {folder}: holds no presets (folders with {presets.CONFIG})")
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +41,12 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="URL", help="A model server: grpc://host:8500/edsr, http://host:8501/edsr."
+        ),
+    ] = None,
     format: Annotated[
         str | None, typer.Option("--format", help="png, jpg, ...; mp4, mkv, ...; default: the input's.")
     ] = None,
@@ -63,6 +69,14 @@ def predict(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
     ] = False,
+    back_projection: Annotated[
+        int,
+        typer.Option(
+            "--back-projection",
+            metavar="N",
+            help="Rounds; for pictures shrunk by MATLAB's bicubic rule only.",
+        ),
+    ] = 0,
     precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
     strip_metadata: Annotated[
@@ -104,8 +118,8 @@ def predict(
     from isr.predict.predictor import predict_files
     from isr.predict.target import Target
 
-    if preset is not None and weights is not None:
-        raise RequestError("--preset and --weights: give one of them")
+    if sum(source is not None for source in (preset, weights, server)) > 1:
+        raise RequestError("--preset, --weights and --server: give one of them")
     if scale is not None and size is not None:
         raise RequestError("--scale and --size: give one of them")
     if overlap not in ("exact", None) and not overlap.isdecimal():
@@ -117,6 +131,7 @@ def predict(
         tile_overlap="exact" if overlap == "exact" else None if overlap is None else int(overlap),
         batch=batch,
         self_ensemble=self_ensemble,
+        back_projection=back_projection,
         precision=precision,
         device=device,
         format=format,
@@ -138,7 +153,11 @@ def predict(
     for path in inputs:
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder: check the spelling of the path")
-    model = weights if weights is not None else preset
+    model: Any = weights if weights is not None else preset
+    if server is not None:
+        from isr.runtimes.serving import ServingClient
+
+        model = ServingClient(server)
     outcomes: list[Outcome] = []
     try:
         with terminal(quiet) as progress:

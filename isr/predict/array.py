@@ -33,6 +33,7 @@ def upscale(
     tile_overlap: int | Literal["exact"] | None = None,
     batch: int = 1,
     self_ensemble: bool = False,
+    back_projection: int = 0,
     precision: str = "float32",
     progress: Progress | None = None,
 ) -> np.ndarray:
@@ -50,6 +51,8 @@ def upscale(
             network sees, so that the result equals the whole picture's; None: 12, or 24 where that is unbounded.
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
+        back_projection: rounds in which what the result, made smaller, lacks of the picture is added; for pictures
+            that were made smaller by MATLAB's bicubic rule, and harmful for others.
         precision: "float32", "bfloat16" (8-bit pictures only; others run in float32) or "auto".
         progress: told of tiles and of what is worth a line; asked for `cancelled` between tiles.
 
@@ -66,7 +69,7 @@ def upscale(
     image = np.asarray(image)
     pixels = image[..., np.newaxis] if image.ndim == 2 else image
     check_pixels(pixels)
-    tiles = TileOptions(tile, tile_overlap, batch, self_ensemble)
+    tiles = TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection)
     wanted = Target(scale, size)
     progress = progress or Silent()
     networks = networks_of(model)
@@ -97,6 +100,7 @@ def upscale_frames(
     tile_overlap: int | Literal["exact"] | None = None,
     batch: int = 1,
     self_ensemble: bool = False,
+    back_projection: int = 0,
     precision: str = "float32",
     scene_cut: float | None = None,
     progress: Progress | None = None,
@@ -110,7 +114,8 @@ def upscale_frames(
     Args:
         model: as for `upscale`; None: the shipped presets for video.
         frames: an iterable of `[h, w]` or `[h, w, c]`, as for `upscale`, all of one shape and dtype.
-        scale, size, tile, tile_overlap, batch, self_ensemble, precision: as for `upscale`.
+        scale, size, tile, tile_overlap, batch, self_ensemble, back_projection, precision: as for `upscale`; back
+            projection for networks of single pictures only.
         scene_cut: 0 to 1; a frame that differs that much more from its predecessor than the motion before it
             begins a new scene, and windows do not reach across; 0.08 lies between motion and cuts. None: one scene.
         progress: told of what is worth a line; asked for `cancelled` between tiles.
@@ -126,7 +131,7 @@ def upscale_frames(
         (3, 48, 64, 3)
     """
     progress = progress or Silent()
-    options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble), scene_cut)
+    options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection), scene_cut)
     wanted = Target(scale, size)
     networks = networks_of(model, video=True)
     stream = iter(frames)

@@ -199,6 +199,7 @@ def _plan(
         "tile": tiles.tile,
         "overlap": tiles.overlap,
         "self_ensemble": tiles.self_ensemble,
+        "back_projection": tiles.back_projection,
         "precision": resolve_precision(options.precision, np.dtype(info.dtype))[0],
         "crop": None if crop is None else list(crop),
         "scene_cut": video.scene_cut,

@@ -12,6 +12,7 @@ import numpy as np
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import ISRError, MachineError, RequestError
 from isr.levels import from_float, to_float
+from isr.predict.back_projection import BackProjection
 from isr.predict.resize import RowResizer, resize
 from isr.progress import Progress, Silent, check_cancelled
 from isr.spec import ModelSpec, Upscaler
@@ -24,6 +25,7 @@ AUTOMATIC_SIDE = 1024
 SMALLEST_AUTOMATIC = 192  # input pixels
 AUTOMATIC_FRAME_SIDE = 320  # input pixels, for windows of frames: a frame of 320x180 is one tile
 OVERLAP = 12  # input pixels
+MOST_ROUNDS = 100  # of back projection
 UNBOUNDED_OVERLAP = 24  # where offsets reach as far as they like
 
 
@@ -40,6 +42,8 @@ class TileOptions:
         batch: tiles per call.
         self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
             times the cost.
+        back_projection: rounds of `BackProjection`, for single pictures whose input was made by MATLAB's bicubic
+            rule.
 
     Raises RequestError where a value is out of its range, or a tile would keep nothing.
     """
@@ -48,6 +52,7 @@ class TileOptions:
     overlap: int | Literal["exact"] | None = None
     batch: int = 1
     self_ensemble: bool = False
+    back_projection: int = 0
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < SMALLEST_TILE:
@@ -58,6 +63,8 @@ class TileOptions:
             self._check_kept(self.overlap)
         if self.batch < 1:
             raise RequestError(f"batch {self.batch}: must be at least 1")
+        if not 0 <= self.back_projection <= MOST_ROUNDS:
+            raise RequestError(f"back_projection {self.back_projection}: must be 0 to {MOST_ROUNDS} rounds")
 
     def _check_kept(self, overlap: int) -> None:
         if self.tile is not None and self.tile <= 2 * overlap:
@@ -124,6 +131,8 @@ def enlarge(
     height, width, channels = pixels.shape
     size = size or (height * scale, width * scale)
     dtype = np.dtype(dtype or pixels.dtype)
+    if options.back_projection:
+        upscaler = BackProjection(upscaler, options.back_projection)
     work = _Work(upscaler, scale, size, progress or Silent())
 
     if channels != upscaler.spec.num_channels and channels in (2, 4):

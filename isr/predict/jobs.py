@@ -72,6 +72,7 @@ class PredictOptions:
         tile_overlap: input pixels at each side of a tile that its neighbours keep, or "exact"; None: by the network.
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
+        back_projection: rounds of back projection, for pictures made smaller by MATLAB's bicubic rule.
         precision: "auto", "float32" or "bfloat16" (8-bit pictures only).
         device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself.
         format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
@@ -92,6 +93,7 @@ class PredictOptions:
     tile_overlap: int | Literal["exact"] | None = None
     batch: int = 1
     self_ensemble: bool = False
+    back_projection: int = 0
     precision: str = "auto"
     device: str | None = None
     format: str | None = None
@@ -122,7 +124,7 @@ class PredictOptions:
     @property
     def tiles(self) -> TileOptions:
         """How a picture goes through the network."""
-        return TileOptions(self.tile, self.tile_overlap, self.batch, self.self_ensemble)
+        return TileOptions(self.tile, self.tile_overlap, self.batch, self.self_ensemble, self.back_projection)
 
     @property
     def suffix(self) -> str | None:
@@ -250,6 +252,7 @@ def find_jobs(
             "tile": tiles.tile,
             "overlap": tiles.overlap,
             "self_ensemble": tiles.self_ensemble,
+            "back_projection": tiles.back_projection,
             "precision": resolve_precision(options.precision, np.dtype(info.dtype))[0],
             "quality": options.quality,
             "strip_metadata": options.strip_metadata,

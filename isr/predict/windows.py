@@ -80,6 +80,8 @@ def enlarge_frames(
     memory does not suffice, ISRError where the network gives no numbers.
     """
     options = options or WindowOptions()
+    if options.tiles.back_projection:
+        raise RequestError(f"{upscaler.spec.name}: back_projection is for networks of single pictures")
     windows = _Windows(upscaler, options, size, progress or Silent())
     numbered = SceneCuts(options.cut).scenes(frames)
     for _, scene in itertools.groupby(numbered, key=lambda item: item[0]):

@@ -1,0 +1,97 @@
+"""What the techniques of Timofte et al. 2016 bring, on pictures of high resolution: PSNR-Y and seconds.
+
+    python benchmarks/seven_ways.py PHOTOS [--crop 480] [--only TEXT]
+
+Each picture is cropped about its middle, reduced by MATLAB's rule, enlarged in float32 and rounded to 8 bits; the
+border of `scale` pixels does not count. Seconds are processor time for all pictures, of all threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from measure import machine
+
+from isr import presets
+from isr.data.pairs import find_pairs
+from isr.imresize import imresize
+from isr.io.images import read
+from isr.metrics import psnr
+from isr.models import Cascade
+from isr.predict.image import TileOptions, enlarge
+from isr.predict.networks import Network
+from isr.spec import Upscaler
+
+Way = tuple[int, str, Callable[[], Upscaler | None], TileOptions]
+
+
+def ways() -> Iterator[Way]:
+    """Scale, name, network (None: bicubic) and options of every row."""
+
+    def preset(name: str) -> Callable[[], Upscaler]:
+        return lambda: Network(name).open()
+
+    def cascade(name: str) -> Callable[[], Upscaler]:
+        return lambda: Network(Cascade([name, name])).open()
+
+    plain, ensemble = TileOptions(), TileOptions(self_ensemble=True)
+    yield 2, "bicubic", lambda: None, plain
+    for name in ("aplus_x2", "edsr_fast_x2", "edsr_baseline_x2"):
+        if name not in presets.shipped():
+            continue
+        yield 2, name, preset(name), plain
+        for rounds in (1, 2, 5):
+            options = TileOptions(back_projection=rounds)
+            yield 2, f"{name}, back projection {rounds}", preset(name), options
+        yield 2, f"{name}, enhanced prediction", preset(name), ensemble
+        both = TileOptions(self_ensemble=True, back_projection=2)
+        yield 2, f"{name}, enhanced prediction, back projection 2", preset(name), both
+    yield 4, "bicubic", lambda: None, plain
+    for name in ("aplus_x4", "edsr_baseline_x4", "mdsr_baseline"):
+        if name in presets.shipped():
+            yield 4, name, preset(name), plain
+    for name in ("aplus_x2", "edsr_fast_x2", "edsr_baseline_x2"):
+        if name in presets.shipped():
+            yield 4, f"cascade of {name} twice", cascade(name), plain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--crop", type=int, default=480, help="side of the crops, pixels, a multiple of 4")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    arguments = parser.parse_args()
+    pictures = [crop(read(pair.hr).pixels, arguments.crop) for pair in find_pairs(arguments.photos, None, 4)]
+    print(f"{machine()}; {len(pictures)} pictures, at most {arguments.crop} pixels on a side")
+    print("| scale | way | PSNR-Y | seconds |\n|---|---|---|---|")
+    for scale, name, make, options in ways():
+        if arguments.only not in name:
+            continue
+        upscaler = make()
+        if upscaler is not None:  # the first call compiles
+            enlarge(upscaler, pictures[0][:64, :64].astype(np.float32) / 255, options, scale=scale)
+        figures, seconds = [], 0.0
+        for hr in pictures:
+            lr = imresize(hr, scale=1 / scale).astype(np.float32) / 255
+            began = time.process_time()
+            sr = enlarge(upscaler, lr, options, scale=scale) if upscaler else imresize(lr, size=hr.shape[:2])
+            seconds += time.process_time() - began
+            eight = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
+            figures.append(psnr(eight, hr, channel="y", border=scale))
+        print(f"| x{scale} | {name} | {fmean(figures):.3f} dB | {seconds:.1f} |", flush=True)
+
+
+def crop(picture: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a picture, RGB, with sides that are multiples of 4."""
+    height, width = (min(n, side) // 4 * 4 for n in picture.shape[:2])
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width, :3]
+
+
+if __name__ == "__main__":
+    main()

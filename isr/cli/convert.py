@@ -1,0 +1,69 @@
+"""`isr convert`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isr.errors import RequestError
+
+
+def convert(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Published weights: .pth, .pt, .ckpt, .safetensors, .hdf5, .h5."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder of the preset; default: the file's name, here.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="What no file tells, such as res_scale=0.1; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Make a preset of weights that others published; the file's code is never run."""
+    from isr import convert as converting
+
+    target = output or Path(file.stem)
+    if target.exists():
+        raise RequestError(f"{target}: exists already; give another folder with --output")
+    conversion = converting.convert(file, _values(settings or ()))
+    converting.save(conversion, target)
+
+    checkpoint = conversion.checkpoint
+    wrapped = f", in {', '.join(checkpoint.wrappers)}" if checkpoint.wrappers else ""
+    typer.echo(f"{file}: {checkpoint.format}{wrapped}", err=True)
+    name, parameters = type(conversion.model).__name__, conversion.model.count_params()
+    typer.echo(f"recognised as {conversion.family}: {name}, {parameters:,} parameters", err=True)
+    for what, arguments in (("from the file", conversion.taken), ("assumed", conversion.assumed)):
+        if arguments:
+            typer.echo(f"{what}: {', '.join(f'{key}={value}' for key, value in arguments.items())}", err=True)
+    hashed = re.search(r"-([0-9a-f]{8})$", file.stem)
+    if hashed and not conversion.sha256.startswith(hashed[1]):
+        typer.echo(
+            f"note: the name ends with {hashed[1]}, the SHA-256 begins with {conversion.sha256[:8]}; if the name is a "
+            "checksum, the file is not the published one",
+            err=True,
+        )
+    typer.echo(target)
+
+
+def _values(settings: list[str] | tuple[()]) -> dict[str, Any]:
+    """The settings as arguments; values are YAML."""
+    from ruamel.yaml import YAML, YAMLError
+
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise RequestError(f"--set {setting}: must be key=value")
+        try:
+            values[key] = YAML(typ="safe").load(text)
+        except YAMLError:
+            raise RequestError(f"--set {setting}: the value is not YAML") from None
+    return values

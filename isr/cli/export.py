@@ -1,0 +1,67 @@
+"""`isr export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isr.cli.terminal import terminal
+from isr.errors import RequestError
+
+
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model's folder; the version is a folder in it.")
+    ],
+    version: Annotated[int, typer.Option("--version", min=0, help="Number of the version.")] = 1,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A preset's name or folder (`isr models` lists the names).")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", help="Larger pictures go through in tiles; input pixels; default: by the scale."
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option("--overlap", help="Pixels of a tile that its neighbours keep; default: as predict."),
+    ] = None,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", help="The server refuses larger pictures.")] = 64
+    * 10**6,
+    xla: Annotated[
+        bool,
+        typer.Option(
+            "--xla/--no-xla", help="Video networks: compile parts with XLA; the server must have it enabled."
+        ),
+    ] = False,
+    serving_config: Annotated[
+        bool,
+        typer.Option(
+            "--serving-config",
+            help="Also write warm-up requests, and a server's configuration beside --output.",
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+) -> None:
+    """Write a model as a SavedModel for TensorFlow Serving; prints the folder."""
+    if (preset is None) == (weights is None):
+        raise RequestError("--preset and --weights: give one of them")
+    from isr.runtimes.devices import import_keras
+
+    import_keras()
+    from isr.export import ExportOptions, export_savedmodel
+    from isr.models.loading import load
+
+    options = ExportOptions(tile, overlap, max_pixels, xla, serving_config)
+    model = load(weights if weights is not None else str(preset))
+    with terminal(quiet) as progress:
+        made = export_savedmodel(model, output, version, options=options, progress=progress)
+        progress.message(f"{made.folder}: reloaded, at most {made.difference:.1e} from {model.name}")
+        progress.message(f"signatures: {', '.join(made.signatures)}")
+    typer.echo(made.folder)

@@ -1,0 +1,265 @@
+"""A published file becomes a network of this package: told, built, filled."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isr.convert.checkpoint import Checkpoint, read
+from isr.convert.families import FAMILIES, Family, Layers, Plan, Tensors
+from isr.errors import RequestError
+from isr.models import SuperResolutionModel, get_model
+from isr.models.base import first_line
+
+NUMBER = re.compile(r"\{(\d*)([a-z])(?:\+(\d+))?\}")  # {b}, {2u}, {b+1} in the tables of names
+SHIFT_TOLERANCE = 1e-3  # of 255: beyond rounding, the mean's layers were trained
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted network, and where everything in it came from.
+
+    Attributes:
+        model: with the file's weights; takes and gives [0, 1] as every network here.
+        family: network and whose names.
+        checkpoint: what was read.
+        taken: arguments that follow from the file.
+        assumed: arguments that no file tells.
+        sha256: of the file.
+    """
+
+    model: SuperResolutionModel
+    family: str
+    checkpoint: Checkpoint
+    taken: dict[str, Any]
+    assumed: dict[str, Any]
+    sha256: str
+
+
+def load(path: str | Path, **settings: Any) -> SuperResolutionModel:
+    """The network of a file of published weights.
+
+    Args:
+        path: `.pth`, `.pt`, `.ckpt`, `.safetensors`, `.hdf5` or `.h5`, of a family that `docs/published-weights.md`
+            lists.
+        settings: what no file tells, such as `res_scale=0.1`, instead of what is assumed.
+
+    Raises RequestError, naming the file, where it cannot be read, is of no known family, or does not fit.
+    """
+    return convert(path, settings).model
+
+
+def convert(path: str | Path, settings: Mapping[str, Any] | None = None) -> Conversion:
+    """As `load`, with what was taken from the file and what was assumed."""
+    checkpoint = read(path)
+    tensors = {
+        name: value for name, value in checkpoint.tensors.items() if value.ndim
+    }  # no counters of steps
+    family = recognise(tensors, str(path))
+    assert family.plan is not None
+    try:
+        plan = family.plan(tensors)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise RequestError(f"{path}: is no complete {family.name}: {first_line(error)} is missing") from None
+    assumed = {**plan.assumed}
+    if plan.shifts:
+        assumed |= _mean_of(tensors, plan)
+    for key, value in (settings or {}).items():
+        if key not in plan.assumed:
+            known = ", ".join(plan.assumed) or "nothing"
+            raise RequestError(
+                f"{key}: follows from the file or is unknown; {family.name} leaves open: {known}"
+            )
+        assumed[key] = value
+    try:
+        model = get_model(plan.model)(**plan.taken, **assumed)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{path}: makes no {plan.model} ({first_line(error)})") from None
+    values = _place(model, tensors, family, plan, str(path))
+    if plan.shifts:
+        _fold_shifts(values, tensors, plan, model)
+    model.load_named_weights(values, str(path))
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Conversion(model, family.name, checkpoint, plan.taken, assumed, digest)
+
+
+def recognise(tensors: Tensors, source: str) -> Family:
+    """The family of a file, by names and shapes alone.
+
+    Raises RequestError where it is refused by name, or unknown: then with the nearest family and the first names
+    that this one does not have.
+    """
+    for family in FAMILIES:
+        if family.matches(tensors):
+            if family.refused:
+                raise RequestError(f"{source}: {family.name} cannot be converted: {family.refused}")
+            return family
+    strangers = {family.name: _strangers(tensors, family.layers) for family in FAMILIES if family.layers}
+    nearest = min(strangers, key=lambda name: len(strangers[name]))
+    if len(strangers[nearest]) == len(tensors):
+        first = ", ".join(list(tensors)[:3])
+        raise RequestError(f"{source}: weights of no known network; its names begin with {first}")
+    if not strangers[nearest]:
+        raise RequestError(f"{source}: only a part of a network, the nearest being {nearest}")
+    first = ", ".join(strangers[nearest][:3])
+    raise RequestError(
+        f"{source}: weights of no known network; the nearest is {nearest}, which has no {first}"
+    )
+
+
+def _strangers(tensors: Tensors, layers: Layers) -> list[str]:
+    """The names of a file that no entry of a table stands for."""
+    known = re.compile("|".join(map(_as_pattern, layers.values())))
+    return [name for name in tensors if not known.fullmatch(name.rpartition(".")[0])]
+
+
+def _as_pattern(template: str) -> str:
+    """A regular expression for a name of a table, its numbers as groups where they stand alone."""
+    parts, end = [], 0
+    for match in NUMBER.finditer(template):
+        parts += [re.escape(template[end : match.start()]), r"(\d+)"]
+        end = match.end()
+    return "".join([*parts, re.escape(template[end:])])
+
+
+def name_in_file(layer: str, tables: Iterable[Layers]) -> str | None:
+    """What a file calls a layer of ours, by the first entry that fits; None where there is none."""
+    for table in tables:
+        if layer in table and "{" not in layer:
+            return table[layer]
+        for ours, theirs in table.items():
+            match = re.fullmatch(_as_pattern(ours), layer)
+            if match and "{" in ours:
+                letters = [found[2] for found in NUMBER.finditer(ours)]
+                numbers = dict(zip(letters, map(int, match.groups()), strict=True))
+
+                def number(found: re.Match[str], numbers: dict[str, int] = numbers) -> str:
+                    return str(int(found[1] or 1) * numbers[found[2]] + int(found[3] or 0))
+
+                return NUMBER.sub(number, theirs)
+    return None
+
+
+def _place(
+    model: SuperResolutionModel, tensors: Tensors, family: Family, plan: Plan, source: str
+) -> dict[str, np.ndarray]:
+    """The file's tensors under our names, in our order of dimensions; each of them is used once.
+
+    Raises RequestError, naming the tensor, where one is missing, left over or of another shape.
+    """
+    pytorch = any(name.endswith(".weight") for name in tensors)
+    parts = {"kernel": "weight" if pytorch else "kernel", "bias": "bias"}
+    values, used = {}, set()
+    for name, variable in model.named_weights().items():
+        layer, _, part = name.rpartition("/")
+        theirs = name_in_file(layer, (plan.layers, family.layers))
+        key = f"{theirs}.{parts[part]}"
+        if theirs is None or key not in tensors:
+            raise RequestError(f"{source}: looks like {family.name}, but has no {key if theirs else layer}")
+        value = np.asarray(tensors[key], np.float32)
+        used.add(key)
+        if pytorch and value.ndim == 4:
+            value = value.transpose(2, 3, 1, 0)  # out x in x kh x kw to kh x kw x in x out
+        if layer in plan.shuffles:
+            value = value[..., shuffled(value.shape[-1], plan.shuffles[layer])]
+        if part == "kernel" and plan.unshuffles.get(layer, 1) > 1:
+            value = value[:, :, shuffled(value.shape[2], plan.unshuffles[layer])]
+        if value.shape != tuple(variable.shape):
+            expected = "x".join(map(str, variable.shape))
+            raise RequestError(
+                f"{source}: {key} has another shape than {family.name} of these sizes ({expected} as {name})"
+            )
+        values[name] = np.ascontiguousarray(value)
+    spare = [name for name in tensors if name not in used and name.rpartition(".")[0] not in plan.shifts]
+    if spare:
+        raise RequestError(f"{source}: looks like {family.name}, which has no {', '.join(spare[:3])}")
+    return values
+
+
+def shuffled(channels: int, factor: int) -> np.ndarray:
+    """The order of PyTorch's channels before a pixel shuffle that depth-to-space expects, `[channels]`.
+
+    There a sub-pixel's channels follow each other, in PyTorch a channel's sub-pixels.
+    """
+    return np.arange(channels).reshape(-1, factor**2).T.ravel()
+
+
+def _mean_of(tensors: Tensors, plan: Plan) -> dict[str, list[float]]:
+    """The mean that the file's first layer takes off, [0, 1]; see `_fold_shifts`."""
+    kernel = np.asarray(tensors[f"{plan.shifts[0]}.weight"], np.float64)[:, :, 0, 0]
+    bias = np.asarray(tensors[f"{plan.shifts[0]}.bias"], np.float64)
+    return {"pixel_mean": [round(float(value), 7) for value in -np.linalg.solve(kernel, bias) / 255]}
+
+
+def _fold_shifts(
+    values: dict[str, np.ndarray], tensors: Tensors, plan: Plan, model: SuperResolutionModel
+) -> None:
+    """Fold what the 1x1 layers around an EDSR-PyTorch network do, beyond the mean, into its first and last layer.
+
+    They were meant to be constants, but there are files in which they were trained. With `y = W x + b` in front, the
+    mean is `-b / W`, and W goes into the first kernel; with `A y + a` behind, A and what `a` is more than the mean
+    go into the last layer. Both are exact, also where the pictures are padded.
+    """
+    (before, _), (after, shift) = (
+        (
+            np.asarray(tensors[f"{name}.weight"], np.float64)[:, :, 0, 0],
+            np.asarray(tensors[f"{name}.bias"], np.float64),
+        )
+        for name in plan.shifts
+    )
+    mean = np.asarray(model.pixel_mean) * model.pixel_range
+    identity = np.eye(len(mean))
+    if np.abs(before - identity).max() > 1e-6:
+        values["head/kernel"] = np.einsum("hwio,ij->hwjo", values["head/kernel"], before).astype(np.float32)
+    if np.abs(after - identity).max() > 1e-6 or np.abs(shift - mean).max() > 255 * SHIFT_TOLERANCE / 10:
+        values["tail/kernel"] = np.einsum("hwio,po->hwip", values["tail/kernel"], after).astype(np.float32)
+        values["tail/bias"] = (after @ values["tail/bias"] + shift - mean).astype(np.float32)
+
+
+def save(conversion: Conversion, folder: str | Path) -> None:
+    """Write a converted network as a preset, with a card that says where it came from.
+
+    Raises RequestError where the folder exists.
+    """
+    import shutil
+    import tempfile
+
+    target = Path(folder)
+    if target.exists():
+        raise RequestError(f"{target}: exists already; give another folder with --output")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        facts = {"parameters": conversion.model.count_params(), "licence": "that of the published file"}
+        conversion.model.save_preset(temporary, files={"card.md": _card(conversion)}, facts=facts)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _card(conversion: Conversion) -> str:
+    checkpoint = conversion.checkpoint
+    rows = [
+        ("file", checkpoint.path.name),
+        ("SHA-256", conversion.sha256),
+        ("format", checkpoint.format),
+        ("wrapped in", ", ".join(checkpoint.wrappers) or "nothing"),
+        ("recognised as", conversion.family),
+        ("network", type(conversion.model).__name__),
+        *((f"`{key}`, from the file", value) for key, value in conversion.taken.items()),
+        *((f"`{key}`, assumed", value) for key, value in conversion.assumed.items()),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return (
+        f"# {checkpoint.path.stem}\n\n"
+        "Converted from a published file by `isr convert`. The licence is that of the file.\n\n"
+        f"| | |\n|---|---|\n{table}\n"
+    )

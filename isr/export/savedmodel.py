@@ -1,0 +1,296 @@
+"""Export to a SavedModel: a folder that TensorFlow Serving runs without a line of Python."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from isr import __version__
+from isr.errors import ISRError, RequestError
+from isr.export.graphs import Bounds, Graph
+from isr.export.serving import write_configuration, write_warm_up
+from isr.io.files import file_error
+from isr.layers.deformable import strips
+from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.models.base import check_numbers
+from isr.predict.image import TileOptions, enlarge
+from isr.predict.windows import WindowOptions, enlarge_frames
+from isr.progress import Progress, Silent, check_cancelled
+from isr.runtimes import as_upscaler
+from isr.runtimes.serving import require_serving_api
+from isr.spec import MultiFrameUpscaler
+
+ABOUT = "isr.json"  # in assets.extra, and what the signature `spec` answers
+TOLERANCE = 1e-3  # of what is reloaded, to the network; float32 sums in another order stay far below
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the exported graph does by itself.
+
+    Attributes:
+        tile: side in input pixels above which a picture goes through the network in tiles; None: as predict does.
+        overlap: input pixels at each side of a tile that its neighbours keep; None: as predict does.
+        max_pixels: height times width of the largest picture that is not refused.
+        xla: whether deformable convolutions sample by parts that XLA compiles, once per size of tile. The server has
+            to be built with XLA and started with `--xla_cpu_compilation_enabled`.
+        serving: whether to write what a server wants, too: requests to warm up with into the version, and its
+            configuration beside the model's folder. Needs `keras-isr[serving]`.
+
+    Raises RequestError where a value is out of its range.
+    """
+
+    tile: int | None = None
+    overlap: int | None = None
+    max_pixels: int = 64 * 10**6
+    xla: bool = False
+    serving: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.tiles
+        if self.max_pixels < 1:
+            raise RequestError(f"max_pixels {self.max_pixels}: must be at least 1")
+
+    @property
+    def tiles(self) -> TileOptions:
+        """The same tiles for predict."""
+        return TileOptions(self.tile, self.overlap)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: of this version.
+        signatures: what a client can ask for.
+        difference: largest one between what was reloaded and the network, of values in [0, 1].
+    """
+
+    folder: Path
+    signatures: tuple[str, ...]
+    difference: float
+
+
+def export_savedmodel(
+    model: SuperResolutionModel,
+    folder: str | Path,
+    version: int = 1,
+    *,
+    options: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a network as `folder/version/`, reload it, and compare the two.
+
+    Signatures, each with one set per scale (`..._x3`; the first scale has no suffix):
+
+    - `serving_default`: `lr` float32 `[b, h, w, c]`, or `[b, t, h, w, c]`, about [0, 1], any size, gives `sr`.
+    - `serving_uint8`: the same in 8 bits, clipped and rounded.
+    - `serving_bytes`: `lr_bytes`, whole PNG or JPEG files `[b]`, or `[b, t]`, gives `sr_bytes`, PNG files. The sizes
+      in a batch may differ. Gray, alpha and 16 bits are treated as by `isr.predict`.
+    - `encode`, `decode` of networks of several frames: as of `MultiFrameModel`, for tiles of frames.
+    - `spec`: any string gives `isr.json`.
+
+    Other than `isr.predict`, `serving_bytes` turns no picture as EXIF asks, and carries no metadata and no colour
+    profile; of an animated PNG it takes the first frame; a transparent colour of a PNG without alpha (`tRNS`) counts
+    only where there is a palette; frames of windows have no alpha.
+
+    Args:
+        model: computes in float32, whatever its policy.
+        folder: of the model; versions lie side by side in it. Made where missing.
+        version: 0 or more; of all in the folder a server runs the highest.
+        options: tiles, limits, XLA, and whether to write a server's configuration.
+        progress: told of the steps; asked for `cancelled` between them.
+
+    Returns:
+        Where it lies and how far it is from the network.
+
+    Raises RequestError where the version exists, on another backend than TensorFlow, and for weights that are no
+    numbers; MachineError without an optional package; ISRError where what was reloaded differs; Cancelled where the
+    progress asks for it. Nothing is left then.
+
+    Example:
+        >>> export_savedmodel(isr.EDSR.from_preset("edsr_fast_x2"), "models/edsr").folder
+        PosixPath('models/edsr/1')
+    """
+    options, progress = options or ExportOptions(), progress or Silent()
+    if keras.backend.backend() != "tensorflow":
+        raise RequestError(
+            f"a SavedModel is exported on TensorFlow, and Keras runs on {keras.backend.backend()}: "
+            "set KERAS_BACKEND=tensorflow"
+        )
+    if options.serving:
+        require_serving_api()
+    if version < 0:
+        raise RequestError(f"version {version}: must be 0 or more")
+    check_numbers(model.named_weights(), model.name)
+    if model.dtype_policy.name != "float32":
+        model = model.with_policy("float32")
+    spec, served_as = model.spec, Path(folder).resolve().name
+    about = describe(model, options)
+    graphs = {}
+    for scale in spec.scales:
+        tile, overlap = options.tiles.geometry(spec, scale)
+        graphs[suffix(scale, spec.scales)] = Graph(model, scale, Bounds(tile, overlap, options.max_pixels))
+
+    with whole_folder(Path(folder) / str(version)) as temporary:
+        progress.start("export", 2, "steps")
+        with strips(compiled=options.xla):
+            signatures = trace_signatures(graphs, about)
+        # Keras' own archive would trace every graph a second time.
+        root = tf.Module()
+        root.parameters = [variable.value for variable in model.variables]
+        # Nobody trains a served model, and the gradient of deformable convolution is larger than itself.
+        plain = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(root, str(temporary), signatures, plain)
+        extra = temporary / "assets.extra"
+        extra.mkdir()
+        (extra / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        if options.serving:
+            write_warm_up(temporary, served_as, spec, tuple(signatures))
+        progress.advance()
+        check_cancelled(progress)
+        difference = compare(temporary, model, graphs, options)
+        progress.advance()
+        check_cancelled(progress)
+    if options.serving:
+        write_configuration(Path(folder).parent, served_as, options.xla)
+    return Exported(Path(folder) / str(version), tuple(signatures), difference)
+
+
+def suffix(scale: int, scales: tuple[int, ...]) -> str:
+    """What the names of the signatures of one scale end with."""
+    return "" if scale == scales[0] else f"_x{scale}"
+
+
+def describe(model: SuperResolutionModel, options: ExportOptions) -> dict[str, Any]:
+    """What a client, or a reader of the folder, should know of a model, as plain JSON values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_weights().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    tile, overlap = options.tiles.geometry(model.spec, model.spec.scales[0])
+    return {
+        "spec": model.spec.to_json(),
+        "model": type(model).__name__,
+        "arguments": model.preset_arguments(),
+        "input": {"dtype": "float32", "range": [0, 1], "clipped": False},
+        "tile": tile,
+        "overlap": overlap,
+        "max_pixels": options.max_pixels,
+        "xla": options.xla,
+        "weights_sha256": digest.hexdigest(),
+        "versions": {"keras-isr": __version__, **{name: installed(name) for name in ("keras", "tensorflow")}},
+    }
+
+
+def trace_signatures(graphs: dict[str, Graph], about: dict[str, Any]) -> dict[str, Any]:
+    """The concrete functions of every scale, by their names."""
+    traced: dict[str, Any] = {}
+
+    def add(name: str, function: Any, given: Any) -> Any:
+        graph = tf.function(function, input_signature=[given], autograph=False, jit_compile=False)
+        traced[name] = graph.get_concrete_function()
+        return traced[name]
+
+    for end, graph in graphs.items():
+        frames = (graph.spec.num_frames,) if graph.spec.num_frames > 1 else ()
+        add(f"serving_default{end}", graph.arrays, tf.TensorSpec(graph.shape, tf.float32, "lr"))
+        add(f"serving_uint8{end}", graph.arrays, tf.TensorSpec(graph.shape, tf.uint8, "lr"))
+        # A server that speaks JSON takes for binary what is called so.
+        add(f"serving_bytes{end}", graph.files, tf.TensorSpec((None, *frames), tf.string, "lr_bytes"))
+    first = graphs[""]
+    if isinstance(first.model, MultiFrameModel):
+        frame = tf.TensorSpec((None, *first.shape[2:]), tf.float32, "lr")
+        features = add("encode", first.encode, frame).structured_outputs
+        window = {
+            name: tf.TensorSpec((None, first.spec.num_frames, *value.shape[1:]), value.dtype, name)
+            for name, value in features.items()
+        }
+        add("decode", first.decode, window)
+    text = json.dumps(about)
+    add("spec", lambda any: {"spec": tf.fill(tf.shape(any), text)}, tf.TensorSpec((None,), tf.string, "any"))
+    return traced
+
+
+def compare(
+    folder: Path, model: SuperResolutionModel, graphs: dict[str, Graph], options: ExportOptions
+) -> float:
+    """Reload what was written and compare it with the network as predict runs it, at odd sizes and in tiles.
+
+    Returns the largest difference; raises ISRError where it is no rounding.
+    """
+    log = logging.getLogger("absl")
+    before = log.level
+    log.setLevel(logging.ERROR)  # the gradients that were left out are no news
+    try:
+        loaded = tf.saved_model.load(str(folder))
+    finally:
+        log.setLevel(before)
+    ask = loaded.signatures  # belongs to `loaded`, which has to live as long
+    rng = np.random.default_rng(0)
+    spec = model.spec
+    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
+    upscaler = as_upscaler(model)
+    worst = 0.0
+    for end, graph in graphs.items():
+        for size in ((17, 23), (8, graph.bounds.tile + 9)):
+            pixels = rng.random((*frames, *size, spec.num_channels), np.float32)
+            if frames:
+                stream = partial(
+                    enlarge_frames, cast(MultiFrameUpscaler, upscaler), options=WindowOptions(options.tiles)
+                )
+                with strips(compiled=False):  # compiling takes longer than such frames
+                    expected = next(iter(stream(frames=list(pixels), skip=spec.center_frame)))
+            else:
+                expected = enlarge(upscaler, pixels, options.tiles, scale=graph.scale)
+            found = ask[f"serving_default{end}"](lr=tf.constant(pixels[np.newaxis]))["sr"].numpy()[0]
+            if found.shape != expected.shape:
+                raise ISRError(
+                    f"the reloaded model gives {found.shape} where the network gives {expected.shape}"
+                )
+            worst = max(worst, float(np.abs(found - expected).max()))
+    if not worst <= TOLERANCE:  # NaN, too
+        raise ISRError(f"the reloaded model differs from the network by {worst:.1e}; nothing was written")
+    return worst
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes it when the block ends without an exception.
+
+    On any exception it is removed, and with it the folders above that were made for it. Raises RequestError where
+    `target` exists.
+    """
+    if target.exists():
+        raise RequestError(f"{target}: exists already, and may be served: choose another version")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    temporary = target.parent / f".{secrets.token_hex(8)}"  # a server takes only names that are numbers
+    try:
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.rename(target)
+        except OSError as error:
+            raise file_error(target, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
