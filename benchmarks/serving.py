@@ -1,0 +1,98 @@
+"""An exported model at work: the memory that one large picture needs, and many requests at a time.
+
+    isr export --preset edsr_fast_x2 --output models/edsr
+    python benchmarks/serving.py memory models/edsr/1 --megapixels 24
+    python tests/serving_server.py models/edsr &
+    python benchmarks/serving.py load grpc://localhost:8500/edsr --pid $! --requests 1000
+
+The first runs the graph as a server does, through TensorFlow's loader alone. The second sends small pictures, each
+compared with the answer to its first asking: sums in another order may round to the next level.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+from measure import machine
+from PIL import Image
+
+
+def photo(megapixels: float) -> bytes:
+    """A JPEG file, 3 by 2."""
+    width = round((megapixels * 1e6 * 3 / 2) ** 0.5)
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8))
+    file = io.BytesIO()
+    small.resize((width, width * 2 // 3), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def memory(model: Path, megapixels: float) -> None:
+    import tensorflow as tf
+
+    ask = (loaded := tf.saved_model.load(str(model))).signatures["serving_bytes"]
+    data = photo(megapixels)
+    ask(lr_bytes=tf.constant([photo(0.3)]))  # the first call plans the graph
+    before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    answer = ask(lr_bytes=tf.constant([data]))["sr_bytes"].numpy()[0]
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    with Image.open(io.BytesIO(answer)) as result:
+        print(f"{megapixels} megapixels become {result.width}x{result.height} in {seconds:.0f} s")
+    print(f"memory before: {before / 2**20:.0f} MiB; at most: {peak / 2**20:.0f} MiB")
+    del loaded
+
+
+def load(server: str, pid: int | None, requests: int) -> None:
+    from isr.runtimes.serving import ServingClient
+
+    client = ServingClient(server)
+    pictures = [photo(0.002 + 0.001 * index) for index in range(8)]
+
+    def ask(index: int) -> np.ndarray:
+        files = np.array([pictures[index % len(pictures)]], object)
+        (answer,) = client.predict("serving_bytes", {"lr_bytes": files}).values()
+        with Image.open(io.BytesIO(answer[0])) as result:
+            return np.asarray(result, int)
+
+    expected = [ask(index) for index in range(len(pictures))]
+    for at_a_time in (1, 4, 16):
+        before = psutil.Process(pid).memory_info().rss if pid else 0
+        start = time.perf_counter()
+        with ThreadPoolExecutor(at_a_time) as pool:
+            answers = list(pool.map(ask, range(requests)))
+        rate = requests / (time.perf_counter() - start)
+        apart = [int(np.abs(answer - expected[i % len(pictures)]).max()) for i, answer in enumerate(answers)]
+        grown = (psutil.Process(pid).memory_info().rss - before) / 2**20 if pid else float("nan")
+        print(
+            f"{at_a_time:2} at a time: {rate:.1f} requests per second, {len(answers)} answered, "
+            f"at most {max(apart)} levels apart, {grown:+.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("memory")
+    one.add_argument("model", type=Path)
+    one.add_argument("--megapixels", type=float, default=24)
+    many = commands.add_parser("load")
+    many.add_argument("server")
+    many.add_argument("--pid", type=int, help="of the server, to see its memory")
+    many.add_argument("--requests", type=int, default=1000)
+    given = parser.parse_args()
+    print(machine())
+    if given.command == "memory":
+        memory(given.model, given.megapixels)
+    else:
+        load(given.server, given.pid, given.requests)
