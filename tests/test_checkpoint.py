@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 import sys
+import tempfile
 import tracemalloc
 import warnings
 import zipfile
@@ -899,12 +900,10 @@ def test_memory_stays_below_twice_the_file(tmp_path: Path, kind: str) -> None:
 @cache
 def sound_files() -> dict[str, bytes]:
     """A small file of every kind."""
-    buffer = Path(os.environ.get("TMPDIR", "/tmp")) / f"isr-{os.getpid()}.hdf5"
-    try:
-        write_hdf5(buffer, {name: LAYERS[name] for name in ("input_1", "F_m1", "SR")})
-        hdf5 = buffer.read_bytes()
-    finally:
-        buffer.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.hdf5"
+        write_hdf5(path, {name: LAYERS[name] for name in ("input_1", "F_m1", "SR")})
+        hdf5 = path.read_bytes()
     few = Ordered({"params": {name: SAMPLE.entries[name] for name in list(SAMPLE.entries)[:5]}})
     return {
         "zip": zip_bytes(few),

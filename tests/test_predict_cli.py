@@ -278,7 +278,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["photo.png", "--size", "20000x", "--format", "webp"], 2, "WEBP holds 16383 a side"),
     (["photo.png", "--size", "70000x", "--format", "jpg"], 2, "JPEG holds 65500 a side"),
     (["photo.png", "--preset", "edsr_baseline_x9"], 2, "'edsr_baseline_x9' is neither"),
-    (["photo.png", "--preset", "edsr_baseline_x2", "--weights", "x.keras"], 2, "--preset and --weights"),
+    (["photo.png", "--preset", "edsr_baseline_x2", "--weights", "x.keras"], 2, "--preset, --weights and --server"),
     (["photo.png", "--weights", "x.keras"], 2, "x.keras: no such file"),
     (["photo.png", "--weights", "text.png"], 2, "text.png: give a preset folder"),
     (["photo.png", "--format", "psd"], 2, "format 'psd' is unknown"),

@@ -41,7 +41,7 @@ class File:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.steps = 0
-        self._heaps: dict[int, dict[int, bytes]] = {}
+        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         version = data[8]
         if version > 1:
             raise Unsupported(f"HDF5 of a newer layout (superblock {version}), not as Keras 2 saves weights")
@@ -70,23 +70,24 @@ class File:
         text = self.data[address : address + MAX_NAME].partition(b"\0")[0]
         return text.decode()
 
-    def heap(self, address: int) -> dict[int, bytes]:
-        """The objects of the global heap at an address, which hold text of variable length."""
+    def in_heap(self, address: int, index: int) -> bytes:
+        """An object of the global heap at an address; these hold text of variable length."""
         if address not in self._heaps:
             signature, size = self.unpack("<4s4xQ", address)
             if signature != b"GCOL":
                 raise ValueError("text without its heap")
-            objects: dict[int, bytes] = {}
+            places: dict[int, tuple[int, int]] = {}
             place, end = address + 16, address + size
             while place + 16 <= end:
                 self.spend()
-                index, length = self.unpack("<H6xQ", place)
-                if index == 0:
+                number, length = self.unpack("<H6xQ", place)
+                if number == 0:  # the free rest
                     break
-                objects[index] = self.piece(place + 16, min(length, MAX_NAME))
+                places[number] = place + 16, length
                 place += 16 + -(-length // 8) * 8
-            self._heaps[address] = objects
-        return self._heaps[address]
+            self._heaps[address] = places
+        place, length = self._heaps[address][index]
+        return self.piece(place, min(length, MAX_NAME))
 
 
 class Node:
@@ -217,7 +218,7 @@ class Node:
     def _in_heap(self, reference: bytes) -> bytes:
         self.file.spend()
         length, address, index = struct.unpack("<IQI", reference)
-        return self.file.heap(address)[index][:length]
+        return self.file.in_heap(address, index)[:length]
 
 
 def _shape(dataspace: bytes) -> tuple[int, ...]:

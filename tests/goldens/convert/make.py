@@ -207,6 +207,37 @@ def check_full_size() -> None:
         assert sum(value.numel() for value in network.state_dict().values()) == expected, maker
 
 
+def check_spellings() -> None:
+    """Two transcriptions of one network give the same, as the authors' codes do."""
+    x = torch.from_numpy(np.random.default_rng(0).random((1, 3, 6, 8)))
+    clip = torch.stack([x, x.flip(3), x.flip(2), x**2, 1 - x], 1) - 0.5
+    blocks = (1, 2)
+    pairs: list[tuple[nn.Module, nn.Module, Tensor, float]] = [
+        *((BasicEDSR(8, 2, s), EDSR(8, 2, s), x, 255.0) for s in (2, 3, 4, 8)),
+        *((RDN(s, 2, 3, 8, 8, "mmagic"), RDN(s, 2, 3, 8, 8, "EDSR-PyTorch"), x, 1.0) for s in (2, 3, 4)),
+        (RRDBNet(8, 4, 2), RRDBNet(8, 4, 2, names="middle"), x, 1.0),
+        (RRDBNet(8, 4, 2), OldRRDBNet(8, 4, 2), x, 1.0),
+        (TDAN(8, 2, blocks), MMagicTDAN(8, 2, blocks), clip, 1.0),
+    ]
+    for one, other, lr, factor in pairs:
+        one, other = one.double(), other.double()
+        values = list(one.state_dict().values())
+        if isinstance(one, TDAN):  # the offsets' convolution comes before the deformable one there
+            first = list(one.state_dict()).index("off2d_1.weight")
+            for place in range(first, first + 12, 3):
+                values[place : place + 3] = values[place + 2], values[place], values[place + 1]
+            for layer in one.modules():
+                if isinstance(layer, Deformable):
+                    layer.border = "v2"
+                    nn.init.normal_(layer.weight, 0, 0.2)
+        names = [name for name in other.state_dict() if "_mean." not in name]
+        other.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+        with torch.no_grad():
+            a, b = one(lr), other(lr * factor)
+        a, b = (a[0], b[0]) if isinstance(a, tuple) else (a, b / factor)
+        assert a.std() > 1e-3 and (a - b).abs().max() < 1e-6, type(other)  # the means are float32 numbers
+
+
 # ----------------------------------------------------------------------------------------------------- the goldens
 
 
@@ -239,54 +270,54 @@ def cases() -> dict[str, Case]:
     tdan = {"features": 8, "groups": 2, "blocks": (1, 2)}
     of_255 = {"factor": 255.0}
     shifted = {"shift": -0.5}
-    clip, small, blurred = (5, 12, 16), (5, 8, 12), (5, 32, 48)
+    clip, blurred = (5, 8, 12), (5, 32, 32)
     return {
-        "edsr_basicsr_x2": Case(partial(BasicEDSR, 8, 2, 2), (9, 11), {"res_scale": 1}),
-        "edsr_basicsr_x3": Case(partial(BasicEDSR, 8, 2, 3), (9, 11), {"res_scale": 1}),
-        "edsr_basicsr_x4": Case(partial(BasicEDSR, 8, 3, 4, 0.1), (9, 11), {"res_scale": 0.1}),
+        "edsr_basicsr_x2": Case(partial(BasicEDSR, 8, 2, 2), (7, 9), {"res_scale": 1}),
+        "edsr_basicsr_x3": Case(partial(BasicEDSR, 8, 2, 3), (7, 9), {"res_scale": 1}),
+        "edsr_basicsr_x4": Case(partial(BasicEDSR, 8, 3, 4, 0.1), (7, 9), {"res_scale": 0.1}),
         "edsr_basicsr_x8": Case(partial(BasicEDSR, 8, 1, 8), (5, 4), {"res_scale": 1}),
-        "edsr_pytorch_x2": Case(partial(EDSR, 8, 2, 2), (9, 11), {"res_scale": 1}, **of_255),
-        "edsr_pytorch_x3": Case(partial(EDSR, 8, 2, 3), (9, 11), {"res_scale": 1}, **of_255),
-        "edsr_pytorch_x4": Case(partial(EDSR, 8, 3, 4, 0.1), (9, 11), {"res_scale": 0.1}, **of_255),
+        "edsr_pytorch_x2": Case(partial(EDSR, 8, 2, 2), (7, 9), {"res_scale": 1}, **of_255),
+        "edsr_pytorch_x3": Case(partial(EDSR, 8, 2, 3), (7, 9), {"res_scale": 1}, **of_255),
+        "edsr_pytorch_x4": Case(partial(EDSR, 8, 3, 4, 0.1), (7, 9), {"res_scale": 0.1}, **of_255),
         "edsr_pytorch_x2_trained_means": Case(
-            partial(EDSR, 8, 2, 2), (9, 11), {"res_scale": 1}, **of_255, drift=0.05
+            partial(EDSR, 8, 2, 2), (7, 9), {"res_scale": 1}, **of_255, drift=0.05
         ),
-        "edsr_mmagic_x2": Case(partial(BasicEDSR, 8, 2, 2, 1, 1, True), (9, 11), {"res_scale": 1}),
-        "edsr_mmagic_x3": Case(partial(BasicEDSR, 8, 2, 3, 1, 1, True), (9, 11), {"res_scale": 1}),
-        "edsr_mmagic_x4": Case(partial(BasicEDSR, 8, 2, 4, 1, 1, True), (9, 11), {"res_scale": 1}),
-        "mdsr_pytorch": Case(partial(MDSR, 8, 2), (9, 11), {"res_scale": 1}, **of_255),
-        "rdn_yjn870_x2": Case(partial(RDN, 2, 2, 3, 8, 8, "mmagic"), (9, 11)),
-        "rdn_yjn870_x3": Case(partial(RDN, 3, 2, 3, 8, 8, "mmagic"), (9, 11)),
-        "rdn_mmagic_x4": Case(partial(RDN, 4, 3, 2, 6, 10, "mmagic"), (9, 11)),
-        "rdn_pytorch_x2": Case(partial(RDN, 2, 2, 3, 6, 10, "EDSR-PyTorch"), (9, 11), **of_255),
-        "rdn_pytorch_x3": Case(partial(RDN, 3, 2, 3, 6, 10, "EDSR-PyTorch"), (9, 11), **of_255),
-        "rdn_pytorch_x4": Case(partial(RDN, 4, 2, 3, 6, 10, "EDSR-PyTorch"), (9, 11), **of_255),
-        "rdn_idealo_ups_x2": Case(partial(KerasRDN, 2, 2, 3, 6, 4, "ups"), (9, 11)),
-        "rdn_idealo_shuffle_x3": Case(partial(KerasRDN, 3, 2, 2, 6, 4, "shuffle"), (9, 11)),
-        "rrdn_idealo_x4": Case(partial(KerasRRDN, 4, 2, 2, 3, 6, 8), (9, 11)),
-        "rrdb_new_x4": Case(partial(RRDBNet, 8, 6, 2), (9, 11)),
-        "rrdb_new_x2": Case(partial(RRDBNet, 8, 6, 2, 2), (10, 12)),
-        "rrdb_new_x1": Case(partial(RRDBNet, 8, 6, 2, 1), (12, 16)),
-        "rrdb_middle_x4": Case(partial(RRDBNet, 8, 6, 2, 4, "middle"), (9, 11)),
-        "rrdb_old_x2": Case(partial(OldRRDBNet, 8, 6, 2, 2), (9, 11)),
-        "rrdb_old_x4": Case(partial(OldRRDBNet, 8, 6, 2, 4), (9, 11)),
-        "rrdb_old_x8": Case(partial(OldRRDBNet, 8, 6, 2, 8), (5, 4)),
+        "edsr_mmagic_x2": Case(partial(BasicEDSR, 8, 2, 2, 1, 1, True), (7, 9), {"res_scale": 1}),
+        "edsr_mmagic_x3": Case(partial(BasicEDSR, 8, 2, 3, 1, 1, True), (7, 9), {"res_scale": 1}),
+        "edsr_mmagic_x4": Case(partial(BasicEDSR, 8, 2, 4, 1, 1, True), (7, 9), {"res_scale": 1}),
+        "mdsr_pytorch": Case(partial(MDSR, 8, 2), (7, 9), **of_255),
+        "rdn_yjn870_x2": Case(partial(RDN, 2, 2, 3, 8, 8, "mmagic"), (7, 9)),
+        "rdn_yjn870_x3": Case(partial(RDN, 3, 2, 3, 8, 8, "mmagic"), (7, 9)),
+        "rdn_mmagic_x4": Case(partial(RDN, 4, 3, 2, 6, 10, "mmagic"), (7, 9)),
+        "rdn_pytorch_x2": Case(partial(RDN, 2, 2, 3, 6, 10, "EDSR-PyTorch"), (7, 9), **of_255),
+        "rdn_pytorch_x3": Case(partial(RDN, 3, 2, 3, 6, 10, "EDSR-PyTorch"), (7, 9), **of_255),
+        "rdn_pytorch_x4": Case(partial(RDN, 4, 2, 3, 6, 10, "EDSR-PyTorch"), (7, 9), **of_255),
+        "rdn_idealo_ups_x2": Case(partial(KerasRDN, 2, 2, 3, 6, 4, "ups"), (7, 9)),
+        "rdn_idealo_shuffle_x2": Case(partial(KerasRDN, 2, 2, 2, 6, 4, "shuffle"), (7, 9)),
+        "rrdn_idealo_x4": Case(partial(KerasRRDN, 4, 2, 2, 3, 4, 6), (7, 9)),
+        "rrdb_new_x4": Case(partial(RRDBNet, 8, 4, 2), (7, 9)),
+        "rrdb_new_x2": Case(partial(RRDBNet, 6, 4, 1, 2), (6, 8)),
+        "rrdb_new_x1": Case(partial(RRDBNet, 6, 4, 1, 1), (12, 16)),
+        "rrdb_middle_x4": Case(partial(RRDBNet, 8, 4, 2, 4, "middle"), (7, 9)),
+        "rrdb_old_x2": Case(partial(OldRRDBNet, 6, 4, 1, 2), (7, 9)),
+        "rrdb_old_x4": Case(partial(OldRRDBNet, 8, 4, 2, 4), (7, 9)),
+        "rrdb_old_x8": Case(partial(OldRRDBNet, 6, 4, 1, 8), (5, 4)),
         "tdan_official": Case(partial(TDAN, **tdan), clip, {"border": "v1"}, **shifted, batch=2),
         "tdan_mmagic": Case(partial(MMagicTDAN, **tdan), clip, {"border": "v2"}, **shifted),
         "edvr_basicsr": Case(edvr, clip, batch=2),
         "edvr_basicsr_7_frames": Case(partial(edvr, frames=7), (7, 8, 12)),
-        "edvr_basicsr_without_tsa": Case(partial(edvr, tsa=False), small),
-        "edvr_basicsr_predeblur": Case(partial(edvr, predeblur=True), small),
+        "edvr_basicsr_without_tsa": Case(partial(edvr, tsa=False), clip),
+        "edvr_basicsr_predeblur": Case(partial(edvr, predeblur=True), clip),
         "edvr_basicsr_predeblur_hr_in": Case(partial(edvr, predeblur=True, hr_in=True), blurred),
-        "edvr_official": Case(edvr, small, names="official"),
-        "edvr_official_without_tsa": Case(partial(edvr, tsa=False), small, names="official"),
-        "edvr_official_predeblur": Case(partial(edvr, predeblur=True), small, names="official"),
+        "edvr_official": Case(edvr, clip, names="official"),
+        "edvr_official_without_tsa": Case(partial(edvr, tsa=False), clip, names="official"),
+        "edvr_official_predeblur": Case(partial(edvr, predeblur=True), clip, names="official"),
         "edvr_official_predeblur_hr_in": Case(
             partial(edvr, predeblur=True, hr_in=True), blurred, names="official"
         ),
         "edvr_official_hr_in": Case(partial(edvr, hr_in=True), blurred, names="official"),
-        "edvr_mmagic": Case(edvr, small, names="mmagic"),
-        "edvr_mmagic_without_tsa": Case(partial(edvr, tsa=False), small, names="mmagic"),
+        "edvr_mmagic": Case(edvr, clip, names="mmagic"),
+        "edvr_mmagic_without_tsa": Case(partial(edvr, tsa=False), clip, names="mmagic"),
     }
 
 
@@ -485,6 +516,7 @@ def main() -> None:
     torch.set_num_threads(1)
     check_deformable()
     check_full_size()
+    check_spellings()
     for name, case in cases().items():
         for attempt in itertools.count():
             random = np.random.default_rng([*name.encode(), attempt])
