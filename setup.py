@@ -18,6 +18,7 @@ TEST = [
     "nbclient",
     "nbformat",
     "pytest>=8",
+    "pytest-xdist>=3.5",
     "ruff",
 ]
 JAX = ["jax>=0.4.34"]

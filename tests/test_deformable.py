@@ -728,7 +728,7 @@ def test_it_holds_on_jax() -> None:
         "pytest",
         str(Path(__file__).relative_to(ROOT)),
         *("-k", "published or addons or differences or no_numbers or whatever or starts or mean"),
-        *("-q", "-p", "no:cacheprovider"),
+        *("-q", "-n", "0", "-p", "no:cacheprovider"),
         env={
             "KERAS_BACKEND": "jax",
             "JAX_PLATFORMS": "cpu",

@@ -271,7 +271,11 @@ def test_a_network_of_several_scales_has_signatures_for_each(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("model_class", "variant", "xla"), [(EDVR, 1, False), (TDAN, 1, True)], ids=["EDVR", "TDAN with XLA"]
+    ("model_class", "variant", "xla"),
+    [
+        pytest.param(EDVR, 1, False, id="EDVR"),
+        pytest.param(TDAN, 1, True, id="TDAN with XLA", marks=pytest.mark.slow),
+    ],
 )
 def test_windows(model_class: type[MultiFrameModel], variant: int, xla: bool, tmp_path: Path) -> None:
     model = randomise(Case(model_class, TINY[model_class.__name__][variant]).build())
