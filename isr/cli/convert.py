@@ -27,11 +27,14 @@ def convert(
     ] = None,
 ) -> None:
     """Make a preset of weights that others published; the file's code is never run."""
-    from isr import convert as converting
-
     target = output or Path(file.stem)
     if target.exists():
         raise RequestError(f"{target}: exists already; give another folder with --output")
+    from isr.runtimes.devices import import_keras
+
+    import_keras()
+    from isr import convert as converting
+
     conversion = converting.convert(file, _values(settings or ()))
     converting.save(conversion, target)
 
