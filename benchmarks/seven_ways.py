@@ -55,7 +55,7 @@ def ways() -> Iterator[Way]:
     for name in ("aplus_x4", "edsr_baseline_x4", "mdsr_baseline"):
         if name in presets.shipped():
             yield 4, name, preset(name), plain
-    for name in ("aplus_x2", "edsr_fast_x2", "edsr_baseline_x2"):
+    for name in ("edsr_fast_x2", "edsr_baseline_x2"):
         if name in presets.shipped():
             yield 4, f"cascade of {name} twice", cascade(name), plain
 

@@ -24,15 +24,17 @@ from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.models import EDSR, SuperResolutionModel
 from isr.predict.image import TileOptions, enlarge
 from isr.runtimes import as_upscaler
+from isr.spec import Upscaler
 from isr.train.callbacks import read_log
 
 
-def score(model: SuperResolutionModel, hr: Path, lr: Path | None = None) -> Table:
+def score(model: SuperResolutionModel | Upscaler, hr: Path, lr: Path | None = None) -> Table:
     """The model on a folder under the standard protocol."""
-    scale = model.scales[0]
     upscaler = as_upscaler(model)
-    pairs = read_pairs(find_pairs(hr, lr, scale), scale, model.num_channels)
-    return evaluate(lambda x: enlarge(upscaler, x, TileOptions()), pairs, Protocol(scale), model=model.name)
+    spec = upscaler.spec
+    scale = spec.scales[0]
+    pairs = read_pairs(find_pairs(hr, lr, scale), scale, spec.num_channels)
+    return evaluate(lambda x: enlarge(upscaler, x, TileOptions()), pairs, Protocol(scale), model=spec.name)
 
 
 def as_markdown(table: Table) -> str:
@@ -74,7 +76,9 @@ def curve(run: Path) -> str:
     return "\n".join(lines)
 
 
-def looks(card: Path, model: SuperResolutionModel, sets: dict[str, Path | None], steps: str) -> str:
+def looks(
+    card: Path, model: SuperResolutionModel | Upscaler, sets: dict[str, Path | None], steps: str
+) -> str:
     """The readings of Set5 and Set14: the earlier ones of the card, and a new one of each given set."""
     head = "| date | run | set | bicubic dB | model dB | model SSIM |"
     old = []

@@ -16,7 +16,7 @@ from measure import machine
 from isr import presets
 from isr.io import images
 from isr.io.files import walk
-from isr.models.loading import load
+from isr.models.loading import load_upscaler
 from isr.predict.image import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 
@@ -27,7 +27,7 @@ SIDE = 192  # pixels of the crop that is taken from the middle of a photograph
 
 def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]]:
     """Largest and root-mean-square deviation by overlap, in levels of 255, over all photographs."""
-    upscaler = as_upscaler(load(preset))
+    upscaler = as_upscaler(load_upscaler(preset))
     result = dict.fromkeys(OVERLAPS, (0.0, 0.0))
     for path in photos:
         pixels = images.read(path).pixels

@@ -326,7 +326,7 @@ def test_python_of_the_pages_runs(tmp_path: Path) -> None:
 
 
 def run_blocks(pages: list[Path], folder: Path) -> None:
-    """Run the Python blocks of pages, each page in its own namespace, in one process, beside a photo and a clip."""
+    """Run the Python blocks of pages, each page in its own namespace, in one process, beside photos and a clip."""
     from pictures import folder_of_photographs
 
     sample = ROOT / "docs" / "images" / "robin.png"
@@ -334,6 +334,7 @@ def run_blocks(pages: list[Path], folder: Path) -> None:
     (folder / "docs" / "images").mkdir(parents=True)
     (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
     shutil.copy(ROOT / "tests" / "data" / "friday_aac.mp4", folder / "clip.mp4")
+    folder_of_photographs(folder / "photos" / "train", 4)
     named = [
         [(f"{path.name}, block {i}", block) for i, block in enumerate(blocks(read(path), "python"), start=1)]
         for path in pages

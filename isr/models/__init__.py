@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isr.errors import RequestError
+from isr.models.aplus import APlus
 from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file
 from isr.models.cascade import Cascade
 from isr.models.discriminator import Discriminator, UNetDiscriminator
@@ -22,6 +23,7 @@ __all__ = [
     "RRDN",
     "TDAN",
     "VGG",
+    "APlus",
     "Cascade",
     "Discriminator",
     "MultiFrameModel",
@@ -55,5 +57,10 @@ def get_model(name: str) -> type[SuperResolutionModel]:
     for model in MODELS:
         if model.__name__ == name:
             return model
+    if name == APlus.__name__:
+        raise RequestError(
+            f"model {name!r}: is no network of layers, to be trained, exported or chained; isr.train.aplus.fit makes "
+            "one of photographs, and predict and evaluate run it"
+        )
     known = ", ".join(model.__name__ for model in MODELS)
     raise RequestError(f"model {name!r} is unknown; the networks are {known}")

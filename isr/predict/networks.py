@@ -79,10 +79,10 @@ class Network:
     def spec(self) -> ModelSpec:
         """What tiling needs to know; loads the network. Raises as `open`."""
         if self._object is None:
-            from isr.models.loading import load
+            from isr.models.loading import load_upscaler
 
             assert self._folder is not None
-            self._object = load(self._folder)
+            self._object = load_upscaler(self._folder)
         spec: ModelSpec = self._object.spec
         return spec
 

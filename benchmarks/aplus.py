@@ -1,0 +1,109 @@
+"""What each part of A+ brings on photographs that it was not fitted to.
+
+    python benchmarks/aplus.py PHOTOS/train PHOTOS/val --scale 2 --megapixels 6
+
+Fits small upscalers that differ in one thing, scores them, and then the shipped one in several ways. Seconds are
+processor time for a megapixel of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from measure import machine
+
+from isr.data.pairs import find_pairs
+from isr.evaluate import Protocol, evaluate, read_pairs
+from isr.models import APlus
+from isr.models import aplus as model_module
+from isr.models.aplus import Views
+from isr.predict.image import TileOptions, enlarge
+from isr.progress import Silent
+from isr.train.aplus import Sample, Size, fit_stage, read_samples
+
+ROUNDS = 2
+FEATURES = 36
+
+
+def fitted(samples: Iterable[Sample], scale: int, counts: Sequence[int]) -> APlus:
+    """An upscaler with a stage for each count of anchors."""
+    samples, rng, model = copy.deepcopy(list(samples)), np.random.default_rng(0), APlus(scale, ())
+    for count in counts:
+        size = Size(count, FEATURES, min(FEATURES, 9 * scale**2))
+        model = APlus(scale, (*model.stages, fit_stage(samples, scale, size, ROUNDS, rng, Silent())))
+    return model
+
+
+def report(what: str, model: APlus, val: Path, options: TileOptions = TileOptions()) -> None:  # noqa: B008  frozen
+    """One line of the table."""
+    scale = model.scale
+    seconds, pixels = 0.0, 0
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        nonlocal seconds, pixels
+        began = time.process_time()
+        sr = enlarge(model, lr, options)
+        seconds, pixels = seconds + time.process_time() - began, pixels + sr.shape[0] * sr.shape[1]
+        return sr
+
+    mean = evaluate(upscale, read_pairs(find_pairs(val, None, scale), scale, 3), Protocol(scale)).mean
+    gain, speed = mean.psnr - mean.bicubic_psnr, seconds / pixels * 1e6
+    print(f"| {what} | {mean.psnr:.3f} dB | {gain:+.3f} dB | {speed:.2f} |", flush=True)
+
+
+def no_views(views: Views, features: np.ndarray) -> np.ndarray:
+    """Every feature as it is."""
+    return np.zeros(len(features), np.uint8)
+
+
+def compare_fits(train: Path, val: Path, scale: int, megapixels: float) -> None:
+    """Small upscalers that differ in one thing."""
+    samples = list(read_samples(train, scale, megapixels, np.random.default_rng(0), Silent()))
+    for count in (16, 64, 256, 1024):
+        report(f"{count} anchors", fitted(samples, scale, [count]), val)
+    report("256 and 256 anchors, a cascade", fitted(samples, scale, [256, 256]), val)
+    choose = Views.choose
+    Views.choose = no_views  # type: ignore[method-assign]
+    report("256 anchors, without the sixteen views", fitted(samples, scale, [256]), val)
+    Views.choose = choose  # type: ignore[method-assign]
+
+
+def compare_uses(val: Path, scale: int) -> None:
+    """The shipped one in several ways."""
+    shipped = f"aplus_x{scale}"
+    model = APlus.from_preset(shipped)
+    probes = model_module.PROBES
+    for cells in (1, 2, 4, 8, max(len(stage.cells) for stage in model.stages)):
+        model_module.PROBES = cells
+        report(f"{shipped}, cells searched: {cells}", model, val)
+    model_module.PROBES = probes
+    report(f"{shipped}, back projection 2", model, val, TileOptions(back_projection=2))
+    report(f"{shipped}, self-ensemble", model, val, TileOptions(self_ensemble=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("train", type=Path)
+    parser.add_argument("val", type=Path)
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--megapixels", type=float, default=6)
+    parser.add_argument("--shipped", action="store_true", help="only the shipped one")
+    given = parser.parse_args()
+    scale, val = given.scale, given.val
+
+    print(machine())
+    print("| A+ | PSNR-Y | over bicubic | seconds per megapixel |\n|---|---|---|---|")
+    if not given.shipped:
+        compare_fits(given.train, val, scale, given.megapixels)
+    compare_uses(val, scale)
+
+
+if __name__ == "__main__":
+    main()
