@@ -28,7 +28,7 @@ class ModelConfig(Section):
 
     name: str = Field("EDSR", description="network, as listed by `isr models`")
     arguments: dict[str, Any] = Field(
-        {"scale": 2}, description="arguments of its constructor; the rest keep the constructor's defaults"
+        {}, description="arguments of its constructor, such as {scale: 3}; the rest keep its defaults"
     )
     start_from: str | None = Field(
         "interpolation",
