@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, shrink
+from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, exact, shrink
 from isr.models.base import SuperResolutionModel, compare_weights
 from isr.ops import Tensor
 
@@ -60,13 +60,13 @@ class EDSR(SuperResolutionModel):
         self.res_scale = res_scale
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", policy)
+        self.head = conv(num_features, "head", exact(policy))
         self.blocks = [
             ResidualBlock(num_features, res_scale, dtype=policy, name=f"block{i}") for i in range(num_blocks)
         ]
-        self.body_end = conv(num_features, "body_end", policy)
+        self.body_end = conv(num_features, "body_end", exact(policy))
         self.upsampler = Upsampler(scale, num_features, dtype=policy, name="upsampler")
-        self.tail = conv(num_channels, "tail", policy)
+        self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
 
     @classmethod

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, shrink
+from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, exact, shrink
 from isr.models.base import SuperResolutionModel, compare_weights
 from isr.ops import Tensor
 
@@ -64,7 +64,7 @@ class MDSR(SuperResolutionModel):
         self.num_blocks = num_blocks
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", policy)
+        self.head = conv(num_features, "head", exact(policy))
         self.pre_blocks = [
             [
                 ResidualBlock(num_features, kernel_size=5, dtype=policy, name=f"x{scale}_pre{i}")
@@ -73,11 +73,11 @@ class MDSR(SuperResolutionModel):
             for scale in self.scales
         ]
         self.blocks = [ResidualBlock(num_features, dtype=policy, name=f"block{i}") for i in range(num_blocks)]
-        self.body_end = conv(num_features, "body_end", policy)
+        self.body_end = conv(num_features, "body_end", exact(policy))
         self.upsamplers = [
             Upsampler(scale, num_features, dtype=policy, name=f"x{scale}_upsampler") for scale in self.scales
         ]
-        self.tail = conv(num_channels, "tail", policy)
+        self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
 
     @classmethod
@@ -103,7 +103,7 @@ class MDSR(SuperResolutionModel):
         deep = shallow
         for block in self.blocks:
             deep = block(deep)
-        deep = shallow + self.body_end(deep)
+        deep = keras.ops.add(shallow, self.body_end(deep))  # of the wider dtype
 
         sr = self.tail(self.upsamplers[branch](deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)

@@ -17,6 +17,7 @@ from isr.layers import (
     carry_enlarged,
     carry_signed,
     conv,
+    exact,
     shrink,
     take_signed,
 )
@@ -152,14 +153,14 @@ class RDN(SuperResolutionModel):
         self.upsampler = upsampler
 
         policy = self.dtype_policy
-        self.head1 = conv(num_features, "head1", policy)
+        self.head1 = conv(num_features, "head1", exact(policy))
         self.head2 = conv(num_features, "head2", policy)
         self.blocks = [
             ResidualDenseBlock(num_features, growth, num_layers, dtype=policy, name=f"block{i}")
             for i in range(num_blocks)
         ]
         self.fusion1 = conv(num_features, "fusion1", policy, 1)
-        self.fusion2 = conv(num_features, "fusion2", policy)
+        self.fusion2 = conv(num_features, "fusion2", exact(policy))
         self.enlarge: Upsampler | IdealoUpsampler
         if upsampler.startswith("idealo"):
             nearest = upsampler == "idealo_ups"
@@ -167,7 +168,7 @@ class RDN(SuperResolutionModel):
         else:
             channels = growth if upsampler == "pixelshuffle_growth" else num_features
             self.enlarge = Upsampler(scale, channels, dtype=policy, name="enlarge")
-        self.tail = conv(num_channels, "tail", policy)
+        self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
 
     @classmethod

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from isr.errors import RequestError
-from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, shrink
+from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, exact, shrink
 from isr.models.base import SuperResolutionModel
 from isr.models.rdn import SHARPEN, idealo_arguments
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle
@@ -146,7 +146,7 @@ class RRDBNet(SuperResolutionModel):
         self.unshuffle = unshuffle or max(4 // scale, 1)
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", policy)
+        self.head = conv(num_features, "head", exact(policy))
         self.blocks = [
             RRDB(
                 num_features,
@@ -160,11 +160,11 @@ class RRDBNet(SuperResolutionModel):
             )
             for i in range(num_blocks)
         ]
-        self.body_end = conv(num_features, "body_end", policy)
+        self.body_end = conv(num_features, "body_end", exact(policy))
         steps = int(math.log2(scale * self.unshuffle))
         self.up_convs = [conv(num_features, f"up{i}", policy) for i in range(steps)]
         self.hr_conv = conv(num_features, "hr_conv", policy)
-        self.tail = conv(num_channels, "tail", policy)
+        self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
@@ -323,7 +323,7 @@ class RRDN(SuperResolutionModel):
         self.res_scale = res_scale
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", policy)
+        self.head = conv(num_features, "head", exact(policy))
         self.blocks = [
             RRDB(
                 num_features,
@@ -337,9 +337,9 @@ class RRDN(SuperResolutionModel):
             )
             for i in range(num_blocks)
         ]
-        self.body_end = conv(num_features, "body_end", policy)
+        self.body_end = conv(num_features, "body_end", exact(policy))
         self.up_conv = conv(num_channels * scale**2, "up", policy)
-        self.tail = conv(num_channels, "tail", policy)
+        self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
 
     @classmethod
