@@ -313,6 +313,9 @@ def test_interpolating_start_says_where_features_do_not_suffice(case: Case) -> N
 # Precision
 
 
+EXACT_ENDS = ("head", "head1", "fusion2", "body_end", "tail")
+
+
 @every_model
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16"])
 def test_policy_reaches_every_sub_layer_whatever_the_global_one(
@@ -323,7 +326,10 @@ def test_policy_reaches_every_sub_layer_whatever_the_global_one(
     built.save(tmp_path / "model.keras")
     reloaded = load(tmp_path / "model.keras")
     for model in (built, reloaded):
-        assert {layer.dtype_policy.name for layer in [model, *sub_layers(model)]} == {policy}
+        layers = [model, *sub_layers(model)]
+        if policy == "mixed_bfloat16":  # the ends of a network may stay in float32, and only they
+            layers = [layer for layer in layers if layer.name not in EXACT_ENDS]
+        assert {layer.dtype_policy.name for layer in layers} == {policy}
         assert numpy(model(pictures(model, 3, 4))).dtype == np.float32
 
 

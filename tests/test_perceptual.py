@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from children import run_python
 from pictures import folder_of_photographs
 from safetensors.numpy import load_file
 
@@ -154,6 +155,37 @@ def test_a_discriminator_can_be_taken_over(photos: Path, uninterrupted: Path, tm
     assert objective.discriminator is not None
     first = np.asarray(objective.discriminator.convs[0].kernel)
     np.testing.assert_array_equal(first, load_file(judge)["conv1/kernel"])
+
+
+def test_jax_makes_the_same_first_two_updates(photos: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
+    changes = {
+        "model.start_from": uninterrupted / "last",
+        "perceptual.discriminator_from": uninterrupted / "discriminator.safetensors",
+        "perceptual.from_step": 0,
+        "optimizer.epsilon": 1e-3,  # or Adam makes steps of gradients that are rounding
+        "steps.total": 2,
+        "steps.save_every": 1,
+    }
+    Trainer(settings(photos, tmp_path / "tensorflow", **changes)).train()
+    config = tmp_path / "config.yml"
+    config.write_text(configuration.to_yaml(settings(photos, tmp_path / "jax", **changes)), encoding="utf-8")
+    run_python(
+        *("-m", "isr", "train", "--config", str(config)),
+        env={"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    )
+    one, other = (rows(tmp_path / name) for name in ("tensorflow", "jax"))
+    assert [row["step"] for row in one] == [row["step"] for row in other] == ["0", "1", "2"]
+    for a, b in zip(one[1:], other[1:], strict=True):
+        for column in ("pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss"):
+            assert float(a[column]) == pytest.approx(float(b[column]), rel=1e-3), column
+    for name in ("last/weights.safetensors", "discriminator.safetensors"):
+        before = load_file(uninterrupted / name)
+        a, b = (load_file(tmp_path / run / name) for run in ("tensorflow", "jax"))
+        for key, start in before.items():
+            moved = np.abs(a[key] - start).max()
+            np.testing.assert_allclose(b[key], a[key], atol=0.02 * moved + 1e-6, err_msg=f"{name}: {key}")
+        assert any(np.abs(a[key] - start).max() > 1e-5 for key, start in before.items()), name
 
 
 @pytest.mark.parametrize(
