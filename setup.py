@@ -22,6 +22,9 @@ TEST = [
     "ruff",
 ]
 JAX = ["jax>=0.4.34"]
+ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
+OPENVINO = ["openvino>=2025.0"]
+LITERT = ["ai-edge-litert>=1.2"]
 SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 
@@ -35,7 +38,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["isr", "isr.*"]),
-    package_data={"isr": ["py.typed", "presets/*/*", "models/*.npz", "models/*.md"]},
+    package_data={"isr": ["py.typed", "presets/*/*", "presets/*/int8/*", "models/*.npz", "models/*.md"]},
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.8",
@@ -53,15 +56,20 @@ setup(
         "click>=8.1",
         "rich>=13.7",
         "psutil>=5.9",
+        "platformdirs>=4",
         "tensorboardX>=2.6.2",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18"],
         "jax": JAX,
         "serving": SERVING,
+        "onnx": ONNXRUNTIME,
+        "onnxruntime": ONNXRUNTIME,
+        "openvino": OPENVINO,
+        "litert": LITERT,
         "test": TEST,
         "docs": DOCS,
-        "dev": [*TEST, *DOCS, *JAX, *SERVING, "pre-commit"],
+        "dev": [*TEST, *DOCS, *JAX, *SERVING, *ONNXRUNTIME, *OPENVINO, *LITERT, "pre-commit"],
     },
     entry_points={"console_scripts": ["isr=isr.cli:main"]},
     classifiers=[

@@ -59,8 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fitted.save_preset(Path(folder) / name, dtype="float16")
         model = APlus.from_preset(Path(folder) / name)
-    table = score(model, given.val)
-    cost = score(fitted, given.val).mean.psnr - table.mean.psnr
+    table = score(model, given.val, scale)
+    cost = score(fitted, given.val, scale).mean.psnr - table.mean.psnr
     gain = table.mean.psnr - table.mean.bicubic_psnr
     count = sum(weights.size for weights in model.get_weights())
     anchors = ", ".join(str(number) for number in arguments["num_anchors"])

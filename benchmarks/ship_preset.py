@@ -21,20 +21,24 @@ from isr import config as configuration
 from isr import presets
 from isr.data.pairs import find_pairs
 from isr.evaluate import Protocol, Table, evaluate, read_pairs
-from isr.models import EDSR, SuperResolutionModel
+from isr.models import SuperResolutionModel
+from isr.models.loading import load
 from isr.predict.image import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 from isr.spec import Upscaler
 from isr.train.callbacks import read_log
 
 
-def score(model: SuperResolutionModel | Upscaler, hr: Path, lr: Path | None = None) -> Table:
+def score(model: SuperResolutionModel | Upscaler, hr: Path, scale: int) -> Table:
     """The model on a folder under the standard protocol."""
     upscaler = as_upscaler(model)
     spec = upscaler.spec
-    scale = spec.scales[0]
-    pairs = read_pairs(find_pairs(hr, lr, scale), scale, spec.num_channels)
-    return evaluate(lambda x: enlarge(upscaler, x, TileOptions()), pairs, Protocol(scale), model=spec.name)
+    pairs = read_pairs(find_pairs(hr, None, scale), scale, spec.num_channels)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return enlarge(upscaler, x, TileOptions(), scale=scale)
+
+    return evaluate(run, pairs, Protocol(scale), model=spec.name)
 
 
 def as_markdown(table: Table) -> str:
@@ -88,11 +92,13 @@ def looks(
             start = lines.index(head) + 2
             stop = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
             old = lines[start:stop]
+    scales = model.spec.scales
     for name, folder in sets.items():
-        if folder is not None:
-            mean = score(model, folder).mean
+        for scale in scales if folder is not None else ():
+            mean = score(model, folder, scale).mean
+            shown = f"{name} x{scale}" if len(scales) > 1 else name
             old.append(
-                f"| {datetime.date.today()} | {steps} | {name} | {mean.bicubic_psnr:.2f} | {mean.psnr:.2f} "
+                f"| {datetime.date.today()} | {steps} | {shown} | {mean.bicubic_psnr:.2f} | {mean.psnr:.2f} "
                 f"| {mean.ssim:.4f} |"
             )
     return "\n".join([head, "|---|---|---|---|---|---|", *old])
@@ -130,12 +136,12 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how the run went, for the card")
     arguments = parser.parse_args()
 
-    model = EDSR.from_preset(arguments.run / "best", name=arguments.name)
-    full = score(model, arguments.val).mean.psnr
+    model = load(arguments.run / "best", name=arguments.name)
+    full = [score(model, arguments.val, scale).mean.psnr for scale in model.scales]
     for variable in model.variables:
         variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
-    table = score(model, arguments.val)
-    cost = full - table.mean.psnr
+    tables = {scale: score(model, arguments.val, scale) for scale in model.scales}
+    cost = max(before - table.mean.psnr for before, table in zip(full, tables.values(), strict=True))
     print(f"float16 storage costs {cost:.4f} dB on val")
 
     folder = presets.HERE / arguments.name
@@ -143,13 +149,24 @@ def main() -> None:
     log = read_log(arguments.run / "log.csv")
     best = max((row for row in log if row["val_psnr_y"]), key=lambda row: float(row["val_psnr_y"]))
     steps = f"{best['step']} of {config.steps.total} steps"
-    gain = table.mean.psnr - table.mean.bicubic_psnr
-    scale = model.scales[0]
+    gains = {scale: f"{table.mean.psnr - table.mean.bicubic_psnr:+.2f} dB" for scale, table in tables.items()}
+    named = " and ".join(", ".join(map(str, model.scales)).rsplit(", ", 1))
+    only = len(model.scales) == 1
+    better = "; ".join(
+        f"{gains[scale]}{'' if only else f' at x{scale}'}, better on {table.better} of {len(table.rows)}"
+        for scale, table in tables.items()
+    )
+    validation = "\n\n".join(
+        f"{table.protocol.describe()}. Sixteen freely licensed photographs, none of them trained on.\n\n"
+        f"    isr evaluate --hr photos/val --preset {arguments.name}{'' if only else f' --scale {scale}'}\n\n"
+        f"{as_markdown(table)}"
+        for scale, table in tables.items()
+    )
     sets = {"Set5": arguments.set5, "Set14": arguments.set14}
     card = f"""# {arguments.name}
 
-EDSR for scale {scale}, {model.num_blocks} blocks of {model.num_features} features, {model.count_params():,}
-parameters. {gain:+.2f} dB over bicubic on the validation pictures, better on {table.better} of {len(table.rows)}.
+{type(model).__name__} for scale {named}, {model.num_blocks} blocks of {model.num_features} features,
+{model.count_params():,} parameters. Over bicubic on the validation pictures: {better}.
 Stored as float16 and run as float32; storage costs {cost:.4f} dB. The weights carry the licence of the code.
 
 **For** photographs that were made smaller and are clean: it was trained on MATLAB-style bicubic reduction alone.
@@ -165,11 +182,7 @@ Schedule, stop and weights were chosen on the validation pictures alone. {argume
 
 ## Validation
 
-{table.protocol.describe()}. Sixteen freely licensed photographs, none of them trained on.
-
-    isr evaluate --hr photos/val --preset {arguments.name}
-
-{as_markdown(table)}
+{validation}
 
 ## Readings of Set5 and Set14
 
@@ -188,13 +201,13 @@ cropped and re-encoded. "not stated": the source names no author.
 """
     facts = {
         "parameters": model.count_params(),
-        "val_psnr_y": round(table.mean.psnr, 2),
-        "over_bicubic": f"{gain:+.2f} dB",
+        "val_psnr_y": round(tables[model.scales[0]].mean.psnr, 2),
+        "over_bicubic": gains[model.scales[0]],
         "licence": "Apache-2.0",
     }
     recipe = portable(arguments.run / "best" / "recipe.yml")
     model.save_preset(folder, dtype="float16", files={"card.md": card, "recipe.yml": recipe}, facts=facts)
-    print(f"{folder}: {gain:+.3f} dB over bicubic, better on {table.better} of {len(table.rows)}")
+    print(f"{folder}: {better}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,29 @@
 """Settings that all tests share."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
 settings.register_profile("isr", deadline=None)  # the first call compiles, and the machine may be busy
 settings.load_profile("isr")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks that the tests convert are not kept among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def keras_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What "auto" means on a machine without other engines and without bfloat16: what arrays are computed in."""
+    from isr.predict import networks
+
+    monkeypatch.setattr(networks, "fastest", networks.backend)
+    monkeypatch.setattr(networks, "AUTOMATIC_PRECISION", "float32")

@@ -312,7 +312,7 @@ def test_pictures_go_through_the_scale_asked_for() -> None:
 
 
 def test_a_preset_of_several_scales_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keras_in_float32: None
 ) -> None:
     model = MDSR(num_features=4, num_blocks=1)
     model.start_as_interpolation()

@@ -25,6 +25,8 @@ from isr.cli.app import run
 from isr.models import EDSR
 from isr.predict.journal import NAME
 
+pytestmark = pytest.mark.usefixtures("keras_in_float32")
+
 
 class Done(NamedTuple):
     """What a command left."""
@@ -86,7 +88,7 @@ def test_a_photo_becomes_a_larger_one_beside_it(cli: Callable[..., Done]) -> Non
     assert done.code == 0
     assert done.out == ["photo_x2.jpg"]
     (line,) = done.err
-    assert line.startswith("photo_x2.jpg: 28x20 to 56x40, by edsr_baseline_x2 on CPU, float32, ")
+    assert line.startswith("photo_x2.jpg: 28x20 to 56x40, by edsr_baseline_x2 on CPU, tensorflow, float32, ")
     assert Image.open("photo_x2.jpg").size == (56, 40) and Image.open("photo_x2.jpg").format == "JPEG"
     assert files() == ["photo.jpg", "photo_x2.jpg"]
 
@@ -278,7 +280,11 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["photo.png", "--size", "20000x", "--format", "webp"], 2, "WEBP holds 16383 a side"),
     (["photo.png", "--size", "70000x", "--format", "jpg"], 2, "JPEG holds 65500 a side"),
     (["photo.png", "--preset", "edsr_baseline_x9"], 2, "'edsr_baseline_x9' is neither"),
-    (["photo.png", "--preset", "edsr_baseline_x2", "--weights", "x.keras"], 2, "--preset, --weights and --server"),
+    (
+        ["photo.png", "--preset", "edsr_baseline_x2", "--weights", "x.keras"],
+        2,
+        "--preset, --weights and --server",
+    ),
     (["photo.png", "--weights", "x.keras"], 2, "x.keras: no such file"),
     (["photo.png", "--weights", "text.png"], 2, "text.png: give a preset folder"),
     (["photo.png", "--format", "psd"], 2, "format 'psd' is unknown"),

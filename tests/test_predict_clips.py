@@ -34,6 +34,8 @@ EDVR_TINY = Case(
     EDVR, {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1}
 )
 
+pytestmark = pytest.mark.usefixtures("keras_in_float32")
+
 
 @pytest.fixture(scope="module")
 def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -110,7 +112,7 @@ def test_a_clip_becomes_a_larger_one_with_its_sound(capsys: pytest.CaptureFixtur
     assert run(["predict", "clip.mp4"]) == 0
     said = capsys.readouterr()
     assert said.out == "clip_x2.mp4\n"
-    assert "clip_x2.mp4: 24x16 to 48x32, 10 frames, by edsr_fast_x2 on CPU, float32, " in said.err
+    assert "clip_x2.mp4: 24x16 to 48x32, 10 frames, by edsr_fast_x2 on CPU, tensorflow, float32, " in said.err
     assert [frame.shape for frame in read_clip("clip_x2.mp4")] == [(32, 48, 3)] * 10
     assert sound_of("clip_x2.mp4") == sound_of(source) != []
     assert sorted(path.name for path in Path().iterdir()) == [".isr-predict.json", "clip.mp4", "clip_x2.mp4"]

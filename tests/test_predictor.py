@@ -23,6 +23,8 @@ from isr.predict import PredictOptions, Predictor, predictor
 from isr.predict.jobs import duration_of
 from isr.predict.journal import NAME, Journal
 
+pytestmark = pytest.mark.usefixtures("keras_in_float32")
+
 
 def save(path: Path, seed: int = 0, height: int = 20, width: int = 28, channels: int = 3) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -365,11 +367,9 @@ def test_a_full_disk_stops_the_rest(photos: Path, monkeypatch: Any) -> None:
         written.append(path)
         write(path, *arguments, **options)
 
-    monkeypatch.setattr(predictor, "write", full)
-    upscaler = Repeat()
-    with pytest.raises(MachineError, match="the disk is full"):
-        Predictor(photos).get_predictions(upscaler)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch, pytest.raises(MachineError, match="the disk is full"):
+        patch.setattr(predictor, "write", full)
+        Predictor(photos).get_predictions(Repeat())
     assert len(names(photos.parent / "photos_x2")) == 2
     assert len(resumed(photos)[1]) == 2
 

@@ -116,6 +116,14 @@ def test_a_network_of_four_channels_takes_four_as_they_are() -> None:
     assert len(upscaler.batches) == 1
 
 
+def test_gray_goes_through_an_rgb_network_and_is_averaged_back(random_model: EDSR) -> None:
+    gray = np.random.default_rng(2).random((9, 7), np.float32)
+    rgb = np.asarray(random_model(np.repeat(gray[None, ..., None], 3, axis=-1)))[0]
+    assert np.abs(rgb - rgb.mean(-1, keepdims=True)).max() > 0.01  # this network makes colours of gray
+    np.testing.assert_allclose(isr.upscale(random_model, gray), rgb.mean(-1), atol=1e-5)
+    np.testing.assert_allclose(isr.upscale(random_model, gray[..., None])[..., 0], rgb.mean(-1), atol=1e-5)
+
+
 # -------------------------------------------------------------------------------------------------- alpha
 
 

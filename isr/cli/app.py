@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isr.cli import config, convert, evaluate, export, models, predict, train
+from isr.cli import config, convert, engines, evaluate, export, models, predict, quantise, train
 from isr.errors import ISRError
 
 # What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
@@ -29,6 +29,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
+app.command("quantise")(quantise.quantise)
+app.command("engines")(engines.engines)
 app.command("models")(models.models)
 app.command("config")(config.config)
 

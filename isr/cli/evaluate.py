@@ -39,7 +39,7 @@ def evaluate(
     border: Annotated[
         int | None, typer.Option("--border", min=0, help="Pixels left out on every side; default: the scale.")
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
     ] = False,
@@ -62,6 +62,10 @@ def evaluate(
         typer.Option("--output", help="Write the table into a file, .csv or .json; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="tensorflow, openvino, ... (`isr engines`); default: Keras' backend."),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
 ) -> None:
@@ -85,7 +89,7 @@ def evaluate(
 
     clips = holds_clips(hr)
     sources = [str(weights or preset or presets.default_for(scale or 2, video=clips)), *(beside or ())]
-    networks = [next(iter(networks_of(source, video=True).values())) for source in sources]
+    networks = [next(iter(networks_of(source, video=True, engine=engine).values())) for source in sources]
     scale = scale or networks[0].scales[0]
     for network in networks:
         if scale not in network.scales:
@@ -93,7 +97,7 @@ def evaluate(
                 f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
             )
 
-    run = _Run(precision, self_ensemble, back_projection, device, quiet)
+    run = _Run(precision, engine, self_ensemble, back_projection, device, quiet)
     table: Table | ClipTable
     if clips or any(network.num_frames > 1 for network in networks):
         if scale == 1 and lr is None:
@@ -124,6 +128,7 @@ class _Run:
     """How networks are run."""
 
     precision: str
+    engine: str | None
     self_ensemble: bool
     back_projection: int
     device: str | None
@@ -139,9 +144,11 @@ def _score_pictures(hr: Path, lr: Path | None, network: Network, protocol: Proto
     from isr.evaluate import evaluate, read_pairs
     from isr.predict.image import TileOptions, enlarge
     from isr.runtimes.devices import use_device
+    from isr.runtimes.engines import BACKENDS
 
     files = find_pairs(hr, lr, protocol.scale)
-    use_device(run.device)
+    if network.engine in BACKENDS:
+        use_device(run.device)
     upscaler = network.open(run.precision)
     tiles = TileOptions(self_ensemble=run.self_ensemble, back_projection=run.back_projection)
     with terminal(run.quiet) as progress:
@@ -168,10 +175,12 @@ def _score_clips(
     from isr.evaluate import count_frames, evaluate_clips, read_clips
     from isr.predict.array import upscale_frames
     from isr.runtimes.devices import use_device
+    from isr.runtimes.engines import BACKENDS
 
     files = find_clips(hr, lr)
     frames = count_frames(files, protocol.skip_frames)
-    use_device(run.device)
+    if any(network.engine in BACKENDS for _, network in networks.values()):
+        use_device(run.device)
     channels = {label: network.spec.num_channels for label, (_, network) in networks.items()}
     if len(set(channels.values())) > 1:
         said = ", ".join(f"{label} {count}" for label, count in channels.items())
@@ -184,6 +193,7 @@ def _score_clips(
             self_ensemble=run.self_ensemble,
             back_projection=run.back_projection,
             precision=run.precision,
+            engine=run.engine,
         )
         for label, (source, _) in networks.items()
     }

@@ -7,15 +7,31 @@ from typing import Annotated
 
 import typer
 
+from isr import presets
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
+
+FORMATS = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "litert": "litert",
+}  # and the engine that opens them
 
 
 def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The model's folder; the version is a folder in it.")
     ],
-    version: Annotated[int, typer.Option("--version", min=0, help="Number of the version.")] = 1,
+    version: Annotated[int, typer.Option("--version", min=0, help="SavedModel: number of the version.")] = 1,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="savedmodel, onnx, openvino or litert; the latter three make one folder."
+        ),
+    ] = "savedmodel",
+    precision: Annotated[
+        str, typer.Option("--precision", help="OpenVINO: float32, bfloat16 or int8; the others: float32.")
+    ] = "float32",
     preset: Annotated[
         str | None, typer.Option("--preset", help="A preset's name or folder (`isr models` lists the names).")
     ] = None,
@@ -49,9 +65,28 @@ def export(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
 ) -> None:
-    """Write a model as a SavedModel for TensorFlow Serving; prints the folder."""
+    """Write a model as a SavedModel for TensorFlow Serving, or for another engine; prints the folder."""
     if (preset is None) == (weights is None):
         raise RequestError("--preset and --weights: give one of them")
+    if format not in ("savedmodel", *FORMATS):
+        raise RequestError(f"--format {format}: must be one of savedmodel, {', '.join(FORMATS)}")
+    if format == "savedmodel" and precision != "float32":
+        raise RequestError(
+            f"--precision {precision}: a SavedModel computes in float32; --format openvino has others"
+        )
+    plain = (version, tile, overlap, max_pixels, xla, serving_config) == (
+        1,
+        None,
+        None,
+        64 * 10**6,
+        False,
+        False,
+    )
+    if format != "savedmodel" and not plain:
+        raise RequestError(
+            f"--format {format}: writes the bare network; --version, --tile, --overlap, --max-pixels, --xla and "
+            "--serving-config are for a SavedModel"
+        )
     from isr.runtimes.devices import import_keras
 
     import_keras()
@@ -59,7 +94,18 @@ def export(
     from isr.models.loading import load
 
     options = ExportOptions(tile, overlap, max_pixels, xla, serving_config)
-    model = load(weights if weights is not None else str(preset))
+    source = weights if weights is not None else str(preset)
+    model = load(source)
+    if format != "savedmodel":
+        from isr.runtimes.formats import write
+        from isr.runtimes.int8 import read
+
+        convs = read(presets.find(source)) if precision == "int8" else None
+        difference = write(model, output, FORMATS[format], precision, convs)
+        with terminal(quiet) as progress:
+            progress.message(f"{output}: opened again, at most {difference:.1e} from {model.name}")
+        typer.echo(output)
+        return
     with terminal(quiet) as progress:
         made = export_savedmodel(model, output, version, options=options, progress=progress)
         progress.message(f"{made.folder}: reloaded, at most {made.difference:.1e} from {model.name}")

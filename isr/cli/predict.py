@@ -77,7 +77,17 @@ def predict(
             help="Rounds; for pictures shrunk by MATLAB's bicubic rule only.",
         ),
     ] = 0,
-    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="auto, float32, bfloat16, int8, or fast: int8 where there is one."),
+    ] = "auto",
+    fast: Annotated[bool, typer.Option("--fast", help="The same as --precision fast.")] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="auto, tensorflow, jax, openvino, onnxruntime, litert (`isr engines`)."
+        ),
+    ] = "auto",
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, resolution and colour profile.")
@@ -120,6 +130,8 @@ def predict(
 
     if sum(source is not None for source in (preset, weights, server)) > 1:
         raise RequestError("--preset, --weights and --server: give one of them")
+    if fast and precision != "auto":
+        raise RequestError("--fast and --precision: give one of them")
     if scale is not None and size is not None:
         raise RequestError("--scale and --size: give one of them")
     if overlap not in ("exact", None) and not overlap.isdecimal():
@@ -132,7 +144,8 @@ def predict(
         batch=batch,
         self_ensemble=self_ensemble,
         back_projection=back_projection,
-        precision=precision,
+        precision="fast" if fast else precision,
+        engine=engine,
         device=device,
         format=format,
         quality=quality,

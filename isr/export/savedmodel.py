@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import logging
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from isr import __version__
 from isr.errors import ISRError, RequestError
 from isr.export.graphs import Bounds, Graph
 from isr.export.serving import write_configuration, write_warm_up
-from isr.io.files import file_error
+from isr.io.files import whole_folder
 from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.models.base import check_numbers
@@ -32,6 +24,7 @@ from isr.predict.image import TileOptions, enlarge
 from isr.predict.windows import WindowOptions, enlarge_frames
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
+from isr.runtimes.formats import describe_model
 from isr.runtimes.serving import require_serving_api
 from isr.spec import MultiFrameUpscaler
 
@@ -180,22 +173,14 @@ def suffix(scale: int, scales: tuple[int, ...]) -> str:
 
 def describe(model: SuperResolutionModel, options: ExportOptions) -> dict[str, Any]:
     """What a client, or a reader of the folder, should know of a model, as plain JSON values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.named_weights().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
     tile, overlap = options.tiles.geometry(model.spec, model.spec.scales[0])
     return {
-        "spec": model.spec.to_json(),
-        "model": type(model).__name__,
-        "arguments": model.preset_arguments(),
+        **describe_model(model),
         "input": {"dtype": "float32", "range": [0, 1], "clipped": False},
         "tile": tile,
         "overlap": overlap,
         "max_pixels": options.max_pixels,
         "xla": options.xla,
-        "weights_sha256": digest.hexdigest(),
-        "versions": {"keras-isr": __version__, **{name: installed(name) for name in ("keras", "tensorflow")}},
     }
 
 
@@ -268,29 +253,3 @@ def compare(
     if not worst <= TOLERANCE:  # NaN, too
         raise ISRError(f"the reloaded model differs from the network by {worst:.1e}; nothing was written")
     return worst
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes it when the block ends without an exception.
-
-    On any exception it is removed, and with it the folders above that were made for it. Raises RequestError where
-    `target` exists.
-    """
-    if target.exists():
-        raise RequestError(f"{target}: exists already, and may be served: choose another version")
-    missing = [parent for parent in target.parents if not parent.exists()]
-    temporary = target.parent / f".{secrets.token_hex(8)}"  # a server takes only names that are numbers
-    try:
-        try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            temporary.rename(target)
-        except OSError as error:
-            raise file_error(target, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in missing:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        raise

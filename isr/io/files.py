@@ -64,6 +64,32 @@ def atomic(path: Path) -> Iterator[Path]:
     _flush_folder(path.parent)
 
 
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes it when the block ends without an exception.
+
+    On any exception it is removed, and with it the folders above that were made for it. Raises RequestError where
+    `target` exists.
+    """
+    if target.exists():
+        raise RequestError(f"{target}: exists already: choose another name or version")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    temporary = target.parent / f".{secrets.token_hex(8)}"
+    try:
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.rename(target)
+        except OSError as error:
+            raise file_error(target, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
 def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
     """Yields the files below `folder` whose suffix is one of `suffixes` (with the dot, in any case).
 

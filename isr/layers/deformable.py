@@ -26,13 +26,13 @@ class Strips:
     """How TensorFlow works through an image: strips of pixels whose samples are held at a time.
 
     Attributes:
-        megabytes: of samples in one strip.
+        megabytes: of samples in one strip; None: no strips, as on other backends, and no gradient of our own.
         in_flight: strips worked on at a time.
         compiled: whether XLA compiles the sampling, once per shape; None: where height and width are known when the
             graph is traced, no GPU is there, and the image is not tiny.
     """
 
-    megabytes: float = 7.0
+    megabytes: float | None = 7.0
     in_flight: int = 2
     compiled: bool | None = None
 
@@ -46,7 +46,7 @@ def strips(**changes: Any) -> Iterator[None]:
 
     Args:
         changes: attributes of `Strips`. `megabytes=2, in_flight=1` needs the least memory; `compiled=False` keeps
-            XLA out of graphs that are exported.
+            XLA out of graphs that are exported, `megabytes=None` loops too.
     """
     token = _STRIPS.set(replace(_STRIPS.get(), **changes))
     try:
@@ -140,10 +140,11 @@ def deform_conv2d(
     offset = ops.cast(offset, wide)
     mask = None if mask is None else ops.cast(mask, wide)
     kernel = ops.cast(kernel, x.dtype)
-    if keras.backend.backend() == "tensorflow":
+    cut = _STRIPS.get()
+    if keras.backend.backend() == "tensorflow" and cut.megabytes is not None:
         from isr.layers.deformable_tensorflow import convolve
 
-        y = convolve(sampling, _STRIPS.get(), x, offset, mask, kernel)
+        y = convolve(sampling, cut, x, offset, mask, kernel)
     else:
         y = whole(sampling, x, offset, mask, kernel)
     return y if bias is None else y + ops.cast(bias, x.dtype)

@@ -148,6 +148,7 @@ class Work:
             compiled = None not in x.shape[1:3] and not tiny
         self.parts = parts(sampling, x.dtype.name, compiled)
 
+        assert strips.megabytes is not None
         most = max(1, int(strips.megabytes * 1e6) // (4 * sampling.samples * self.channels))
         self.count = 1 + self.pixels // (most + 1)
         self.length = -(-self.pixels // self.count)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from isr.errors import RequestError
 from isr.predict.image import TileOptions, check_pixels, enlarge, fill_transparent, reduce
-from isr.predict.networks import Networks, default_scale, networks_of, resolve_precision, supported_precision
+from isr.predict.networks import (
+    Network,
+    Networks,
+    default_scale,
+    networks_of,
+    resolve_precision,
+    supported_precision,
+)
 from isr.predict.resize import resize
 from isr.predict.target import Route, Target
 from isr.predict.windows import WindowOptions, enlarge_frames
 from isr.progress import Progress, Silent, Within
+from isr.runtimes.engines import BACKENDS
 from isr.spec import MultiFrameUpscaler, Upscaler
 
 if TYPE_CHECKING:
@@ -35,6 +43,7 @@ def upscale(
     self_ensemble: bool = False,
     back_projection: int = 0,
     precision: str = "float32",
+    engine: str | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Upscale one picture.
@@ -53,7 +62,9 @@ def upscale(
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         back_projection: rounds in which what the result, made smaller, lacks of the picture is added; for pictures
             that were made smaller by MATLAB's bicubic rule, and harmful for others.
-        precision: "float32", "bfloat16" (8-bit pictures only; others run in float32) or "auto".
+        precision: "float32"; for 8-bit pictures also "bfloat16", "int8", "auto", or "fast": int8 where the network has
+            it. Other pictures are computed in float32.
+        engine: None: Keras' own backend; "auto", "openvino", "onnxruntime", "litert": see `isr.runtimes.engines`.
         progress: told of tiles and of what is worth a line; asked for `cancelled` between tiles.
 
     Returns:
@@ -72,15 +83,11 @@ def upscale(
     tiles = TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection)
     wanted = Target(scale, size)
     progress = progress or Silent()
-    networks = networks_of(model)
+    networks = networks_of(model, engine=engine)
     target = wanted.or_scale(default_scale(model, networks))
     height, width = pixels.shape[:2]
     route = Route.plan(height, width, target, networks)
-    computed, why = resolve_precision(precision, pixels.dtype)
-    if computed == "bfloat16":
-        from isr.runtimes.devices import use_device
-
-        computed, why = supported_precision(computed, use_device())
+    computed, why = _precision(precision, pixels.dtype, [networks[stage] for stage in route.stages])
     for line in (route.describe(), why):
         if line:
             progress.message(line)
@@ -102,6 +109,7 @@ def upscale_frames(
     self_ensemble: bool = False,
     back_projection: int = 0,
     precision: str = "float32",
+    engine: str | None = None,
     scene_cut: float | None = None,
     progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
@@ -114,8 +122,8 @@ def upscale_frames(
     Args:
         model: as for `upscale`; None: the shipped presets for video.
         frames: an iterable of `[h, w]` or `[h, w, c]`, as for `upscale`, all of one shape and dtype.
-        scale, size, tile, tile_overlap, batch, self_ensemble, back_projection, precision: as for `upscale`; back
-            projection for networks of single pictures only.
+        scale, size, tile, tile_overlap, batch, self_ensemble, back_projection, precision, engine: as for `upscale`;
+            back projection for networks of single pictures only.
         scene_cut: 0 to 1; a frame that differs that much more from its predecessor than the motion before it
             begins a new scene, and windows do not reach across; 0.08 lies between motion and cuts. None: one scene.
         progress: told of what is worth a line; asked for `cancelled` between tiles.
@@ -133,7 +141,7 @@ def upscale_frames(
     progress = progress or Silent()
     options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection), scene_cut)
     wanted = Target(scale, size)
-    networks = networks_of(model, video=True)
+    networks = networks_of(model, video=True, engine=engine)
     stream = iter(frames)
     first = next(stream, None)
     if first is None:
@@ -145,11 +153,7 @@ def upscale_frames(
     height, width = first.shape[:2]
     route = Route.plan(height, width, wanted.or_scale(default_scale(model, networks)), networks)
     check_video_route(route, networks)
-    computed, why = resolve_precision(precision, first.dtype)
-    if computed == "bfloat16":
-        from isr.runtimes.devices import use_device
-
-        computed, why = supported_precision(computed, use_device())
+    computed, why = _precision(precision, first.dtype, [networks[stage] for stage in route.stages])
     for line in (route.describe(), why):
         if line:
             progress.message(line)
@@ -164,6 +168,18 @@ def check_video_route(route: Route, networks: Networks) -> None:
             raise RequestError(
                 f"{networks[scale].name}: enlarges a video once, by {scale}: ask for no more, or upscale the result"
             )
+
+
+def _precision(asked: str, dtype: np.dtype[Any], networks: Sequence[Network]) -> tuple[str, str]:
+    """What pictures of a dtype are computed in by these networks on this machine, and why not as asked."""
+    computed, why = resolve_precision(asked, dtype, networks)
+    if computed != "bfloat16":
+        return computed, why
+    from isr.runtimes.devices import use_device
+
+    return supported_precision(
+        computed, use_device() if any(n.engine in BACKENDS for n in networks) else "CPU"
+    )
 
 
 def upscale_frames_along(
@@ -185,7 +201,7 @@ def upscale_frames_along(
         for frame in itertools.islice(frames, skip, None):
             yield upscale_along(route, frame, networks, options.tiles, precision, progress)
         return
-    upscaler = cast(MultiFrameUpscaler, network.open(precision))
+    upscaler = cast(MultiFrameUpscaler, network.open(precision, progress))
     transparency: deque[np.ndarray] = deque()
 
     def colours() -> Iterator[np.ndarray]:
@@ -222,7 +238,7 @@ def upscale_along(
     for index, scale in enumerate(route.stages, start=1):
         last = index == len(route.stages)
         pixels = enlarge(
-            networks[scale].open(precision),
+            networks[scale].open(precision, progress),
             pixels,
             tiles,
             scale=scale,

@@ -44,8 +44,9 @@ from isr.predict.jobs import (
     duration_of,
     find_sources,
     made_beside,
+    precision_along,
 )
-from isr.predict.networks import Network, Networks, resolve_precision
+from isr.predict.networks import Network, Networks
 from isr.predict.target import Route, Target
 from isr.predict.windows import WindowOptions
 from isr.progress import Progress, check_cancelled
@@ -200,7 +201,7 @@ def _plan(
         "overlap": tiles.overlap,
         "self_ensemble": tiles.self_ensemble,
         "back_projection": tiles.back_projection,
-        "precision": resolve_precision(options.precision, np.dtype(info.dtype))[0],
+        "precision": precision_along(route, networks, options.precision, info.dtype)[0],
         "crop": None if crop is None else list(crop),
         "scene_cut": video.scene_cut,
         "segment": SEGMENT,

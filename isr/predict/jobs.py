@@ -21,9 +21,10 @@ from isr.io.images import READABLE, PictureInfo, check_writable, probe
 from isr.io.video import WRITABLE_SUFFIXES, VideoInfo, is_clip
 from isr.predict.image import TileOptions
 from isr.predict.journal import Journal
-from isr.predict.networks import Network, Networks, resolve_precision
+from isr.predict.networks import Network, Networks, check_precision, resolve_precision
 from isr.predict.target import Route, Target
 from isr.runtimes.devices import check_name
+from isr.runtimes.engines import ENGINES, check_engine
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif"}
 SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
@@ -73,7 +74,8 @@ class PredictOptions:
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         back_projection: rounds of back projection, for pictures made smaller by MATLAB's bicubic rule.
-        precision: "auto", "float32" or "bfloat16" (8-bit pictures only).
+        precision: "auto", "float32", or for 8-bit pictures "bfloat16", "int8", or "fast": int8 where there is one.
+        engine: "auto", "tensorflow", "jax", "openvino", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
         device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself.
         format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
         quality: 1 to 100, of JPEG, WebP and AVIF.
@@ -95,6 +97,7 @@ class PredictOptions:
     self_ensemble: bool = False
     back_projection: int = 0
     precision: str = "auto"
+    engine: str = "auto"
     device: str | None = None
     format: str | None = None
     quality: int = 95
@@ -106,8 +109,11 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         _ = self.target, self.tiles
-        resolve_precision(self.precision, np.dtype(np.uint8))
+        check_precision(self.precision)
+        check_engine(self.engine)
         check_name(self.device)
+        if self.device is not None and self.device != "cpu" and self.engine in ENGINES:
+            raise RequestError(f"engine {self.engine}: computes on the CPU, not on {self.device}")
         if self.format is not None and self.suffix not in READABLE | WRITABLE_SUFFIXES:
             known = ", ".join(sorted(suffix[1:] for suffix in READABLE | WRITABLE_SUFFIXES))
             raise RequestError(f"format {self.format!r} is unknown here; it is one of {known}")
@@ -120,6 +126,12 @@ class PredictOptions:
     def target(self) -> Target:
         """Scale or size."""
         return Target(self.scale, self.size)
+
+    @property
+    def runs_on(self) -> str | None:
+        """The engine, as for `Network`."""
+        on_gpu = self.device is not None and self.device != "cpu"
+        return None if on_gpu and self.engine == "auto" else self.engine
 
     @property
     def tiles(self) -> TileOptions:
@@ -253,13 +265,18 @@ def find_jobs(
             "overlap": tiles.overlap,
             "self_ensemble": tiles.self_ensemble,
             "back_projection": tiles.back_projection,
-            "precision": resolve_precision(options.precision, np.dtype(info.dtype))[0],
+            "precision": precision_along(route, networks, options.precision, info.dtype)[0],
             "quality": options.quality,
             "strip_metadata": options.strip_metadata,
         }
         jobs.append(Job(source.path, made, source.folder, info, route, record, source.tree is None))
     check_distinct(jobs)
     return jobs, unreadable
+
+
+def precision_along(route: Route, networks: Networks, asked: str, dtype: str) -> tuple[str, str]:
+    """`resolve_precision` for the networks of a route."""
+    return resolve_precision(asked, np.dtype(dtype), [networks[scale] for scale in route.stages])
 
 
 def split_finished(jobs: Sequence[Job], options: PredictOptions) -> tuple[list[Job], list[Job]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isr import presets
-from isr.errors import MachineError, RequestError
+from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import file_error
+from isr.progress import Progress, Silent
+from isr.runtimes import devices
+from isr.runtimes.engines import BACKENDS, ENGINES, backend, cache_folder, check_engine, fastest
 from isr.spec import ModelSpec, Upscaler
 
 if TYPE_CHECKING:
@@ -22,10 +25,11 @@ if TYPE_CHECKING:
 
     Source = SuperResolutionModel | Upscaler | str | Path | None
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-# What "auto" means for 8-bit pictures. bfloat16 would have to lose less than 0.01 dB on the validation
-# pictures and deviate by less than 2/255 from float32.
+PRECISIONS = ("auto", "fast", "float32", "bfloat16", "int8")
+# What "auto" means for 8-bit pictures where the processor computes in it. On the validation pictures it loses less
+# than 0.01 dB and deviates by less than 2/255 from float32 (docs/predict.md).
 AUTOMATIC_PRECISION = "bfloat16"
+EIGHT_BITS = "int8/weights.safetensors"  # in the folder of a preset
 
 
 class Network:
@@ -33,11 +37,15 @@ class Network:
 
     Args:
         source: a preset's name or folder, a `.keras` file, a network of the package, or an upscaler.
+        engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
+            only for presets and files of single-picture networks. Upscalers run as they are.
 
     Raises RequestError where a preset or file is none.
     """
 
-    def __init__(self, source: SuperResolutionModel | Upscaler | str | Path) -> None:
+    def __init__(
+        self, source: SuperResolutionModel | Upscaler | str | Path, engine: str | None = None
+    ) -> None:
         self._folder: Path | None = None
         self._object: Any = None
         self._upscalers: dict[str, Upscaler] = {}
@@ -61,6 +69,34 @@ class Network:
             self._folder = presets.find(source)
             self.name = self._folder.name
             self.scales, self.num_frames = presets.scales(source), presets.num_frames(source)
+        self.engine = self._choose(engine)
+
+    def _choose(self, engine: str | None) -> str:
+        """The engine's name, "" for what runs itself."""
+        if self._folder is None:
+            network = hasattr(self._object, "get_config")
+        else:
+            # A+ is in NumPy; every network is listed.
+            network = self._folder.is_file() or presets.read_config(self._folder)["model"] in presets.NETWORKS
+        if not network:
+            return ""
+        if engine is None:
+            return backend()
+        check_engine(engine)
+        if engine in BACKENDS and engine != backend():
+            raise RequestError(f"engine {engine}: Keras runs on {backend()}; set KERAS_BACKEND={engine}")
+        if engine != "auto":
+            return engine
+        return fastest() if self._folder is not None and self.num_frames == 1 else backend()
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What this network can be computed in, with its engine; empty where that is its own matter."""
+        if self.engine not in ENGINES:
+            return ("float32", "bfloat16") if self.engine else ()
+        offered = ENGINES[self.engine].precisions if self.num_frames == 1 else ("float32",)
+        has_int8 = self._folder is not None and (self._folder / EIGHT_BITS).is_file()
+        return tuple(name for name in offered if name != "int8" or has_int8)
 
     def fingerprint(self) -> str:
         """A hash of the weights, as they are now, and of what they are put into."""
@@ -77,32 +113,92 @@ class Network:
 
     @property
     def spec(self) -> ModelSpec:
-        """What tiling needs to know; loads the network. Raises as `open`."""
+        """What tiling needs to know; loads the network where no engine has it open. Raises as `open`."""
+        opened = next(iter(self._upscalers.values()), None)
+        spec: ModelSpec = (opened or self._loaded()).spec
+        return spec
+
+    def _loaded(self) -> Any:
+        """The network or upscaler itself."""
         if self._object is None:
+            from isr.runtimes.devices import import_keras
+
+            import_keras()
             from isr.models.loading import load_upscaler
 
             assert self._folder is not None
             self._object = load_upscaler(self._folder)
-        spec: ModelSpec = self._object.spec
-        return spec
+        return self._object
 
-    def open(self, precision: str = "float32") -> Upscaler:
+    def open(self, precision: str = "float32", progress: Progress | None = None) -> Upscaler:
         """The network ready to run; opened once per precision.
 
-        Raises RequestError where its weights do not fit or hold values that are no numbers.
-        """
-        from isr.runtimes import as_upscaler
+        Args:
+            precision: one of `precisions`.
+            progress: told where the network is converted for its engine, which takes seconds, once.
 
-        self.spec  # noqa: B018  loads it
+        Raises RequestError where its weights do not fit or hold values that are no numbers, and for a precision that
+        it lacks.
+        """
+        if not self.engine:
+            upscaler: Upscaler = self._loaded()
+            return upscaler
+        if precision not in self.precisions:
+            raise RequestError(f"{self.name}: {self.lacks(precision)}")
         if self._folder is None:
             self._check_numbers()  # the caller may have trained it since
+        if self.engine in ENGINES:
+            return self._open_converted(precision, progress or Silent())
         if precision not in self._upscalers:
-            self._upscalers[precision] = as_upscaler(self._object, precision)
+            from isr.runtimes import as_upscaler
+
+            self._upscalers[precision] = as_upscaler(self._loaded(), precision)
         upscaler = self._upscalers[precision]
         copy = getattr(upscaler, "model", self._object)
         if copy is not self._object and self._folder is None:
             copy.set_weights(self._object.get_weights())
         return upscaler
+
+    def lacks(self, precision: str) -> str:
+        """Why it is not computed in a precision."""
+        if precision != "int8":
+            return f"{self.engine} computes it in {' or '.join(self.precisions)}, not in {precision}"
+        if self.engine != "openvino":
+            return f"int8 needs the engine openvino, not {self.engine}: pip install keras-isr[openvino]"
+        return "has no 8-bit variant; `isr quantise` makes one"
+
+    def _open_converted(self, precision: str, progress: Progress) -> Upscaler:
+        """The network in the engine's own format, converted where the cache does not hold it."""
+        from isr import __version__
+        from isr.runtimes.exported import open_exported
+
+        engine = ENGINES[self.engine]
+        digest = hashlib.sha256(f"{__version__} {engine.version} {precision} {self.fingerprint()}".encode())
+        if precision == "int8":
+            assert self._folder is not None
+            digest.update((self._folder / EIGHT_BITS).read_bytes())
+        key = f"{self.name}-{precision}-{digest.hexdigest()[:16]}"
+        if key not in self._upscalers:
+            folder = cache_folder() / self.engine / key
+            if not folder.exists():
+                self._convert(folder, precision, progress)
+            if self._folder is None:
+                self._upscalers.clear()  # of weights that have changed
+            self._upscalers[key] = open_exported(folder)
+        return self._upscalers[key]
+
+    def _convert(self, folder: Path, precision: str, progress: Progress) -> None:
+        model = self._loaded()
+        progress.message(f"{self.name}: converted for {self.engine}, {precision}, once: see `isr engines`")
+        from isr.runtimes.formats import write
+        from isr.runtimes.int8 import read
+
+        convs = None if precision != "int8" or self._folder is None else read(self._folder)
+        try:
+            write(model, folder, self.engine, precision, convs, halves_only=True)
+        except ISRError:
+            if not folder.exists():  # else another process has just made it
+                raise
 
     def _check_numbers(self) -> None:
         # The output alone does not show it: fused convolution and ReLU turn NaN into 0 on a CPU. Files are
@@ -114,45 +210,48 @@ class Network:
 Networks = Mapping[int, Network]  # for every scale, the network that enlarges by it
 
 
-def networks_of(source: Source, video: bool = False) -> Networks:
+def networks_of(source: Source, video: bool = False, engine: str | None = None) -> Networks:
     """The networks of one source, as for `Network`; None: the package's own default of every scale.
 
     Opened ones are kept, so that upscaling one array after another opens them once.
 
     Args:
         video: whether frames of a video are to be upscaled, and not a picture.
+        engine: as for `Network`.
 
     Raises RequestError where a preset or file is none, takes frames for a picture, or none ships.
     """
-    networks = _networks_of(source, video)
+    networks = _networks_of(source, video, engine)
     for network in networks.values():
         if network.num_frames > 1 and not video:
             raise RequestError(f"{network.name}: takes {network.num_frames} frames of a video, not a picture")
     return networks
 
 
-def _networks_of(source: Source, video: bool) -> Networks:
+def _networks_of(source: Source, video: bool, engine: str | None) -> Networks:
     if source is None:
         scales = presets.default_scales()
         if not scales:
             raise RequestError("no preset ships with this installation: give --preset or --weights")
         names = {scale: presets.default_for(scale, video) for scale in scales}
-        return {scale: _networks_of(presets.HERE / name, video)[scale] for scale, name in names.items()}
+        return {
+            scale: _networks_of(presets.HERE / name, video, engine)[scale] for scale, name in names.items()
+        }
     if isinstance(source, (str, Path)):
-        return _of_file(str(source), _stamp(source))
+        return _of_file(str(source), _stamp(source), engine)
     if hasattr(source, "get_weights"):
-        return _of_model(source)  # type: ignore[arg-type]  # models are hashed by identity
-    return _by_scale(Network(source))
+        return _of_model(source, engine)  # type: ignore[arg-type]  # models are hashed by identity
+    return _by_scale(Network(source, engine))
 
 
 @lru_cache(maxsize=8)
-def _of_file(source: str, stamp: tuple[Path, int, int]) -> Networks:
-    return _by_scale(Network(source))
+def _of_file(source: str, stamp: tuple[Path, int, int], engine: str | None) -> Networks:
+    return _by_scale(Network(source, engine))
 
 
 @lru_cache(maxsize=2)
-def _of_model(model: SuperResolutionModel) -> Networks:
-    return _by_scale(Network(model))
+def _of_model(model: SuperResolutionModel, engine: str | None) -> Networks:
+    return _by_scale(Network(model, engine))
 
 
 def _by_scale(network: Network) -> Networks:
@@ -198,27 +297,51 @@ def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
         raise RequestError(f"{path}: not a .keras file of a network of this package") from None
 
 
-def resolve_precision(asked: str, dtype: np.dtype[Any]) -> tuple[str, str]:
+def check_precision(name: str) -> None:
+    """Raise RequestError for an unknown precision."""
+    if name not in PRECISIONS:
+        raise RequestError(f"precision {name!r} is unknown; it is one of {', '.join(PRECISIONS)}")
+
+
+def resolve_precision(
+    asked: str, dtype: np.dtype[Any], networks: Collection[Network] = ()
+) -> tuple[str, str]:
     """The precision a picture of this dtype is computed in, and why not the one asked for ("" where it is).
 
-    Raises RequestError for an unknown name.
+    Args:
+        asked: one of `PRECISIONS`; "fast" is int8 where all networks have it, else "auto".
+        dtype: of the picture.
+        networks: those that it goes through.
+
+    Raises RequestError for an unknown name, and for a precision that a network lacks.
     """
-    if asked not in PRECISIONS:
-        raise RequestError(f"precision {asked!r} is unknown; it is one of {', '.join(PRECISIONS)}")
-    wanted = AUTOMATIC_PRECISION if asked == "auto" else asked
-    if wanted == "float32":
-        return wanted, ""
+    check_precision(asked)
+    networks = [network for network in networks if network.precisions]
+
+    def offered(precision: str) -> bool:
+        return all(precision in network.precisions for network in networks)
+
+    if asked == "float32":
+        return asked, ""
     if dtype != np.uint8:
         # bfloat16 has 8 significant bits, fewer than such a picture.
-        return "float32", f"{dtype} pixels are computed in float32" if asked != "auto" else ""
-    return wanted, ""
+        explicit = asked in ("bfloat16", "int8")
+        return "float32", f"{dtype} pixels are computed in float32" if explicit else ""
+    if asked == "fast" and networks and offered("int8"):
+        return "int8", ""
+    if asked in ("auto", "fast"):
+        on_jax = any(network.engine == "jax" for network in networks)  # no faster there
+        fine = offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
+        return AUTOMATIC_PRECISION if fine else "float32", ""
+    for network in networks:
+        if asked not in network.precisions:
+            raise RequestError(f"{network.name}: {network.lacks(asked)}")
+    return asked, ""
 
 
 def supported_precision(precision: str, device: str) -> tuple[str, str]:
     """The precision that a device, as `use_device` calls it, is given, and why not the one asked for."""
-    from isr.runtimes.devices import computes_bfloat16
-
-    if precision == "bfloat16" and not computes_bfloat16(device):
+    if precision == "bfloat16" and not devices.computes_bfloat16(device):
         return "float32", "this processor has no bfloat16 arithmetic: computed in float32"
     return precision, ""
 

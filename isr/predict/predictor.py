@@ -23,6 +23,7 @@ from isr.predict.jobs import (
     find_jobs,
     finished_record,
     pictures_of,
+    precision_along,
     split_finished,
 )
 from isr.predict.journal import STARTED, Journal
@@ -31,11 +32,11 @@ from isr.predict.networks import (
     check_memory,
     default_scale,
     networks_of,
-    resolve_precision,
     supported_precision,
 )
 from isr.predict.target import Target
 from isr.progress import Progress, Silent, Within, check_cancelled
+from isr.runtimes.engines import BACKENDS
 from isr.spec import Upscaler
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Outcome:
         frames: of a clip; None for a picture.
         size_in, size_out: `(width, height)` in pixels.
         networks: names, in the order in which they ran; none for a reduction.
-        device, precision: what it was computed on and in.
+        device, engine, precision: what it was computed on, by and in; the latter two are empty for A+ and a server.
         seconds: from reading to written.
     """
 
@@ -72,6 +73,7 @@ class Outcome:
     size_out: tuple[int, int] | None = None
     networks: tuple[str, ...] = ()
     device: str = ""
+    engine: str = ""
     precision: str = ""
     seconds: float = 0.0
 
@@ -81,11 +83,8 @@ class Outcome:
             return self.error or f"{self.target}: finished earlier, skipped"
         assert self.size_in is not None and self.size_out is not None
         sizes = f"{self.size_in[0]}x{self.size_in[1]} to {self.size_out[0]}x{self.size_out[1]}"
-        by = (
-            f"by {' then '.join(self.networks)} on {self.device}, {self.precision}"
-            if self.networks
-            else "no network"
-        )
+        how = ", ".join(filter(None, (self.device, self.engine, self.precision)))
+        by = f"by {' then '.join(self.networks)} on {how}" if self.networks else "no network"
         count = "" if self.frames is None else f", {self.frames} frames"
         return f"{self.target}: {sizes}{count}, {by}, {self.seconds:.1f} s"
 
@@ -268,7 +267,7 @@ def _find_pictures(
     inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
 ) -> tuple[list[Job], list[tuple[Path, ISRError]], _Work]:
     """The pictures of a request, those that cannot be read, and what works on them."""
-    clips = networks_of(model, video=True)
+    clips = networks_of(model, video=True, engine=options.runs_on)
     pictures = [
         path
         for path in inputs
@@ -277,7 +276,7 @@ def _find_pictures(
     ]
     if not pictures:
         return [], [], _Work({}, options.target, options, report)
-    networks = networks_of(model)
+    networks = networks_of(model, engine=options.runs_on)
     target = options.target.or_scale(default_scale(model, networks))
     jobs, unreadable = find_jobs(pictures, output, networks, target, options, several=len(inputs) > 1)
     return jobs, unreadable, _Work(networks, target, options, report)
@@ -287,7 +286,7 @@ def _find_clips(
     inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
 ) -> tuple[list[ClipJob], list[tuple[Path, ISRError]], _Work]:
     """The clips of a request, those that cannot be read, and what works on them."""
-    networks = networks_of(model, video=True)
+    networks = networks_of(model, video=True, engine=options.runs_on)
     target = options.target.or_scale(default_scale(model, networks))
     clips = [path for path in inputs if path.is_dir() or is_clip_input(path, networks, output)]
     jobs, unreadable = find_clips(clips, output, networks, target, options, several=len(inputs) > 1)
@@ -322,12 +321,15 @@ class _Work:
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """Choose the device, open the networks, and plan the tiles of all jobs."""
-        if any(job.route.stages for job in jobs):
+        used = {scale: self.networks[scale] for job in jobs for scale in job.route.stages}
+        if any(network.engine in BACKENDS for network in used.values()):
             from isr.runtimes.devices import use_device
 
             self.device = use_device(self.options.device)
+        elif used:
+            self.device = "CPU"
         for scale, precision in {(s, job.record["precision"]) for job in jobs for s in job.route.stages}:
-            self.networks[scale].open(supported_precision(precision, self.device)[0])
+            used[scale].open(supported_precision(precision, self.device)[0], self.report)
         areas = [area for job in jobs if not isinstance(job, ClipJob) for area in self._areas(job)]
         self.report.begin(areas, max(job.bytes_needed for job in jobs))
         self.begun = True
@@ -361,9 +363,10 @@ class _Work:
         """Settle the precision of a job, and say what is worth a line."""
         precision, lines = job.record["precision"], [job.route.describe(), job.message()]
         if job.route.stages:
-            _, why_not = resolve_precision(self.options.precision, np.dtype(job.info.dtype))
+            asked = self.options.precision
+            _, why_not = precision_along(job.route, self.networks, asked, job.info.dtype)
             precision, why_not_here = supported_precision(precision, self.device)
-            lines += [why_not, why_not_here]
+            lines += [why_not, "" if asked in ("auto", "fast") else why_not_here]
         width, height = job.size_in
         if self.target.changes_aspect(height, width):
             lines.append(
@@ -378,6 +381,7 @@ class _Work:
     def outcome(self, job: Job, seconds: float, warning: str = "") -> Outcome:
         """What is told of a job that is written."""
         height, width = job.route.size
+        used = [self.networks[scale] for scale in job.route.stages]
         return Outcome(
             job.source,
             job.target,
@@ -386,9 +390,10 @@ class _Work:
             frames=len(job.frames) if isinstance(job, ClipJob) else None,
             size_in=job.size_in,
             size_out=(width, height),
-            networks=tuple(self.networks[scale].name for scale in job.route.stages),
+            networks=tuple(network.name for network in used),
             device=self.device if job.route.stages else "",
-            precision=self._precision if job.route.stages else "",
+            engine=", ".join(dict.fromkeys(filter(None, (n.engine for n in used)))),
+            precision=self._precision if any(n.engine for n in used) else "",
             seconds=seconds,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -62,6 +64,18 @@ class TensorFlowFramesUpscaler:
 
     def size(self, features: dict[str, tf.Tensor]) -> int:
         return sum(value.shape.num_elements() * value.dtype.size for value in features.values())
+
+
+@contextmanager
+def saved(function: Any) -> Iterator[str]:
+    """A folder with a SavedModel of one `tf.function` that has an input signature; gone when the block ends."""
+    concrete = function.get_concrete_function()
+    root = tf.Module()
+    root.parameters = list(concrete.variables)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(root, folder, {"serving_default": concrete}, options)
+        yield folder
 
 
 def run(graph: Callable[[Any], Any], given: Any) -> Any:

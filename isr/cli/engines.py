@@ -1,0 +1,55 @@
+"""`isr engines`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+
+def engines(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the converted networks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what can run the networks, which of them auto takes, and where converted networks are kept."""
+    from isr.runtimes.engines import ENGINES, backend, cache_folder, clear_cache, fastest, size_of
+
+    folder = cache_folder()
+    if clear:
+        typer.echo(f"{folder}: {clear_cache() / 1e6:.1f} MB removed")
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "name": engine.name,
+            "version": engine.version if engine.installed else "",
+            "precisions": list(engine.precisions),
+            "install": f"pip install keras-isr[{engine.name}]",
+            "auto": engine.name == fastest(),
+        }
+        for engine in ENGINES.values()
+    ]
+    rows.insert(
+        0,
+        {
+            "name": backend(),
+            "version": "Keras' own backend",
+            "precisions": ["float32", "bfloat16"],
+            "install": "",
+            "auto": backend() == fastest(),
+        },
+    )
+    kept: dict[str, Any] = {
+        "folder": str(folder),
+        "bytes": sum(size_of(folder / name) for name in ENGINES if (folder / name).is_dir()),
+    }
+    if as_json:
+        typer.echo(json.dumps({"engines": rows, "cache": kept}, indent=2))
+        return
+    for row in rows:
+        state = row["version"] or f"not installed: {row['install']}"
+        mark = "  (auto, for photographs)" if row["auto"] else ""
+        typer.echo(f"{row['name']:<12} {state:<44} {', '.join(row['precisions'])}{mark}")
+    typer.echo(
+        f"converted networks: {kept['folder']}, {kept['bytes'] / 1e6:.1f} MB ($ISR_CACHE names another folder)"
+    )

@@ -1,0 +1,55 @@
+"""`isr quantise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isr.cli.terminal import terminal
+from isr.errors import RequestError
+
+SIDE = 96  # input pixels of the part of a photograph that is looked at
+
+
+def quantise(
+    preset: Annotated[
+        Path, typer.Argument(metavar="PRESET", help="A preset's folder, such as a run's best/.")
+    ],
+    photos: Annotated[
+        Path, typer.Option("--photos", help="Photographs like those that the network is for; some dozens.")
+    ],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many of them to look at.")] = 60,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an 8-bit variant.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+) -> None:
+    """Make the 8-bit variant of a preset, for --fast: int8/ in its folder. Prints the file."""
+    from isr import presets
+    from isr.data.pairs import find_pairs
+    from isr.imresize import imresize
+    from isr.io import images
+    from isr.levels import to_float
+    from isr.runtimes.devices import import_keras
+
+    folder = presets.find(preset)
+    scale = presets.scales(preset)[0]
+    import_keras()
+    from isr.models.loading import load
+    from isr.runtimes.int8 import FOLDER, WEIGHTS, calibrate, save
+
+    if (folder / FOLDER / WEIGHTS).exists() and not overwrite:
+        raise RequestError(f"{folder / FOLDER / WEIGHTS}: exists; give --overwrite to replace it")
+    model = load(folder)
+    files = find_pairs(photos, None, scale)
+    files = files[:: -(-len(files) // count)]
+    pictures = []
+    for file in files:
+        hr = images.read(file.hr).pixels[..., : model.num_channels]
+        sides = [min(side, SIDE * scale) // scale * scale for side in hr.shape[:2]]
+        top, left = ((whole - side) // 2 for whole, side in zip(hr.shape[:2], sides, strict=True))
+        part = hr[top : top + sides[0], left : left + sides[1]]
+        pictures.append(to_float(imresize(part, scale=1 / scale)))
+    with terminal(quiet) as progress:
+        made = save(calibrate(model, pictures, progress), folder)
+    typer.echo(made)

@@ -1,0 +1,86 @@
+"""Folders that `isr.runtimes.formats` wrote, as upscalers. Knows no Keras and no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from isr.errors import RequestError
+from isr.runtimes.engines import ENGINES, Session
+from isr.spec import ModelSpec, Upscaler
+
+ABOUT = "isr.json"
+
+
+def open_exported(folder: str | Path) -> Upscaler:
+    """The network in a folder of an engine's files; each file is opened when it is first needed.
+
+    Raises RequestError where the folder is none, MachineError where the engine is not installed.
+    """
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        spec, engine, functions = ModelSpec.from_json(about["spec"]), about["engine"], about["functions"]
+        suffix = ENGINES[engine].module.SUFFIX
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RequestError(f"{folder}: not a folder of an exported network") from None
+    if missing := [name for name in functions if not (folder / f"{name}{suffix}").is_file()]:
+        raise RequestError(f"{folder}: {missing[0]}{suffix} is missing; export the network again")
+    kind = ExportedFramesUpscaler if spec.num_frames > 1 else ExportedUpscaler
+    return kind(folder, spec, engine)
+
+
+class ExportedUpscaler:
+    """A network of single pictures."""
+
+    def __init__(self, folder: Path, spec: ModelSpec, engine: str) -> None:
+        self.folder, self.spec, self.engine = folder, spec, engine
+        module = ENGINES[engine].module
+
+        @cache
+        def session(name: str) -> Session:
+            return module.load(folder / f"{name}{module.SUFFIX}")
+
+        self.session = session
+
+    def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
+        self.check(batch)
+        return self.session(f"x{self.spec.check_scale(scale)}")({"lr": _float32(batch)})["sr"]
+
+    def check(self, batch: np.ndarray) -> None:
+        """Raise ValueError for another shape than the network takes."""
+        frames = (self.spec.num_frames,) if self.spec.num_frames > 1 else ()
+        if (
+            batch.ndim != 4 + len(frames)
+            or batch.shape[1:-3] != frames
+            or batch.shape[-1] != self.spec.num_channels
+        ):
+            wanted = ["batch", *map(str, frames), "height", "width", str(self.spec.num_channels)]
+            raise ValueError(f"{self.spec.name} takes [{', '.join(wanted)}], not {batch.shape}")
+
+
+class ExportedFramesUpscaler(ExportedUpscaler):
+    """A network of several frames, in its two halves."""
+
+    def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
+        self.check(batch)
+        self.spec.check_scale(scale)
+        return self.decode([self.encode(batch[:, index]) for index in range(self.spec.num_frames)])
+
+    def encode(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        return self.session("encode")({"lr": _float32(frames)})
+
+    def decode(self, window: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+        stacked = {name: np.stack([frame[name] for frame in window], axis=1) for name in window[0]}
+        return self.session("decode")(stacked)["sr"]
+
+    def size(self, features: dict[str, np.ndarray]) -> int:
+        return sum(value.nbytes for value in features.values())
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)

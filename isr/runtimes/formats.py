@@ -1,0 +1,179 @@
+"""Networks as files of another engine: one file for each function, and what they are in `isr.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from isr import __version__
+from isr.errors import ISRError, RequestError
+from isr.io.files import whole_folder
+from isr.layers.deformable import strips
+from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.models.base import check_numbers
+from isr.runtimes import PRECISIONS
+from isr.runtimes.engines import ENGINES
+from isr.runtimes.exported import ABOUT, open_exported
+from isr.runtimes.int8 import EightBitConv, computing_in_8_bits
+from isr.runtimes.tensorflow import TensorFlowUpscaler
+
+# Of what is reloaded, to the network of the same precision, as a part of the largest value. Sums in another order stay
+# far below in float32; elsewhere they change how a feature is rounded.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 1e-1}
+
+
+def write(
+    model: SuperResolutionModel,
+    folder: Path,
+    engine: str,
+    precision: str = "float32",
+    convs: Mapping[str, EightBitConv] | None = None,
+    *,
+    halves_only: bool = False,
+) -> float:
+    """Write a network as a folder of an engine's files, open it again, and compare the two.
+
+    The files are named after the scale, `x2.onnx`, and take `lr`, float32 `[b, h, w, c]` or `[b, t, h, w, c]` about
+    [0, 1] of any size, and give `sr`. Networks of several frames have `encode` and `decode` too, as of
+    `MultiFrameModel`.
+
+    Args:
+        model: the network; its policy does not matter.
+        folder: that does not exist yet.
+        engine: "openvino", "onnxruntime" or "litert".
+        precision: one of the engine's; "float32" for networks of several frames.
+        convs: for "int8", the convolutions in 8 bits.
+        halves_only: of a network of several frames, no function of a whole window.
+
+    Returns:
+        The largest difference to the network, of values in [0, 1]; of others, as a part of the largest.
+
+    Raises RequestError where the folder exists, on another backend than TensorFlow, for a precision that is not
+    offered, and for weights that are no numbers; MachineError where a package is missing; ISRError where what was
+    opened again differs. Nothing is left then.
+    """
+    known = ENGINES[engine]
+    if precision not in known.precisions:
+        raise RequestError(
+            f"precision {precision!r}: {engine} computes in {', '.join(known.precisions)} here; choose one of them"
+        )
+    if model.spec.num_frames > 1 and precision != "float32":
+        # OpenVINO does not read TensorFlow's constants in bfloat16, which deformable layers have.
+        raise RequestError(
+            f"{model.name}: networks of several frames are converted in float32, not in {precision}"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise RequestError(
+            f"networks are converted for {engine} on TensorFlow, and Keras runs on {keras.backend.backend()}: "
+            "set KERAS_BACKEND=tensorflow"
+        )
+    known.require(convert=True)
+    check_numbers(model.named_weights(), model.name)
+    policy = PRECISIONS.get(precision, "float32")
+    model = model.with_policy(policy)
+    if precision == "bfloat16":
+        round_kernels(model)
+    eight_bits = computing_in_8_bits(model, convs or {}) if precision == "int8" else nullcontext()
+    with whole_folder(folder) as temporary, strips(megabytes=None), eight_bits:
+        names = []
+        for name, function in functions(model, halves_only).items():
+            known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
+            names.append(name)
+        about = {**describe_model(model), "engine": engine, "precision": precision, "functions": names}
+        about["versions"][known.distribution] = known.version
+        (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        return compare(temporary, model, TOLERANCES[precision])
+
+
+def round_kernels(model: SuperResolutionModel) -> None:
+    """Round what is multiplied in bfloat16 to its nearest numbers: OpenVINO cuts the bits of constants off."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Conv2D) and layer.compute_dtype == "bfloat16":
+            for variable in layer.weights:
+                variable.assign(keras.ops.cast(keras.ops.cast(variable, "bfloat16"), "float32"))
+
+
+def functions(model: SuperResolutionModel, halves_only: bool) -> dict[str, Any]:
+    """The functions of a network by the names of their files, each a `tf.function` of any size."""
+    spec = model.spec
+    frame = (None, None, spec.num_channels)
+    graph = partial(tf.function, autograph=False, jit_compile=False)
+
+    def upscale(scale: int) -> Any:
+        frames = (spec.num_frames,) if spec.num_frames > 1 else ()
+        lr = tf.TensorSpec((None, *frames, *frame), tf.float32, "lr")
+        return graph(lambda lr: {"sr": model.at_scale(lr, scale)}, input_signature=[lr])
+
+    made = {f"x{scale}": upscale(scale) for scale in spec.scales}
+    if not isinstance(model, MultiFrameModel):
+        return made
+    lr = tf.TensorSpec((None, *frame), tf.float32, "lr")
+    encode = graph(model.encode, input_signature=[lr])
+    features = encode.get_concrete_function().structured_outputs
+    window = {
+        name: tf.TensorSpec((None, spec.num_frames, *value.shape[1:]), tf.float32, name)
+        for name, value in sorted(features.items())
+    }
+    halves = {
+        "encode": graph(
+            lambda lr: {k: tf.cast(v, tf.float32) for k, v in model.encode(lr).items()}, input_signature=[lr]
+        ),
+        "decode": graph(
+            lambda *given: {"sr": model.decode(dict(zip(window, given, strict=True)))},
+            input_signature=list(window.values()),
+        ),
+    }
+    return halves if halves_only else made | halves
+
+
+def compare(folder: Path, model: SuperResolutionModel, tolerance: float) -> float:
+    """How far a folder that `write` made is from the network at worst, at odd sizes; ISRError over `tolerance`."""
+    opened = open_exported(folder)
+    spec = model.spec
+    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for scale in spec.scales:
+        for batch, height, width in ((1, 17, 23), (2, 9, 30)):
+            sides = [side + -side % spec.size_multiple for side in (height, width)]
+            lr = rng.random((batch, *frames, *sides, spec.num_channels), np.float32)
+            found = opened(lr, scale=scale)
+            expected = (
+                model(lr, training=False).numpy() if frames else TensorFlowUpscaler(model)(lr, scale=scale)
+            )
+            if found.shape != expected.shape:
+                raise ISRError(
+                    f"{model.name}: what was written gives {found.shape}, the network {expected.shape}"
+                )
+            largest = max(1.0, float(np.abs(expected).max()))
+            worst = max(worst, float(np.abs(found - expected).max()) / largest)
+    if not worst <= tolerance:  # NaN, too
+        raise ISRError(
+            f"{model.name}: what was written differs from the network by {worst:.1e}; it was removed"
+        )
+    return worst
+
+
+def describe_model(model: SuperResolutionModel) -> dict[str, Any]:
+    """What a reader of an exported folder should know of a network, as plain JSON values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_weights().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return {
+        "spec": model.spec.to_json(),
+        "model": type(model).__name__,
+        "arguments": model.preset_arguments(),
+        "weights_sha256": digest.hexdigest(),
+        "versions": {"keras-isr": __version__, **{name: version(name) for name in ("keras", "tensorflow")}},
+    }

@@ -1,0 +1,433 @@
+"""The engines beside Keras' backend: one suite over all of them, and how predict chooses and keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from tiny_models import TINY, randomise
+
+import isr
+from isr.cli.app import run
+from isr.errors import ISRError, MachineError, RequestError
+from isr.models import EDSR, EDVR, MDSR, RDN, TDAN, SuperResolutionModel
+from isr.predict.networks import Network, networks_of, resolve_precision
+from isr.runtimes import engines
+from isr.runtimes.engines import ENGINES, cache_folder
+from isr.runtimes.exported import ABOUT, open_exported
+
+ALL = list(ENGINES)
+
+
+def mostly_slow(fast: str) -> list[Any]:
+    """All engines; but one, they are left to the slow tests where the conformance suite has shown the most of it."""
+    return [pytest.param(name, marks=[] if name == fast else pytest.mark.slow) for name in ALL]
+
+
+TINY_PHOTO = TINY["EDSR"][0]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def photo_model() -> SuperResolutionModel:
+    return randomise(EDSR(**TINY_PHOTO))
+
+
+@pytest.fixture(scope="module", params=ALL)
+def written(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    photo_model: SuperResolutionModel,
+) -> Iterator[tuple[Path, Any]]:
+    """A network written for each engine, and opened."""
+    from isr.runtimes.formats import write
+
+    pytest.importorskip(ENGINES[request.param].package)
+    folder = tmp_path_factory.mktemp(request.param) / "edsr"
+    assert write(photo_model, folder, request.param) < 1e-5
+    yield folder, open_exported(folder)
+
+
+# ------------------------------------------------------------------------------------------------- conformance
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 5), (3, 17, 9), (2, 30, 31)])
+def test_an_engine_gives_what_keras_gives_at_any_size(
+    written: tuple[Path, Any], photo_model: SuperResolutionModel, shape: tuple[int, int, int]
+) -> None:
+    lr = np.random.default_rng(0).random((*shape, 3), np.float32)
+    found = written[1](lr)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(photo_model(lr)), atol=2e-5)
+
+
+def test_an_earlier_result_outlives_a_later_call(written: tuple[Path, Any]) -> None:
+    first = written[1](np.zeros((1, 9, 9, 3), np.float32))
+    kept = first.copy()
+    written[1](np.ones((1, 9, 9, 3), np.float32))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_an_engine_takes_any_layout_and_dtype(written: tuple[Path, Any]) -> None:
+    lr = np.random.default_rng(1).random((1, 3, 12, 10)).transpose(0, 2, 3, 1)  # float64, not contiguous
+    np.testing.assert_allclose(written[1](lr), written[1](np.ascontiguousarray(lr, np.float32)), atol=1e-6)
+
+
+def test_an_engine_refuses_what_the_network_does(written: tuple[Path, Any]) -> None:
+    for shape in ((1, 8, 8, 4), (8, 8, 3), (1, 2, 8, 8, 3)):
+        with pytest.raises(ValueError, match="takes"):
+            written[1](np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="by 2, not by 3"):
+        written[1](np.zeros((1, 8, 8, 3), np.float32), scale=3)
+
+
+def test_tiles_are_exact_with_an_engine(written: tuple[Path, Any]) -> None:
+    lr = np.random.default_rng(2).random((40, 50, 3)).astype(np.float32)
+    whole = isr.upscale(written[1], lr)
+    np.testing.assert_allclose(isr.upscale(written[1], lr, tile=32, tile_overlap="exact"), whole, atol=2e-6)
+
+
+def test_the_folder_says_what_it_holds(written: tuple[Path, Any], photo_model: SuperResolutionModel) -> None:
+    about = json.loads((written[0] / ABOUT).read_text())
+    assert about["spec"] == photo_model.spec.to_json()
+    assert about["functions"] == ["x2"] and about["model"] == "EDSR"
+    assert about["arguments"]["num_features"] == TINY_PHOTO["num_features"]
+
+
+def test_a_folder_opens_where_there_is_no_keras(written: tuple[Path, Any], tmp_path: Path) -> None:
+    lr = np.random.default_rng(3).random((1, 11, 13, 3), np.float32)
+    np.save(tmp_path / "lr.npy", lr)
+    code = (
+        "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None\n"
+        "import numpy as np\n"
+        "from isr.runtimes.exported import open_exported\n"
+        f"np.save({str(tmp_path / 'sr.npy')!r}, open_exported({str(written[0])!r})(np.load({str(tmp_path / 'lr.npy')!r})))"  # noqa: E501
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ}, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "sr.npy"), written[1](lr))
+
+
+# -------------------------------------------------------------------------------------------------- other networks
+
+
+@pytest.mark.parametrize("engine", mostly_slow("onnxruntime"))
+def test_every_scale_of_a_network_has_its_file(engine: str, tmp_path: Path) -> None:
+    from isr.runtimes.formats import write
+
+    pytest.importorskip(ENGINES[engine].package)
+    model = randomise(MDSR(**TINY["MDSR"][0]))
+    write(model, tmp_path / "mdsr", engine)
+    opened = open_exported(tmp_path / "mdsr")
+    lr = np.random.default_rng(0).random((1, 9, 10, 3), np.float32)
+    for scale in model.scales:
+        expected = keras.ops.convert_to_numpy(model(lr, scale=scale))
+        np.testing.assert_allclose(opened(lr, scale=scale), expected, atol=5e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [TDAN, EDVR, RDN])
+@pytest.mark.parametrize("engine", ALL)
+def test_other_networks_convert(engine: str, network: type[SuperResolutionModel], tmp_path: Path) -> None:
+    from isr.runtimes.formats import write
+
+    pytest.importorskip(ENGINES[engine].package)
+    model = randomise(network(**TINY[network.__name__][0]))
+    assert write(model, tmp_path / "x", engine) < 1e-4
+    opened: Any = open_exported(tmp_path / "x")
+    if model.spec.num_frames > 1:
+        side = 2 * model.spec.size_multiple + 8
+        frames = np.random.default_rng(0).random((model.spec.num_frames, side, side, 3), np.float32)
+        features = [opened.encode(frame[np.newaxis]) for frame in frames]
+        assert opened.size(features[0]) == sum(value.nbytes for value in features[0].values())
+        expected = keras.ops.convert_to_numpy(model(frames[np.newaxis]))
+        np.testing.assert_allclose(opened.decode(features), expected, atol=1e-4)
+
+
+def test_a_small_video_network_converts(tmp_path: Path) -> None:
+    """The deformable layers of the one that converts fastest."""
+    from isr.runtimes.formats import write
+
+    pytest.importorskip("ai_edge_litert")
+    model = randomise(TDAN(**TINY["TDAN"][0]))
+    assert write(model, tmp_path / "x", "litert", halves_only=True) < 1e-4
+    files = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert files == ["decode.tflite", "encode.tflite", "isr.json"]
+
+
+# ------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_what_cannot_be_converted_is_said_and_nothing_is_left(
+    tmp_path: Path, photo_model: SuperResolutionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isr.runtimes import formats
+
+    pytest.importorskip("openvino")
+    target = tmp_path / "new" / "edsr"
+    with pytest.raises(RequestError, match="computes in float32 here"):
+        formats.write(photo_model, target, "litert", "bfloat16")
+    with pytest.raises(RequestError, match="several frames are converted in float32"):
+        formats.write(TDAN(**TINY["TDAN"][0]), target, "openvino", "bfloat16")
+    broken = EDSR(**TINY_PHOTO)
+    broken.head.kernel.assign(broken.head.kernel * np.nan)
+    with pytest.raises(RequestError, match="no numbers"):
+        formats.write(broken, target, "openvino")
+    monkeypatch.setattr(formats, "open_exported", lambda folder: lambda lr, scale: np.full(1, np.nan))
+    with pytest.raises(ISRError, match="gives"):
+        formats.write(photo_model, target, "openvino")
+    assert not (tmp_path / "new").exists()
+    target.mkdir(parents=True)
+    with pytest.raises(RequestError, match="exists already"):
+        formats.write(photo_model, target, "openvino")
+
+
+def test_a_result_that_is_no_number_is_found(
+    tmp_path: Path, photo_model: SuperResolutionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteRT makes NaN of Keras' variables when it is given the function itself, and says nothing."""
+    import tensorflow as tf
+
+    from isr.runtimes import formats, litert
+
+    pytest.importorskip("ai_edge_litert")
+
+    def unfrozen(function: Any, path: Path) -> None:
+        concrete = function.get_concrete_function()
+        path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], photo_model).convert())
+
+    monkeypatch.setattr(litert, "convert", unfrozen)
+    with pytest.raises((ISRError, ValueError, RuntimeError)):
+        formats.write(photo_model, tmp_path / "edsr", "litert")
+    assert not (tmp_path / "edsr").exists()
+
+
+def test_a_folder_that_is_none_is_refused(written: tuple[Path, Any], tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="not a folder of an exported network"):
+        open_exported(tmp_path)
+    (tmp_path / ABOUT).write_text((written[0] / ABOUT).read_text())
+    with pytest.raises(RequestError, match=r"x2\.\w+ is missing"):
+        open_exported(tmp_path)
+
+
+def test_an_engine_that_is_not_installed_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"pip install keras-isr\[openvino\]"):
+        Network("edsr_fast_x2", "openvino")
+    assert Network("edsr_fast_x2", "auto").engine == "tensorflow"
+    with pytest.raises(RequestError, match="unknown; it is one of auto, tensorflow"):
+        Network("edsr_fast_x2", "caffe")
+    with pytest.raises(RequestError, match="KERAS_BACKEND=jax"):
+        Network("edsr_fast_x2", "jax")
+
+
+def test_auto_is_openvino_for_photographs_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(engines.shutil, "which", lambda name: None)
+    assert Network("edsr_fast_x2", "auto").engine == "openvino"
+    assert Network("tdan_small_x4", "auto").engine == "tensorflow"
+    assert Network(EDSR(**TINY_PHOTO), "auto").engine == "tensorflow"
+    assert Network("aplus_x2", "auto").engine == ""
+    monkeypatch.setattr(engines.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert Network("edsr_fast_x2", "auto").engine == "tensorflow"
+    monkeypatch.setattr(engines, "backend", lambda: "jax")
+    assert engines.fastest() == "jax"
+
+
+# ------------------------------------------------------------------------------------------------------ predict
+
+
+def save_tiny(folder: Path, **changes: Any) -> SuperResolutionModel:
+    model = randomise(EDSR(**{**TINY_PHOTO, **changes}))
+    model.save_preset(folder)
+    return model
+
+
+@pytest.mark.parametrize("engine", mostly_slow("openvino"))
+def test_predict_converts_once_and_then_knows_no_keras(engine: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pytest.importorskip(ENGINES[engine].package)
+    model = save_tiny(tmp_path / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    line = ["predict", str(tmp_path / "photo.png"), "--weights", str(tmp_path / "tiny"), "--engine", engine]
+    line += ["--precision", "float32", "--overwrite"]
+    assert run(line) == 0
+    first = np.asarray(Image.open(tmp_path / "photo_x2.png"))
+    expected = isr.upscale(model, pixels)
+    assert np.abs(first.astype(int) - expected).max() <= 1 and (first == expected).mean() > 0.99
+    kept = sorted(path for path in cache_folder().rglob("*") if path.is_file())
+    assert kept
+
+    code = (
+        "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None\n"
+        f"from isr.cli.app import run; sys.exit(run({line!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"on CPU, {engine}, float32" in done.stderr and "converted" not in done.stderr
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "photo_x2.png")), first)
+    assert sorted(path for path in cache_folder().rglob("*") if path.is_file()) == kept
+
+
+def test_other_weights_are_converted_anew(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    results = []
+    for seed in (0, 1):
+        model = randomise(EDSR(**TINY_PHOTO))
+        model.tail.bias.assign(model.tail.bias + 20.0 * seed)
+        model.save_preset(tmp_path / "tiny")
+        results.append(isr.upscale(tmp_path / "tiny", pixels, engine="litert"))
+        assert np.abs(results[-1].astype(int) - isr.upscale(model, pixels)).max() <= 1
+    assert (results[0] != results[1]).any()
+    model = EDSR(**TINY_PHOTO)
+    first = isr.upscale(model, pixels, engine="litert")
+    randomise(model)
+    assert (isr.upscale(model, pixels, engine="litert") != first).any()
+
+
+def test_the_cache_is_listed_and_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert")
+    isr.upscale(randomise(EDSR(**TINY_PHOTO)), np.zeros((8, 8, 3), np.uint8) + np.uint8(9), engine="litert")
+    other = cache_folder() / "mine.txt"
+    other.write_text("not a network")
+    assert run(["engines", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in told["engines"]} == {"tensorflow", *ENGINES}
+    assert told["cache"]["folder"] == str(cache_folder()) and told["cache"]["bytes"] > 1000
+    assert run(["engines", "--clear"]) == 0
+    assert "MB removed" in capsys.readouterr().out
+    assert list(cache_folder().iterdir()) == [other]
+    assert run(["engines"]) == 0
+    assert "0.0 MB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "litert", "--precision", "bfloat16"], "litert computes it in float32, not in bfloat16"),
+        (
+            ["--engine", "openvino", "--precision", "int8"],
+            "edsr_fast_x2: has no 8-bit variant; `isr quantise`",
+        ),
+        (["--engine", "tensorflow", "--precision", "int8"], "int8 needs the engine openvino"),
+        (["--engine", "openvino", "--device", "gpu"], "computes on the CPU, not on gpu"),
+        (["--fast", "--precision", "float32"], "give one of them"),
+        (["--engine", "caffe"], "engine 'caffe' is unknown"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_said_before_any_work(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    pytest.importorskip("openvino")
+    pytest.importorskip("ai_edge_litert")
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "red.png")
+    assert run(["predict", str(tmp_path / "red.png"), "--preset", "edsr_fast_x2", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["red.png"]
+
+
+# ---------------------------------------------------------------------------------------------------- precisions
+
+
+def test_bfloat16_in_openvino_is_that_of_the_policy(tmp_path: Path) -> None:
+    """Not bfloat16 from end to end, which OpenVINO takes by itself where the processor has it."""
+    pytest.importorskip("openvino")
+    model = EDSR(2, num_features=16, num_blocks=4)
+    model.start_as_interpolation()
+    lr = np.random.default_rng(0).random((24, 24, 3)).astype(np.float32)
+    model.save_preset(tmp_path / "net")
+    networks = {name: Network(tmp_path / "net", name) for name in ("openvino", "tensorflow")}
+    exact = networks["tensorflow"].open("float32")(lr[None])
+    found = {name: network.open("bfloat16")(lr[None]) for name, network in networks.items()}
+    errors = {name: float(np.sqrt(np.mean((sr - exact) ** 2))) for name, sr in found.items()}
+    assert 0 < errors["tensorflow"] < 2e-3
+    assert 0 < errors["openvino"] < 1.1 * errors["tensorflow"]
+    np.testing.assert_allclose(networks["openvino"].open("float32")(lr[None]), exact, atol=1e-5)
+
+
+def test_openvino_rounds_to_the_nearest_bfloat16(tmp_path: Path) -> None:
+    """By itself it cuts the bits off, and features become smaller by 0.14 %."""
+    import tensorflow as tf
+
+    pytest.importorskip("openvino")
+    from isr.runtimes import openvino
+
+    kernel = np.zeros((1, 1, 4, 4), np.float32)
+    kernel[0, 0] = np.eye(4)
+
+    def cast(lr: Any) -> Any:
+        return tf.nn.conv2d(tf.cast(lr, tf.bfloat16), tf.constant(kernel, tf.bfloat16), 1, "SAME")
+
+    lr = tf.TensorSpec((None, None, None, 4), tf.float32, "lr")
+    function = tf.function(lambda lr: {"sr": tf.cast(cast(lr), tf.float32)}, input_signature=[lr])
+    openvino.convert(function, tmp_path / "cast.xml")
+    values = np.random.default_rng(0).normal(size=(1, 16, 16, 4)).astype(np.float32)
+    found = openvino.load(tmp_path / "cast.xml")({"lr": values})["sr"]
+    np.testing.assert_array_equal(found, tf.cast(tf.cast(values, tf.bfloat16), tf.float32))
+
+
+def test_precisions_that_stand_for_others() -> None:
+    eight, sixteen = np.dtype(np.uint8), np.dtype(np.uint16)
+    plain = Network(EDSR(**TINY_PHOTO))
+    assert resolve_precision("fast", eight, [plain])[0] in ("bfloat16", "float32")  # as auto: it has no int8
+    assert resolve_precision("fast", sixteen, [plain]) == ("float32", "")
+    assert resolve_precision("int8", sixteen)[0] == "float32"
+    assert "uint16" in resolve_precision("int8", sixteen)[1]
+    assert networks_of("aplus_x2")[2].precisions == ()
+    pytest.importorskip("openvino")
+    assert Network("tdan_small_x4", "openvino").precisions == ("float32",)
+    assert Network("edsr_baseline_x2", "openvino").precisions == ("float32", "bfloat16", "int8")
+
+
+# ---------------------------------------------------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize(
+    "format", ["onnx", *(pytest.param(x, marks=pytest.mark.slow) for x in ("openvino", "litert"))]
+)
+def test_isr_export_writes_other_formats(
+    format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(ENGINES["onnxruntime" if format == "onnx" else format].package)
+    model = save_tiny(tmp_path / "tiny")
+    line = ["export", "--weights", str(tmp_path / "tiny"), "--format", format, "-o", str(tmp_path / "out")]
+    assert run(line) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(tmp_path / "out")] and "opened again, at most" in captured.err
+    lr = np.random.default_rng(0).random((1, 9, 14, 3), np.float32)
+    found = open_exported(tmp_path / "out")(lr)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(model(lr)), atol=2e-5)
+    assert run(line) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run([*line, "--tile", "64"]) == 2
+    assert "writes the bare network" in capsys.readouterr().err
+
+
+def test_an_onnx_file_is_one_that_onnx_accepts(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    save_tiny(tmp_path / "tiny")
+    line = ["export", "--weights", str(tmp_path / "tiny"), "--format", "onnx", "-o", str(tmp_path / "out")]
+    assert run(line) == 0
+    model = onnx.load(tmp_path / "out" / "x2.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    (given,), (made,) = model.graph.input, model.graph.output
+    assert (given.name, made.name) == ("lr", "sr")
+    assert [bool(side.dim_param) for side in given.type.tensor_type.shape.dim] == [True, True, True, False]
+    assert run([*line[:-2], "-o", str(tmp_path / "two"), "--format", "caffe"]) == 2
+    assert run([*line[:-2], "-o", str(tmp_path / "two"), "--precision", "int8"]) == 2
