@@ -166,7 +166,8 @@ def main() -> None:
     card = f"""# {arguments.name}
 
 {type(model).__name__} for scale {named}, {model.num_blocks} blocks of {model.num_features} features,
-{model.count_params():,} parameters. Over bicubic on the validation pictures: {better}.
+{model.count_params():,} parameters. Over bicubic on the validation pictures:
+{better}.
 Stored as float16 and run as float32; storage costs {cost:.4f} dB. The weights carry the licence of the code.
 
 **For** photographs that were made smaller and are clean: it was trained on MATLAB-style bicubic reduction alone.
