@@ -54,7 +54,9 @@ class DataConfig(Section):
         description="validate on so many of the pictures, spread evenly over their names; null: all",
     )
     patch_size: int = Field(96, ge=8, description="side of an HR patch; pixels, a multiple of the scale")
-    batch_size: int = Field(16, ge=1, description="patches per step")
+    batch_size: int = Field(
+        16, ge=1, description="patches per batch; optimizer.accumulate batches make a step"
+    )
     candidates: int = Field(
         4, ge=1, description="places drawn per patch; one is taken by gradient energy; 1: uniform"
     )
@@ -153,6 +155,11 @@ class OptimizerConfig(Section):
     clip_norm: float | None = Field(
         None, gt=0, description="greatest norm of all gradients together; null: off"
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="batches whose mean gradient makes one step; all counts of steps are of such steps",
+    )
     average_momentum: float = Field(
         0.999, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: no averaging"
     )
@@ -209,6 +216,9 @@ class StepsConfig(Section):
         1000, ge=1, description="steps between validations; the best weights are kept"
     )
     save_every: int = Field(250, ge=1, description="steps between saved states, from which a run resumes")
+    per_execution: int = Field(
+        1, ge=1, description="steps that run without a return to Python; more is faster where steps are short"
+    )
 
 
 class TrainConfig(Section):
@@ -220,6 +230,11 @@ class TrainConfig(Section):
         "float32",
         description="bfloat16: convolutions in bfloat16, weights in float32; faster "
         "on processors with avx512_bf16 or AMX (on TensorFlow)",
+    )
+    mirrored: bool = Field(
+        False,
+        description="train on all GPUs of this machine, each with its share of every batch "
+        "(TensorFlow's MirroredStrategy)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())

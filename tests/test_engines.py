@@ -223,7 +223,7 @@ def test_a_folder_that_is_none_is_refused(written: tuple[Path, Any], tmp_path: P
 
 def test_an_engine_that_is_not_installed_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MachineError, match=r"pip install keras-isr\[openvino\]"):
+    with pytest.raises(MachineError, match=r"pip install 'keras-isr\[openvino\]"):
         Network("edsr_fast_x2", "openvino")
     assert Network("edsr_fast_x2", "auto").engine == "tensorflow"
     with pytest.raises(RequestError, match="unknown; it is one of auto, tensorflow"):

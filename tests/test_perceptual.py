@@ -89,6 +89,10 @@ def test_each_network_is_moved_by_its_own_loss_alone(name: str) -> None:
 
     both = network.trainable_variables + discriminator.trainable_variables
     found = gradients(both, lambda: objective.compute_loss(lr, hr, objective(lr)))
+    shown = {metric.name: float(metric.result()) for metric in objective.parts}
+    for score, pictures in (("real_score", hr), ("fake_score", network(lr))):
+        mean = float(np.mean(discriminator(pictures, training=True)))
+        assert shown[score] == pytest.approx(mean, rel=1e-3, abs=1e-4), score
 
     def generators() -> tf.Tensor:
         sr = network(lr)
@@ -120,6 +124,7 @@ def test_pixels_come_first_and_every_loss_is_logged(uninterrupted: Path) -> None
     for step, row in log.items():
         for name in names:
             assert (float(row[name] or 0) > 0) == (step > 6), (step, name)
+        assert all((float(row[score] or 0) != 0) == (step > 6) for score in ("real_score", "fake_score"))
     before, after = log[6], log[14]
     assert float(before["loss"]) == pytest.approx(float(before["pixel_loss"]), rel=1e-5)
     parts = [0.1, 0.01, 0.001, 1.0]
@@ -186,6 +191,32 @@ def test_jax_makes_the_same_first_two_updates(photos: Path, uninterrupted: Path,
             moved = np.abs(a[key] - start).max()
             np.testing.assert_allclose(b[key], a[key], atol=0.02 * moved + 1e-6, err_msg=f"{name}: {key}")
         assert any(np.abs(a[key] - start).max() > 1e-5 for key, start in before.items()), name
+
+
+@pytest.mark.parametrize(("loss", "undecided"), [("vanilla", 2 * np.log(2)), ("least_squares", 0.5)])
+def test_a_discriminator_that_is_sure_for_long_is_said_once(
+    photos: Path, tmp_path: Path, loss: str, undecided: float
+) -> None:
+    said: list[str] = []
+    progress = Callback(lambda *_: True)
+    progress.message = said.append  # type: ignore[method-assign]
+    changes = {"perceptual.adversarial_loss": loss, "perceptual.content_weight": 0}
+    trainer = Trainer(settings(photos, tmp_path / "run", **changes), progress=progress)
+    said.clear()
+
+    def watch(share: float, steps: int) -> bool:
+        trainer._watch_discriminator({"discriminator_loss": share * undecided}, steps)
+        return bool(said)
+
+    assert not watch(0.029, 300)
+    assert not watch(0.031, 300)  # it was in doubt again
+    assert not watch(0.029, 300)
+    trainer.objective.perceptual = False  # pixels alone: there is no such loss
+    assert not watch(0.0, 1000)
+    trainer.objective.perceptual = True
+    assert watch(0.001, 200)
+    assert "500 steps" in said[0] and "perceptual.discriminator_rate" in said[0]
+    assert watch(0.031, 200) and watch(0.0, 5000) and len(said) == 1
 
 
 @pytest.mark.parametrize(

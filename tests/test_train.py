@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from children import run_python
 from pictures import folder_of_photographs, photograph
 from PIL import Image
 
@@ -483,20 +486,24 @@ def test_far_offsets_are_warned_of_once(clips: Path, tmp_path: Path, monkeypatch
 # Optimizer
 
 
-def test_adam_scales_rates_and_starts_late_as_if_anew() -> None:
+@pytest.mark.parametrize("accumulate", [None, 3])
+def test_adam_scales_rates_and_starts_late_as_if_anew(accumulate: int | None) -> None:
     # Against Adam written out: every variable counts its own steps, its rate has its own factor.
     from isr.train.steps import AveragingAdam
 
     factors, starts, rate = [1.0, 0.1, 0.5], [0, 0, 3], 0.01
     variables = [keras.Variable(np.full(2, 1.0, "float32"), name=f"v{i}") for i in range(3)]
-    optimizer = AveragingAdam(rate, multipliers=factors, starts=starts)
+    optimizer = AveragingAdam(
+        rate, multipliers=factors, starts=starts, gradient_accumulation_steps=accumulate
+    )
     optimizer.build(variables)
     rng = np.random.default_rng(0)
     expected, m, v = np.ones((3, 2)), np.zeros((3, 2)), np.zeros((3, 2))
     for step in range(8):
         optimizer.release(step)
         grads = rng.normal(size=(3, 2)).astype("float32")
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads], variables)
+        for share in (0.5, 2.0, 0.5) if accumulate else (1.0,):  # the mean is 1
+            optimizer.apply([keras.ops.convert_to_tensor(np.float32(share) * g) for g in grads], variables)
         for i in range(3):
             if step < starts[i]:
                 continue
@@ -506,6 +513,197 @@ def test_adam_scales_rates_and_starts_late_as_if_anew() -> None:
             corrected = m[i] / (1 - 0.9**t), v[i] / (1 - 0.999**t)
             expected[i] -= rate * factors[i] * corrected[0] / (np.sqrt(corrected[1]) + 1e-7)
         np.testing.assert_allclose([np.asarray(x) for x in variables], expected, rtol=2e-5)
+
+
+# Several batches in a step, several steps in an execution
+
+
+def test_accumulated_batches_are_one_step_on_all_their_pictures() -> None:
+    # The same gradient, clipped as a whole, rate of the schedule, moments and averages.
+    from isr.models import EDSR
+    from isr.train.schedules import schedule as build
+    from isr.train.steps import AveragingAdam, LossWeights, Objective
+
+    rng = np.random.default_rng(0)
+    lr, hr = (rng.random((24, side, side, 3), np.float32) for side in (6, 12))
+
+    def trained(accumulate: int, clip_norm: float | None = 0.02) -> tuple[Objective, AveragingAdam]:
+        keras.utils.set_random_seed(3)
+        objective = Objective(EDSR(2, num_features=4, num_blocks=1), LossWeights())
+        keys = {"learning_rate": 0.1, "warmup_steps": 2, "accumulate": accumulate}
+        optimizer = AveragingAdam(
+            build(configuration.load(None, [f"optimizer.{k}={v}" for k, v in keys.items()]).optimizer, 4),
+            average_momentum=0.15,  # reached in the third step
+            global_clipnorm=clip_norm,
+            epsilon=1e-3,  # or Adam makes steps of gradients that are rounding
+            gradient_accumulation_steps=accumulate if accumulate > 1 else None,
+        )
+        optimizer.build(objective.trainable_variables)
+        objective.compile(optimizer, "mae", jit_compile=keras.backend.backend() != "tensorflow")
+        objective.fit(lr, hr, batch_size=8 // accumulate, verbose=0, shuffle=False)
+        return objective, optimizer
+
+    (whole, one), (parts, other) = trained(1), trained(2)
+    assert int(one.iterations) == int(other.iterations) == 3
+    assert float(one.learning_rate) == float(other.learning_rate)
+    assert len(one.state()) == len(other.state())
+    keras.utils.set_random_seed(3)
+    start = EDSR(2, num_features=4, num_blocks=1).get_weights()
+    for before, a, b in zip(start, whole.network.get_weights(), parts.network.get_weights(), strict=True):
+        moved = np.abs(a - before).max()
+        assert moved > 1e-5
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-3 * moved)
+    for a, b in zip(one.state(), other.state(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-3 * np.abs(a).max())
+    with pytest.raises(ValueError, match="another optimizer"):
+        other.restore(one.state()[:-1])
+    other.restore(one.state())
+    assert int(other.iterations) == 3 and float(other.learning_rate) == float(one.learning_rate)
+    unclipped = trained(1, clip_norm=None)[1].state()  # the norm was there to be cut
+    assert np.abs(unclipped[1]).max() > 5 * np.abs(one.state()[1]).max()
+
+
+@pytest.fixture(scope="module")
+def accumulated(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "accumulated"
+    trainer(accumulated_settings(photos, run)).train()
+    return run
+
+
+def accumulated_settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
+    base = {"optimizer.accumulate": 2, "optimizer.clip_norm": 0.1, "data.batch_size": 2}
+    base |= {"steps.total": 7, "steps.validate_every": 7, "data.cache": photos / "cache"}
+    return settings(photos, run, **{**base, **changes})
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    from safetensors.numpy import load_file
+
+    a, b = (load_file(run / "state.safetensors") for run in (one, other))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_an_accumulated_run_counts_steps_and_resumes_exactly(
+    photos: Path, accumulated: Path, tmp_path: Path
+) -> None:
+    assert [row["step"] for row in rows(accumulated)] == ["0", "5", "7"]
+    config = accumulated_settings(photos, tmp_path / "run")
+    with pytest.raises(Cancelled):
+        trainer(config, progress=StopAfter(iter(range(6)))).train()
+    assert rows(tmp_path / "run")[-1]["step"] == "5"
+    trainer(config).train()
+    assert_same_state(accumulated, tmp_path / "run")
+
+
+def test_an_accumulated_loss_is_the_mean_over_all_batches(photos: Path, tmp_path: Path) -> None:
+    changes = {"optimizer.learning_rate": 1e-12, "steps.total": 4, "steps.save_every": 2}
+    run = trainer(accumulated_settings(photos, tmp_path / "run", **changes))
+    run.train()
+    batches, log = run._batches(), rows(tmp_path / "run")
+    for row, first in ((log[1], 0), (log[2], 4)):
+        drawn = [batches[index] for index in range(first, first + 4)]
+        expected = np.mean([np.abs(np.asarray(run.model(batch.lr)) - batch.hr).mean() for batch in drawn])
+        assert float(row["pixel_loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_steps_in_an_execution_are_the_same_steps(
+    photos: Path, accumulated: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    config = accumulated_settings(photos, tmp_path / "run", **{"steps.per_execution": 3})
+    progress = Callback(lambda what, done, total: seen.append(done) if what.startswith("train") else None)
+    trainer(config, progress=progress).train()
+    assert seen == [0, 3, 5, 7]  # states are saved at 5 and 7
+    assert_same_state(accumulated, tmp_path / "run")
+
+    other = accumulated_settings(photos, tmp_path / "other", **{"steps.per_execution": 3})
+    with pytest.raises(Cancelled):
+        trainer(other, progress=StopAfter(iter(range(2)))).train()  # the start of the bar, and an execution
+    assert [row["step"] for row in rows(tmp_path / "other")] == ["0"]
+
+
+@pytest.mark.slow
+def test_accumulating_and_executing_work_on_jax() -> None:
+    pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
+    report = run_python(
+        *("-m", "pytest", "tests/test_train.py", "-q", "-n", "0", "-p", "no:cacheprovider"),
+        *("-k", "accumulated or execution"),
+        env={"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    )
+    assert "5 passed" in report, report
+
+
+def test_a_loss_that_is_no_number_ends_an_execution() -> None:
+    from isr.progress import Silent
+    from isr.train.callbacks import Report
+
+    report = Report(Silent(), batches=8, accumulate=2)
+    report.set_model(keras.Sequential())
+    report.on_train_batch_end(5, {"loss": 1.0})
+    assert not getattr(report.model, "stop_training", False)
+    report.on_train_batch_end(11, {"loss": math.nan})
+    assert report.model.stop_training
+
+
+# What a run notes
+
+
+def test_a_run_says_what_it_was_made_with(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isr.train.callbacks import note_environment
+
+    (entry,) = json.loads((uninterrupted / "environment.json").read_text(encoding="utf-8"))
+    backend = keras.backend.backend()
+    assert entry["step"] == 0 and entry["backend"] == backend and entry["keras"] == keras.__version__
+    assert re.match(r"\d+\.\d+", entry[backend]) and str(Path.home()) not in json.dumps(entry)
+
+    def noted() -> list[tuple[int, str]]:
+        return [(e["step"], e["git"]) for e in json.loads((tmp_path / "environment.json").read_text())]
+
+    for step, git in ((0, "a"), (4, "a"), (9, "b"), (12, "a")):
+        monkeypatch.setattr("isr.train.callbacks._revision", lambda git=git: git)
+        note_environment(tmp_path, step)
+    assert noted() == [(0, "a"), (9, "b"), (12, "a")]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_revision_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from isr.train.callbacks import _revision
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert _revision() is None
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout
+
+    (tmp_path / "x").write_text("1")
+    for arguments in (("init", "-q"), ("add", "x"), ("commit", "-q", "-m", "x"), ("tag", "v1")):
+        git(*arguments)
+    head = git("rev-parse", "HEAD").strip()
+    assert _revision() == head
+    (tmp_path / "x").write_text("2")
+    assert _revision() == f"{head}-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert _revision() is None
+
+
+def test_a_log_of_fewer_columns_goes_on(tmp_path: Path) -> None:
+    from isr.train.callbacks import Log
+
+    (tmp_path / "log.csv").write_text("step,loss\n0,\n5,0.5\n10,0.25\n")
+    log = Log(tmp_path, 5)
+    log.add({"step": 10, "loss": 0.125, "real_score": 2.0})
+    log.close()
+    assert [(row["step"], row["loss"], row["real_score"]) for row in rows(tmp_path)] == [
+        ("0", "", ""),
+        ("5", "0.5", ""),
+        ("10", "0.125", "2"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("charbonnier", 0.5), ("charbonnier_sum", 24.0)])

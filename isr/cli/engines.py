@@ -24,7 +24,7 @@ def engines(
             "name": engine.name,
             "version": engine.version if engine.installed else "",
             "precisions": list(engine.precisions),
-            "install": f"pip install keras-isr[{engine.name}]",
+            "install": f"pip install 'keras-isr[{engine.name}]'",
             "auto": engine.name == fastest(),
         }
         for engine in ENGINES.values()

@@ -164,7 +164,7 @@ class Network:
         if precision != "int8":
             return f"{self.engine} computes it in {' or '.join(self.precisions)}, not in {precision}"
         if self.engine != "openvino":
-            return f"int8 needs the engine openvino, not {self.engine}: pip install keras-isr[openvino]"
+            return f"int8 needs the engine openvino, not {self.engine}: pip install 'keras-isr[openvino]'"
         return "has no 8-bit variant; `isr quantise` makes one"
 
     def _open_converted(self, precision: str, progress: Progress) -> Upscaler:

@@ -67,7 +67,7 @@ class Engine:
         for package in (self.package, *(self.needed if convert else ())):
             if importlib.util.find_spec(package) is None:
                 raise MachineError(
-                    f"engine {self.name}: {package} is not installed: pip install keras-isr[{self.name}]"
+                    f"engine {self.name}: {package} is not installed: pip install 'keras-isr[{self.name}]'"
                 )
 
     @property

@@ -1,9 +1,14 @@
-"""What happens beside the steps: reporting, and the run's logs."""
+"""What happens beside the steps: reporting, the run's logs, and what it was made with."""
 
 from __future__ import annotations
 
 import csv
+import importlib
+import json
 import math
+import os
+import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +22,26 @@ from isr.progress import Progress
 
 
 class Report(keras.callbacks.Callback):
-    """Advances a `Progress` at every step, stops when it is cancelled, and when the loss is not a number."""
+    """Advances a `Progress` by every step, stops when it is cancelled, and when the loss is not a number.
 
-    def __init__(self, progress: Progress) -> None:
+    Args:
+        progress: told of the steps.
+        batches: that `fit` is given.
+        accumulate: batches in a step.
+    """
+
+    def __init__(self, progress: Progress, batches: int, accumulate: int) -> None:
         super().__init__()
         self.progress = progress
+        self.batches = batches
+        self.accumulate = accumulate
+        self.steps = 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.progress.advance()
+        # Keras calls once for all batches of an execution, and says the last one's index as if none were missing.
+        before, self.steps = self.steps, min(batch + 1, self.batches) // self.accumulate
+        if self.steps > before:
+            self.progress.advance(self.steps - before)
         if self.progress.cancelled or not math.isfinite(float((logs or {}).get("loss", 0.0))):
             assert self.model is not None
             self.model.stop_training = True
@@ -42,7 +59,7 @@ class Log:
         *("step", "loss", "learning_rate", "seconds"),
         *("val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y", "mean_offset"),
         *("pixel_loss", "alignment_loss", "content_loss", "adversarial_loss", "total_variation_loss"),
-        "discriminator_loss",
+        *("discriminator_loss", "real_score", "fake_score"),
     )
 
     def __init__(self, run: Path, step: int) -> None:
@@ -81,6 +98,52 @@ def read_log(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def note_environment(run: Path, step: int) -> None:
+    """Write to the run's `environment.json` what it goes on with from this step, if that is something new.
+
+    A list, each entry with the step, the versions of what computes, the platform, and the git revision of the
+    current folder: "-dirty" is appended where tracked files were changed, None stands for no repository.
+    """
+    from isr import __version__
+
+    backend = keras.backend.backend()
+    entry = {
+        "keras-isr": __version__,
+        "keras": keras.__version__,
+        "backend": backend,
+        backend: importlib.import_module(backend).__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git": _revision(),
+    }
+    path = run / "environment.json"
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if entries and {**entries[-1], "step": None} == {**entry, "step": None}:
+        return
+    with atomic(path) as temporary:
+        temporary.write_text(
+            json.dumps([*entries, {"step": step, **entry}], indent=1) + "\n", encoding="utf-8"
+        )
+
+
+def _revision() -> str | None:
+    # The whole hash, no tag; nothing is written into the repository.
+    command = "git describe --always --abbrev=40 --exclude=* --dirty"
+    try:
+        done = subprocess.run(
+            command.split(),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 EXPLODED = 20.0  # times the lowest loss of the run: no pixel loss recovers from there to where it was

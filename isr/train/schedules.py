@@ -11,13 +11,18 @@ from isr.config import OptimizerConfig
 
 
 def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRateSchedule:
-    """The learning rate as a function of the step.
+    """The learning rate as a function of the step; with `accumulate`, of the batch, which Keras counts.
 
     "constant": `learning_rate`; "halving": times `halve_by` every `halve_every` steps (EDSR halves); "cosine":
     half a cosine from `learning_rate` down to `final_fraction` of it at `total_steps`; "restarts": one such half
     cosine after another, each with its length and height (the EDVR paper). Each rises from 0 during the first
     `warmup_steps`.
     """
+    of_step = _of_step(config, total_steps)
+    return of_step if config.accumulate == 1 else Accumulated(of_step, config.accumulate)
+
+
+def _of_step(config: OptimizerConfig, total_steps: int) -> schedules.LearningRateSchedule:
     rate, warmup = config.learning_rate, config.warmup_steps
     if config.schedule == "cosine":
         decay = max(total_steps - warmup, 1)
@@ -81,3 +86,19 @@ class WarmedUp(schedules.LearningRateSchedule):
 
     def get_config(self) -> dict:
         return {"schedule": schedules.serialize(self.schedule), "steps": self.steps}
+
+
+class Accumulated(schedules.LearningRateSchedule):
+    """Another schedule, of the step, for an optimizer that makes a step of `batches` batches and counts those."""
+
+    def __init__(self, schedule: schedules.LearningRateSchedule, batches: int) -> None:
+        self.schedule = schedule
+        self.batches = batches
+
+    def __call__(self, step):  # type: ignore[no-untyped-def]
+        from keras import ops
+
+        return self.schedule(ops.floor_divide(step, self.batches))
+
+    def get_config(self) -> dict:
+        return {"schedule": schedules.serialize(self.schedule), "batches": self.batches}

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from isr.losses import AdversarialLoss, ContentLoss, TotalVariation, alignment_loss
@@ -45,8 +46,12 @@ class Objective(keras.Model):
         adversarial: judges the discriminator's logits; needed for its weight, with the discriminator.
         discriminator: pictures `[b, h, w, c]` to logits.
         patch_size: side of the HR patches, from which a network of several scales knows the one of a batch.
+        replicas: how many share a batch. The losses of all add up to those of the batch; a discriminator's own means
+            (the relativistic loss, batch normalisation) are of a share.
 
     Attributes:
+        parts: means since the last state: every loss of the whole batch, and what the discriminator gave real and
+            made pictures.
         perceptual: whether the content, adversarial and total-variation losses are on, and the pixel loss has its
             weight; otherwise that has 1. To be set before `compile`.
     """
@@ -59,10 +64,12 @@ class Objective(keras.Model):
         adversarial: AdversarialLoss | None = None,
         discriminator: keras.Model | None = None,
         patch_size: int = 0,
+        replicas: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
         self.patch_size = patch_size
+        self.replicas = replicas
         self.discriminator = discriminator
         self.weighting = weights
         self.content = content
@@ -76,7 +83,7 @@ class Objective(keras.Model):
         names = ["pixel_loss"]
         for name in ("alignment", "content", "adversarial", "total_variation"):
             names += [f"{name}_loss"] * (getattr(weights, name) > 0)
-        return names + ["discriminator_loss"] * (weights.adversarial > 0)
+        return names + ["discriminator_loss", "real_score", "fake_score"] * (weights.adversarial > 0)
 
     def call(self, lr: Tensor) -> Any:
         scales = self.network.scales
@@ -100,20 +107,24 @@ class Objective(keras.Model):
         training: bool = True,
     ) -> Tensor:
         weights = self.weighting
+        share = 1 / self.replicas  # of a batch; Keras' own losses take it into account by themselves
         sr, aligned = y_pred if weights.alignment else (y_pred, None)
         parts = {"pixel": super().compute_loss(x, y, sr, sample_weight, training)}
         discriminator_loss: Any = 0.0
+        scores: dict[str, Tensor] = {}
         if aligned is not None:
-            parts["alignment"] = alignment_loss(aligned, x, self.network.spec.center_frame)
+            parts["alignment"] = share * alignment_loss(aligned, x, self.network.spec.center_frame)
         if self.perceptual and weights.content and self.content is not None:
             parts["content"] = self.content(y, sr)
         if self.perceptual and weights.adversarial:
-            parts["adversarial"], discriminator_loss = self._contest(y, sr)
+            adversarial, judging, scores = self._contest(y, sr)
+            parts["adversarial"], discriminator_loss = share * adversarial, share * judging
         if self.perceptual and weights.total_variation:
             parts["total_variation"] = self.variation(y, sr)
         shown = {
-            **{f"{name}_loss": value for name, value in parts.items()},
-            "discriminator_loss": discriminator_loss,
+            **{f"{name}_loss": self.replicas * value for name, value in parts.items()},
+            "discriminator_loss": self.replicas * discriminator_loss,
+            **scores,
         }
         for metric in self.parts:
             metric.update_state(shown.get(metric.name, 0.0))
@@ -122,8 +133,8 @@ class Objective(keras.Model):
         others = {name: getattr(weights, name) * value for name, value in parts.items() if name != "pixel"}
         return parts["pixel"] + sum(others.values()) + discriminator_loss
 
-    def _contest(self, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's adversarial loss and the discriminator's own."""
+    def _contest(self, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The network's adversarial loss, the discriminator's own, and the mean logits of both kinds of pictures."""
         assert self.discriminator is not None and self.adversarial is not None
         real = self.discriminator(hr, training=True)
         fake = self.discriminator(ops.stop_gradient(sr), training=True)
@@ -133,7 +144,12 @@ class Objective(keras.Model):
         return (
             self.adversarial.generator(ops.stop_gradient(real), judged),
             self.adversarial.discriminator(real, fake),
+            {"real_score": _mean(real), "fake_score": _mean(fake)},
         )
+
+
+def _mean(logits: Tensor) -> Tensor:
+    return ops.mean(ops.cast(logits, "float32"))
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -144,10 +160,14 @@ class AveragingAdam(keras.optimizers.Adam):
     Here the first step sets the average, the momentum is warmed up to `min(momentum, (1 + n) / (10 + n))` after n
     steps, and the weights are left alone: read `averages`.
 
+    With Keras' `gradient_accumulation_steps` a step is so many calls of `apply`, and `iterations` counts steps; but
+    Keras gives a schedule the number of calls.
+
     Args:
         average_momentum: weight of the past in the average, 0 to 1; 0 keeps no average.
         multipliers: of the learning rate, one for each variable that the optimizer is built with; None: 1.
         starts: first step of each of these variables; None: 0. See `release`.
+        replicas: how many share a batch; what they have in sum is clipped.
     """
 
     def __init__(
@@ -156,12 +176,14 @@ class AveragingAdam(keras.optimizers.Adam):
         average_momentum: float = 0.999,
         multipliers: Sequence[float] | None = None,
         starts: Sequence[int] | None = None,
+        replicas: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.average_momentum = average_momentum
         self.multipliers = None if multipliers is None else list(multipliers)
         self.starts = None if starts is None else list(starts)
+        self.replicas = replicas
         self.released = 0
         self.averages: list[Any] = []
 
@@ -187,11 +209,18 @@ class AveragingAdam(keras.optimizers.Adam):
         moving = [
             pair for pair in zip(grads, variables, strict=True) if self._start(pair[1]) <= self.released
         ]
-        result = super().apply(*map(list, zip(*moving, strict=True)))
+        grads, moved = map(list, zip(*moving, strict=True))
+        if self.replicas > 1 and self.global_clipnorm:
+            from isr.train.replicas_tensorflow import clip_sum
+
+            grads = clip_sum(grads, self.global_clipnorm, self.replicas)
+        result = super().apply(grads, moved)
         if self.average_momentum:
             before = ops.cast(self.iterations, "float32") - 1.0  # steps before this one
             warmed = ops.where(before < 1.0, 0.0, (1.0 + before) / (10.0 + before))
             momentum = ops.minimum(self.average_momentum, warmed)
+            if every := self.gradient_accumulation_steps:
+                momentum = ops.where(self._iterations % every == 0, momentum, 1.0)  # a step is complete
             for average, variable in zip(self.averages, variables, strict=True):
                 average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
         return result
@@ -211,6 +240,26 @@ class AveragingAdam(keras.optimizers.Adam):
         steps = ops.cast(self.iterations + 1 - start, "float32")
         return ops.sqrt(1 - ops.power(self.beta_2, steps)) / (1 - ops.power(self.beta_1, steps))
 
+    def state(self) -> list[np.ndarray]:
+        """What goes on after a complete step: the number of steps, then moments and averages."""
+        return [np.asarray(self.iterations), *(np.asarray(variable) for variable in self._lasting())]
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Go on from what `state` gave; ValueError where it is another optimizer's."""
+        lasting = self._lasting()
+        if [array.shape for array in state] != [(), *(tuple(variable.shape) for variable in lasting)]:
+            raise ValueError("the state of another optimizer")
+        steps, *values = state
+        self._iterations.assign(steps * (self.gradient_accumulation_steps or 1))
+        for variable, value in zip(lasting, values, strict=True):
+            variable.assign(value)
+
+    def _lasting(self) -> list[Any]:
+        passing = {id(self._iterations)}
+        if self.gradient_accumulation_steps:
+            passing |= {id(sums) for sums in self._accumulated_gradients}  # 0 after a complete step
+        return [variable for variable in self.variables if id(variable) not in passing]
+
     def get_config(self) -> dict[str, Any]:
-        names = ("average_momentum", "multipliers", "starts")
+        names = ("average_momentum", "multipliers", "starts", "replicas")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

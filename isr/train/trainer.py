@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from isr.models import VGG, Discriminator, SuperResolutionModel, UNetDiscriminat
 from isr.models.base import assign_by_name, first_line, read_safetensors, weights_by_name
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import PRECISIONS, as_upscaler
-from isr.train.callbacks import Log, Report, check_healthy
+from isr.train.callbacks import Log, Report, check_healthy, note_environment
 from isr.train.schedules import schedule
 from isr.train.steps import AveragingAdam, LossWeights, Objective, aligns_frames
 from isr.train.validation import Score, score_clips, score_scales
@@ -47,6 +48,8 @@ from isr.train.validation import Score, score_clips, score_scales
 STATE = "state.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 FAR_OFFSET = 50.0  # pixels, mean over a batch: the published threshold, beyond which alignment has failed
+COLLAPSED = 0.03  # of the loss of a discriminator that cannot decide: under that it has nothing left to learn
+COLLAPSED_STEPS = 500  # in a row, before that is said
 
 
 @dataclass
@@ -69,14 +72,16 @@ class Trainer:
     Args:
         config: what to train on what and for how long; see `isr.config.TrainConfig`.
         model: train this instance instead of the one that `config.model` describes.
-        discriminator, extractor: use these instances instead of those that `config.perceptual` describes.
+        discriminator, extractor: use these instances instead of those that `config.perceptual` describes. With
+            `config.mirrored` no instances can be given.
         progress: told of every step.
 
     Raises RequestError for folders, sizes and arguments that do not fit.
 
-    The run's folder holds `config.yml`, `state.safetensors` (weights, optimizer, step, best so far), `log.csv`,
-    `tensorboard/`, and the presets `best/` (highest `val_psnr_y`) and `last/`, both of the averaged weights. PSNR
-    falls in adversarial training, whose result is `last/`; its discriminator lies in `discriminator.safetensors`.
+    The run's folder holds `config.yml`, `environment.json` (what it was made with), `state.safetensors` (weights,
+    optimizer, step, best so far), `log.csv`, `tensorboard/`, and the presets `best/` (highest `val_psnr_y`) and
+    `last/`, both of the averaged weights. PSNR falls in adversarial training, whose result is `last/`; its
+    discriminator lies in `discriminator.safetensors`.
     """
 
     def __init__(
@@ -92,14 +97,22 @@ class Trainer:
         self.progress = progress or Silent()
         self.run = Path(config.run)
         self.state = State()
+        self.strategy = find_strategy(config, [model, discriminator, extractor])
 
         keras.utils.set_random_seed(config.seed)
         resuming = (self.run / STATE).is_file()
-        self.model = model if model is not None else build_model(config, None if resuming else self.progress)
-        self.scale = self.model.scales[0]
-        self.objective = build_objective(config, self.model, discriminator, extractor)
-        self.optimizer = build_optimizer(config, self.objective)
-        self.warned = False  # of far offsets
+        with self._on_all_devices():
+            self.model = (
+                model if model is not None else build_model(config, None if resuming else self.progress)
+            )
+            self.scale = self.model.scales[0]
+            self.objective = build_objective(
+                config, self.model, discriminator, extractor, replicas=num_replicas(self.strategy)
+            )
+            self.optimizer = build_optimizer(config, self.objective)
+        self.told_of_offsets = False
+        self.told_of_collapse = False
+        self.collapsed = 0  # steps in a row in which the discriminator was sure
         self.averaged = self.model.with_policy("float32")  # what is validated and kept
 
     def train(self) -> Path:
@@ -110,6 +123,7 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         self._restore()
         batches, validate = self._batches(), self._validator()
+        note_environment(self.run, self.state.step)
         fresh = not (self.run / STATE).is_file()
         log = Log(self.run, -1 if fresh else self.state.step)
         total = self.config.steps.total
@@ -126,7 +140,8 @@ class Trainer:
                 loss = losses["pixel_loss"]
                 check_healthy(self.objective.variables, loss, self.state.lowest_loss, stop, self.run)
                 check_cancelled(self.progress)
-                offset = self._watch_offsets(batches[stop - 1].lr)
+                offset = self._watch_offsets(batches[stop * self.config.optimizer.accumulate - 1].lr)
+                self._watch_discriminator(losses, stop - self.state.step)
                 self.state.step = stop
                 self.state.lowest_loss = min(self.state.lowest_loss, loss)
                 self.state.seconds += time.perf_counter() - began
@@ -158,23 +173,32 @@ class Trainer:
         if not changed and getattr(self.objective, "optimizer", None) is self.optimizer:
             return
         self.objective.perceptual = perceptual
-        # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
-        self.objective.compile(
-            self.optimizer,
-            pixel_loss(self.config.optimizer.loss),
-            jit_compile=keras.backend.backend() != "tensorflow",
-        )
+        with self._on_all_devices():
+            self.objective.compile(
+                self.optimizer,
+                pixel_loss(self.config.optimizer.loss),
+                # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
+                jit_compile=keras.backend.backend() != "tensorflow",
+                steps_per_execution=self.config.steps.per_execution * self.config.optimizer.accumulate,
+            )
+
+    def _on_all_devices(self) -> AbstractContextManager:
+        """Where variables are made, so that every replica has its copy."""
+        return nullcontext() if self.strategy is None else self.strategy.scope()
 
     def _fit(self, batches: Batches, stop: int) -> dict[str, float]:
         """Train up to step `stop`; the mean of every loss since the last state."""
+        accumulate = self.config.optimizer.accumulate
+        first, end = self.state.step * accumulate, stop * accumulate
         if keras.backend.backend() == "tensorflow":
             from isr.data.tfdata import dataset
 
-            data: Any = dataset(batches, self.state.step, stop)
+            data: Any = dataset(batches, first, end)
         else:
-            data = KerasBatches(batches, self.state.step, stop)
+            data = KerasBatches(batches, first, end)
         self._compile()
-        history = self.objective.fit(data, verbose=0, shuffle=False, callbacks=[Report(self.progress)])
+        report = Report(self.progress, end - first, accumulate)
+        history = self.objective.fit(data, verbose=0, shuffle=False, callbacks=[report])
         return {name: float(values[0]) for name, values in history.history.items()}
 
     def _batches(self) -> Batches:
@@ -276,13 +300,33 @@ class Trainer:
         if not offsets:
             return None
         name, value = max(offsets.items(), key=lambda item: item[1])
-        if value > FAR_OFFSET and not self.warned:
-            self.warned = True
+        if value > FAR_OFFSET and not self.told_of_offsets:
+            self.told_of_offsets = True
             self.progress.message(
                 f"{self.run}: the mean offset of {name} is {value:.0f} pixels, so it no longer aligns; "
                 "lower optimizer.learning_rate, or that of conv_offset in optimizer.multipliers"
             )
         return value
+
+    def _watch_discriminator(self, losses: dict[str, float], steps: int) -> None:
+        """A warning, once, where the discriminator has been sure of every picture for a while.
+
+        Args:
+            losses: their means over the steps.
+            steps: since the last state.
+        """
+        judge = self.objective.adversarial
+        if judge is None or not self.objective.perceptual:
+            return
+        undecided = float(np.asarray(judge.discriminator(np.zeros(1, "float32"), np.zeros(1, "float32"))))
+        sure = losses["discriminator_loss"] < COLLAPSED * undecided
+        self.collapsed = self.collapsed + steps if sure else 0
+        if self.collapsed >= COLLAPSED_STEPS and not self.told_of_collapse:
+            self.told_of_collapse = True
+            self.progress.message(
+                f"{self.run}: the discriminator has told all pictures apart for {self.collapsed} steps, so the "
+                "network learns nothing from it; lower perceptual.discriminator_rate or perceptual.adversarial_weight"
+            )
 
     # Validation
 
@@ -365,8 +409,7 @@ class Trainer:
             judge = weights_by_name(discriminator)
             weights |= {f"discriminator/{name}": value for name, value in judge.items()}
         arrays = {name: np.asarray(value) for name, value in weights.items()}
-        for index, variable in enumerate(self.optimizer.variables):
-            arrays[f"optimizer/{index:05d}"] = np.asarray(variable)
+        arrays |= {f"optimizer/{index:05d}": array for index, array in enumerate(self.optimizer.state())}
         with atomic(self.run / STATE) as path:
             path.write_bytes(save(arrays, {"state": json.dumps(asdict(self.state))}))
 
@@ -394,12 +437,12 @@ class Trainer:
             judge = {name[14:]: array for name, array in arrays.items() if name.startswith("discriminator/")}
             assign_by_name(weights_by_name(discriminator), judge, str(path))
         slots = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
-        if [slot.shape for slot in slots] != [tuple(v.shape) for v in self.optimizer.variables]:
+        try:
+            self.optimizer.restore(slots)
+        except ValueError as error:
             raise RequestError(
-                f"{path}: the state of another optimizer; restore optimizer.average_momentum or start another run"
-            )
-        for variable, slot in zip(self.optimizer.variables, slots, strict=True):
-            variable.assign(slot)
+                f"{path}: {error}; restore optimizer.average_momentum or start another run"
+            ) from None
 
     def _compare(self, before: TrainConfig) -> None:
         """Say what changed since the run began; refuse another network."""
@@ -442,13 +485,51 @@ class KerasBatches(keras.utils.PyDataset):
         return batch.lr, batch.hr
 
 
+def find_strategy(config: TrainConfig, given: Sequence[keras.Model | None]) -> Any:
+    """TensorFlow's strategy that `config.mirrored` asks for; None without it.
+
+    Raises RequestError, naming the key, for what does not go with it, such as instances of networks.
+    """
+    if not config.mirrored:
+        return None
+    if keras.backend.backend() != "tensorflow":
+        raise RequestError(
+            f"mirrored: works on TensorFlow, not on {keras.backend.backend()}; set it to false"
+        )
+    if config.optimizer.accumulate > 1:
+        raise RequestError("mirrored: optimizer.accumulate must be 1 then; raise data.batch_size instead")
+    if config.steps.per_execution > 1:
+        raise RequestError("mirrored: steps.per_execution must be 1 then")
+    from isr.train.replicas_tensorflow import mirrored
+
+    strategy = mirrored()
+    replicas = num_replicas(strategy)
+    if config.data.batch_size % replicas:
+        raise RequestError(
+            f"mirrored: data.batch_size {config.data.batch_size} cannot be divided by the {replicas} devices"
+        )
+    if replicas > 1 and any(model is not None for model in given):
+        raise RequestError(
+            "mirrored: an instance of a network lies on one device; describe it by config.model"
+        )
+    return strategy
+
+
+def num_replicas(strategy: Any) -> int:
+    """How many devices share a batch."""
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
 def build_objective(
     config: TrainConfig,
     model: SuperResolutionModel,
     discriminator: keras.Model | None = None,
     extractor: VGG | None = None,
+    replicas: int = 1,
 ) -> Objective:
     """The losses that the configuration asks for, with the networks that they need where none are given.
+
+    `replicas` is how many devices share a batch.
 
     Raises RequestError, naming the key, for files and layers that do not fit.
     """
@@ -491,7 +572,7 @@ def build_objective(
         if settings.discriminator_from is not None:
             source = Path(settings.discriminator_from)
             assign_by_name(weights_by_name(discriminator), read_safetensors(source), str(source))
-    return Objective(model, weights, content, adversarial, discriminator, config.data.patch_size)
+    return Objective(model, weights, content, adversarial, discriminator, config.data.patch_size, replicas)
 
 
 def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
@@ -528,6 +609,8 @@ def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
         beta_2=settings.beta_2,
         epsilon=settings.epsilon,
         global_clipnorm=settings.clip_norm,
+        replicas=objective.replicas,
+        gradient_accumulation_steps=settings.accumulate if settings.accumulate > 1 else None,
     )
     optimizer.build(objective.trainable_variables)
     return optimizer
