@@ -721,6 +721,7 @@ def test_channels_that_do_not_divide_are_refused_by_the_layer() -> None:
 
 
 @on_tensorflow
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_it_holds_on_jax() -> None:
     report = run_python(

@@ -357,6 +357,7 @@ JAX_TESTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_features_losses_and_discriminators_hold_on_jax() -> None:
     """Of the tests of all three those that need no kernel compiled twice, which is where the time goes."""

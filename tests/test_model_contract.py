@@ -539,7 +539,10 @@ def assert_same_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
 # Training
 
 
-@every_variant
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=str(case), marks=[] if case in FIRST else pytest.mark.slow) for case in CASES],
+)
 def test_a_training_step_moves_every_weight(case: Case) -> None:
     check_training_step(randomise(case.build()))
 

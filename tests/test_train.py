@@ -261,6 +261,7 @@ def unknown_sides(lr: np.ndarray, hr: np.ndarray):  # type: ignore[no-untyped-de
     return data.apply(tf.data.experimental.assert_cardinality(1))
 
 
+@pytest.mark.slow
 def test_several_scales_train_on_jax_as_on_tensorflow(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
     from isr.models import MDSR
@@ -899,6 +900,7 @@ def test_training_runs_on_jax_without_tensorflow(photos: Path, tmp_path: Path) -
     assert any((tmp_path / "run" / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_tdan_trains_on_jax_without_tensorflow(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
     changes = {
