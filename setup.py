@@ -18,7 +18,7 @@ TEST = [
     "nbclient",
     "nbformat",
     "pytest>=8",
-    "pytest-xdist>=3.5",
+    "pytest-xdist>=3.7",
     "ruff",
 ]
 JAX = ["jax>=0.4.34"]

@@ -4,8 +4,8 @@
 
 Time is measured on 180x320 pixels, for EDVR on windows of 88x160, all in turn in one run, against plain float32
 TensorFlow; a line gives seconds per megapixel of input. With a folder of photographs the presets are also scored on
-them: what is lost against float32 TensorFlow, in dB of PSNR-Y of 8-bit results, on average and at worst, and how far the
-results are apart (PSNR between them). `--quick` leaves out RDN and EDVR.
+them: what is lost against float32 TensorFlow, in dB of PSNR-Y of 8-bit results, on average and at worst, and how far
+the results are apart (PSNR between them). `--quick` leaves out RDN and EDVR.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ def test_a_network_of_several_scales_has_signatures_for_each(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("model_class", "variant", "xla"),
     [
-        pytest.param(EDVR, 1, False, id="EDVR"),
+        pytest.param(EDVR, 1, False, id="EDVR", marks=pytest.mark.slow),
         pytest.param(TDAN, 1, True, id="TDAN with XLA", marks=pytest.mark.slow),
     ],
 )

@@ -137,6 +137,7 @@ def test_a_network_computes_with_the_rounded_numbers() -> None:
     assert np.abs(found - plain).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_an_engine_of_integers_gives_the_same(tmp_path: Path) -> None:
     from isr.runtimes.exported import open_exported
     from isr.runtimes.formats import write
@@ -163,7 +164,9 @@ def test_several_scales_are_calibrated_together() -> None:
             assert np.isfinite(numpy(model(robin(16)[None] / np.float32(255), scale=scale))).all()
 
 
-@pytest.mark.parametrize("preset", ["edsr_baseline_x2", "edsr_baseline_x4"])
+@pytest.mark.parametrize(
+    "preset", ["edsr_baseline_x2", pytest.param("edsr_baseline_x4", marks=pytest.mark.slow)]
+)
 def test_what_ships_is_near_the_network(preset: str) -> None:
     pytest.importorskip("openvino")
     network = Network(preset, "openvino")

@@ -35,7 +35,7 @@ def slow(networks: str) -> object:
 
 # Compiling their many kernels takes minutes; that all of them agree with TensorFlow is also told below.
 @pytest.mark.parametrize(
-    "networks", ["EDSR or TDAN", slow("MDSR"), slow("RDN or RRDN or RRDBNet"), slow("EDVR")]
+    "networks", ["EDSR", slow("TDAN"), slow("MDSR"), slow("RDN or RRDN or RRDBNet"), slow("EDVR")]
 )
 def test_model_contract_holds_where_tensorflow_is_absent(networks: str, no_tensorflow: Path) -> None:
     report = run_python(

@@ -547,7 +547,14 @@ def test_a_training_step_moves_every_weight(case: Case) -> None:
     check_training_step(randomise(case.build()))
 
 
-@every_model
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[] if name in ("EDSR", "TDAN") else pytest.mark.slow)
+        for case in FIRST
+        for name in [case.model_class.__name__]
+    ],
+)
 def test_a_training_step_in_bfloat16_moves_every_weight(case: Case) -> None:
     check_training_step(randomise(case.build(dtype="mixed_bfloat16")))
 
