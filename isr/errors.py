@@ -1,6 +1,7 @@
 """The exceptions a user can see, each with the exit code the command line returns for it.
 
-The message of every one of them is a single line that names the file or the key and says what to do.
+The message of every one of them is a single line that names the file or the key and says what to do, or such a line
+for each of several files.
 """
 
 

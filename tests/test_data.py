@@ -12,7 +12,7 @@ from PIL import Image
 
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.data.batches import MultiScaleBatches, PatchBatches, PatchRecipe, gradient_energy
-from isr.data.pairs import PicturePairs, as_channels, find_pairs, read_pair
+from isr.data.pairs import Complaints, PicturePairs, as_channels, find_pairs, read_pair
 from isr.errors import RequestError
 from isr.imresize import imresize
 
@@ -203,8 +203,30 @@ def test_pictures_are_decoded_once_and_too_small_ones_named(tmp_path: Path) -> N
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     PicturePairs(files, 2, 3, tmp_path / "cache")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == written
-    with pytest.raises(RequestError, match=r"0\.png: 48x40 is smaller than the patch of 64"):
+    with pytest.raises(
+        RequestError, match=r"2 inputs do not fit:\n.*0\.png: 48x40 is smaller than the patch of 64"
+    ):
         PicturePairs(files, 2, 3, tmp_path / "cache", smallest=64)
+
+
+def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
+    folder = folder_of_photographs(tmp_path / "hr", 4, 40, 48)
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
+    (folder / "2.png").write_text("no picture")
+    Image.fromarray(photograph(40, 20)).save(folder / "3.png")
+    with pytest.raises(RequestError) as caught:
+        PicturePairs(find_pairs(folder, None, 2), 2, 3, tmp_path / "cache", smallest=32)
+    head, *lines = str(caught.value).splitlines()
+    assert head == "3 inputs do not fit:" and len(lines) == 3
+    assert all(f"{index}.png: " in line for index, line in zip((1, 2, 3), lines, strict=True))
+    complaints = Complaints()
+    for index in range(30):
+        with complaints.collect():
+            raise RequestError(f"{index}: wrong")
+    with pytest.raises(
+        RequestError, match=r"^30 inputs do not fit:\n0: wrong\n(.|\n)*19: wrong\nand 10 more$"
+    ):
+        complaints.settle()
 
 
 def test_tf_data_gives_the_same_batches_in_order() -> None:

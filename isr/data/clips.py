@@ -17,7 +17,7 @@ import numpy as np
 from isr.data.augment import NUM_VIEWS, dihedral
 from isr.data.batches import Batches, PatchRecipe, detailed
 from isr.data.degrade import Degradation, degrade, reflect
-from isr.data.pairs import as_channels
+from isr.data.pairs import Complaints, as_channels
 from isr.errors import RequestError
 from isr.io import images
 from isr.io.files import atomic, walk
@@ -207,7 +207,7 @@ class Clips(Sequence[Clip]):
         smallest: HR pixels that the smaller side of every clip must have, such as the patch size.
         progress: told of every clip.
 
-    Raises RequestError, naming the file, for one that does not fit.
+    Raises RequestError, naming all files that do not fit.
     """
 
     def __init__(
@@ -224,17 +224,20 @@ class Clips(Sequence[Clip]):
         progress = progress or Silent()
         self.clips: list[Clip] = []
         progress.start("decode", len(files), "clips")
+        complaints = Complaints()
         for clip in files:
             check_cancelled(progress)
-            decoded = _cached(clip, scale, num_channels, cache, degradation)
-            width, height = decoded.width * scale, decoded.height * scale
-            if min(width, height) < smallest:
-                raise RequestError(
-                    f"{clip.hr[0]}: {width}x{height} is smaller than the patch of {smallest} pixels; "
-                    "take it out or set a smaller patch_size"
-                )
-            self.clips.append(decoded)
+            with complaints.collect():
+                decoded = _cached(clip, scale, num_channels, cache, degradation)
+                width, height = decoded.width * scale, decoded.height * scale
+                if min(width, height) < smallest:
+                    raise RequestError(
+                        f"{clip.hr[0]}: {width}x{height} is smaller than the patch of {smallest} pixels; "
+                        "take it out or set a smaller patch_size"
+                    )
+                self.clips.append(decoded)
             progress.advance()
+        complaints.settle()
 
     def __len__(self) -> int:
         return len(self.clips)

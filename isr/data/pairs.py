@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,34 @@ from isr.io.files import atomic, walk
 from isr.progress import Progress, Silent, check_cancelled
 
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, full range: how RGB becomes one channel
+
+
+class Complaints:
+    """Collects what is wrong with many files, so that all of it is told at once."""
+
+    SHOWN = 20
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """A RequestError inside is noted, and does not go on."""
+        try:
+            yield
+        except RequestError as error:
+            self.lines.append(str(error))
+
+    def settle(self) -> None:
+        """Raise RequestError where there was one: its line alone, or a line for each."""
+        if not self.lines:
+            return
+        if len(self.lines) == 1:
+            raise RequestError(self.lines[0])
+        shown = self.lines[: self.SHOWN]
+        if more := len(self.lines) - len(shown):
+            shown.append(f"and {more} more")
+        raise RequestError("\n".join([f"{len(self.lines)} inputs do not fit:", *shown]))
 
 
 @dataclass(frozen=True)
@@ -139,7 +168,7 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
             that have fewer are left out.
         progress: told of every picture.
 
-    Item i is `(lr, hr)`, both read-only. Raises RequestError, naming the file, for one that does not fit.
+    Item i is `(lr, hr)`, both read-only. Raises RequestError, naming all files that do not fit.
     """
 
     def __init__(
@@ -157,19 +186,20 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         self.scale = scale
         self.pairs: list[tuple[np.ndarray, np.ndarray]] = []
         progress.start("decode", len(self.files), "pictures")
+        complaints = Complaints()
         for pair in self.files:
             check_cancelled(progress)
-            lr, hr = self._cached(pair, scale, num_channels, cache)
-            if min(hr.shape[:2]) < smallest and pair.shrink < 1:
-                progress.advance()
-                continue
-            if min(hr.shape[:2]) < smallest:
-                raise RequestError(
-                    f"{pair.hr}: {hr.shape[1]}x{hr.shape[0]} is smaller than the patch of {smallest} pixels; "
-                    "take it out or set a smaller patch_size"
-                )
-            self.pairs.append((lr, hr))
+            with complaints.collect():
+                lr, hr = self._cached(pair, scale, num_channels, cache)
+                if min(hr.shape[:2]) >= smallest:
+                    self.pairs.append((lr, hr))
+                elif pair.shrink == 1:
+                    raise RequestError(
+                        f"{pair.hr}: {hr.shape[1]}x{hr.shape[0]} is smaller than the patch of {smallest} pixels; "
+                        "take it out or set a smaller patch_size"
+                    )
             progress.advance()
+        complaints.settle()
 
     def __len__(self) -> int:
         return len(self.pairs)
