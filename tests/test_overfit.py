@@ -80,7 +80,7 @@ def named(case: Case) -> Any:
     return pytest.param(case, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
-@pytest.mark.parametrize("case", map(named, FIRST))
+@pytest.mark.parametrize("case", [named(case) for case in FIRST])
 def test_a_network_learns_a_batch_by_heart(case: Case) -> None:
     """At each of its scales, one network for all; with the alignment loss where it has one."""
     model = case.build()

@@ -266,6 +266,7 @@ def test_several_scales_train_on_jax_as_on_tensorflow(photos: Path, tmp_path: Pa
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
     from isr.models import MDSR
 
+    keras.utils.set_random_seed(0)
     start = MDSR(num_features=6, num_blocks=1)
     start.start_as_interpolation()
     start.save_preset(tmp_path / "start")
@@ -288,7 +289,7 @@ def test_several_scales_train_on_jax_as_on_tensorflow(photos: Path, tmp_path: Pa
         assert float(a["val_psnr_y"] or 0) == pytest.approx(float(b["val_psnr_y"] or 0), abs=1e-3)
     last, other_last = (weights(tmp_path / name / "last") for name in ("tensorflow", "jax"))
     for name, value in last.items():
-        np.testing.assert_allclose(value, other_last[name], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(value, other_last[name], atol=5e-6, err_msg=name)
 
 
 # Networks of several frames
