@@ -41,7 +41,7 @@ def test_model_contract_holds_where_tensorflow_is_absent(networks: str, no_tenso
     report = run_python(
         "-m",
         "pytest",
-        *("tests/test_model_contract.py", "tests/test_edsr.py"),
+        *("tests/models/test_model_contract.py", "tests/models/test_edsr.py"),
         *("-q", "-n", "0", "-m", "not slow", "-k", networks, "-p", "no:cacheprovider"),
         # Most of the time goes into compiling hundreds of tiny kernels.
         env={**JAX, "XLA_FLAGS": "--xla_backend_optimization_level=0"},

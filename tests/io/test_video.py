@@ -41,7 +41,7 @@ from isr.io.video import (
     probe,
 )
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "samples"
 FRIDAY, VFR, TURNED = DATA / "friday_aac.mp4", DATA / "flower_vfr.mp4", DATA / "flower_rot90.mp4"
 SUBTITLED, VP9, PHONE = DATA / "flower_srt.mkv", DATA / "vp9_10bit.webm", DATA / "hevc_10bit_rot.mp4"
 

@@ -39,7 +39,7 @@ from isr.models import EDSR, EDVR, SuperResolutionModel
 from isr.runtimes import serving
 from isr.runtimes.serving import ServingClient
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 YAML = Yaml(typ="safe")
 OPTIONS = ExportOptions(tile=64, max_pixels=2_000_000, serving=True)
 

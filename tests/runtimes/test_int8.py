@@ -36,7 +36,7 @@ from isr.runtimes.int8 import (
     save,
 )
 
-ROBIN = Path(__file__).parents[1] / "docs" / "images" / "robin.png"
+ROBIN = Path(__file__).parents[2] / "docs" / "images" / "robin.png"
 
 
 def robin(side: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from isr.models.loading import load
 from isr.progress import Silent
 from isr.train.idealo import Trainer
 
-PAGE = Path(__file__).parents[1] / "docs" / "coming-from-idealo.md"
+PAGE = Path(__file__).parents[2] / "docs" / "coming-from-idealo.md"
 
 
 @pytest.fixture

@@ -379,7 +379,7 @@ def test_what_wants_a_network_says_what_to_do(
 
 
 def test_the_page_has_every_argument_of_fit_with_its_default() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "aplus.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "aplus.md").read_text(encoding="utf-8")
     table = text.partition("## Arguments of fit\n")[2].partition("| argument |")[2].partition("\n\n")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*)\|$", table, re.MULTILINE))
     parameters = inspect.signature(fit).parameters.values()

@@ -630,7 +630,7 @@ def test_several_steps_in_an_execution_are_the_same_steps(
 def test_accumulating_and_executing_work_on_jax() -> None:
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
     report = run_python(
-        *("-m", "pytest", "tests/test_train.py", "-q", "-n", "0", "-p", "no:cacheprovider"),
+        *("-m", "pytest", "tests/train/test_train.py", "-q", "-n", "0", "-p", "no:cacheprovider"),
         *("-k", "accumulated or execution"),
         env={"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
     )

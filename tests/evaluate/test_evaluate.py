@@ -12,7 +12,7 @@ from isr.evaluate import Protocol, evaluate
 from isr.imresize import imresize
 from isr.metrics import psnr
 
-SET5 = Path(__file__).parents[2] / "shared" / "data" / "benchmarks" / "Set5"
+SET5 = Path(__file__).parents[3] / "shared" / "data" / "benchmarks" / "Set5"
 
 
 def bicubic(scale: int):  # type: ignore[no-untyped-def]

@@ -365,7 +365,7 @@ def test_features_losses_and_discriminators_hold_on_jax() -> None:
         pytest.skip("this process runs on JAX")
     report = run_python(
         *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", JAX_TESTS),
-        *("tests/test_discriminator.py", "tests/test_losses.py", "tests/test_vgg.py"),
+        *("tests/models/test_discriminator.py", "tests/test_losses.py", "tests/models/test_vgg.py"),
         env={
             "KERAS_BACKEND": "jax",
             "JAX_PLATFORMS": "cpu",

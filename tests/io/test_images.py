@@ -1334,7 +1334,7 @@ def test_the_import_is_cheap() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "[]"
 

@@ -1,7 +1,7 @@
 """Deformable convolution: published oracles, closed forms, a slow reference, and that all its forms agree.
 
 The file also runs on JAX, but for what is TensorFlow's alone: most of it here, in a child process, all of it by
-`KERAS_BACKEND=jax pytest tests/test_deformable.py`.
+`KERAS_BACKEND=jax pytest tests/layers/test_deformable.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from isr.layers.deformable import (
     whole,
 )
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 BACKEND = keras.backend.backend()
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow alone")
 

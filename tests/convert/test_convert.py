@@ -19,7 +19,7 @@ from isr.convert.conversion import name_in_file, recognise, shuffled
 from isr.errors import RequestError
 from isr.models.loading import load as load_preset
 
-GOLDENS = Path(__file__).parent / "goldens" / "convert"
+GOLDENS = Path(__file__).parents[1] / "goldens" / "convert"
 LARGE = 8_000_000  # parameters, from which a variant is slow to build
 
 

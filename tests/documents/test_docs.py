@@ -1,6 +1,6 @@
 """The documentation: it builds, its links lead somewhere, and what it says of options, keys and names is true.
 
-`python tests/test_docs.py` prints the table of `docs/configuration.md`.
+`python tests/documents/test_docs.py` prints the table of `docs/configuration.md`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from isr.cli.app import app
 from isr.predict.windows import window_indices
 from isr.spec import ModelSpec
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -80,7 +80,7 @@ def default(field: Any) -> str:
 
 def test_the_configuration_page_is_the_schema() -> None:
     text = read(ROOT / "docs" / "configuration.md")
-    assert configuration_table() in text, "run python tests/test_docs.py and paste its table"
+    assert configuration_table() in text, "run python tests/documents/test_docs.py and paste its table"
     named = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
     assert named == [key for key, _ in config.keys()]
 
