@@ -315,7 +315,7 @@ def test_arguments_of_the_video_networks(name: str) -> None:
 def test_parameters_of_the_video_networks() -> None:
     """Those of the published variants, which `test_video_models.py` counts."""
     pages = read(ROOT / "docs" / "tdan.md") + read(ROOT / "docs" / "edvr.md")
-    counted = re.findall(r"\b(\d{1,3}(?:_\d{3}){2})\b", read(ROOT / "tests" / "test_video_models.py"))
+    counted = re.findall(r"\b(\d{1,3}(?:_\d{3}){2})\b", read(ROOT / "tests" / "models" / "test_video_models.py"))
     assert sorted(re.findall(r"\b\d{1,2}(?:,\d{3}){2}\b", pages)) == sorted(
         n.replace("_", ",") for n in counted
     )
@@ -338,7 +338,7 @@ def run_blocks(pages: list[Path], folder: Path) -> None:
     photo = sample if sample.is_file() else folder_of_photographs(folder / "made", 1) / "0.png"
     (folder / "docs" / "images").mkdir(parents=True)
     (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
-    shutil.copy(ROOT / "tests" / "data" / "friday_aac.mp4", folder / "clip.mp4")
+    shutil.copy(ROOT / "tests" / "samples" / "friday_aac.mp4", folder / "clip.mp4")
     folder_of_photographs(folder / "photos" / "train", 4)
     named = [
         [(f"{path.name}, block {i}", block) for i, block in enumerate(blocks(read(path), "python"), start=1)]

@@ -59,7 +59,7 @@ def test_a_clip_outside_colab(tmp_path: Path) -> None:
     from isr.io.video import probe
 
     folder, shown = run("video.ipynb", tmp_path)
-    sample = ROOT / "tests" / "data" / "friday_aac.mp4"
+    sample = ROOT / "tests" / "samples" / "friday_aac.mp4"
     source = sample if sample.is_file() else folder / "rings.mp4"
     before, after = probe(source, exact=True), probe(folder / f"{source.stem}_x2.mp4", exact=True)
     assert (after.width, after.height) == (2 * before.width, 2 * before.height)
