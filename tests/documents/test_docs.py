@@ -315,7 +315,9 @@ def test_arguments_of_the_video_networks(name: str) -> None:
 def test_parameters_of_the_video_networks() -> None:
     """Those of the published variants, which `test_video_models.py` counts."""
     pages = read(ROOT / "docs" / "tdan.md") + read(ROOT / "docs" / "edvr.md")
-    counted = re.findall(r"\b(\d{1,3}(?:_\d{3}){2})\b", read(ROOT / "tests" / "models" / "test_video_models.py"))
+    counted = re.findall(
+        r"\b(\d{1,3}(?:_\d{3}){2})\b", read(ROOT / "tests" / "models" / "test_video_models.py")
+    )
     assert sorted(re.findall(r"\b\d{1,2}(?:,\d{3}){2}\b", pages)) == sorted(
         n.replace("_", ",") for n in counted
     )

@@ -367,7 +367,7 @@ def test_the_page(
 
 @pytest.mark.slow
 def test_the_notebook(tmp_path: Path) -> None:
-    from test_notebook import run as run_notebook
+    from notebook_runs import run as run_notebook
 
     folder, shown = run_notebook("serving.ipynb", tmp_path)
     assert (folder / "models" / "edsr" / "1" / "assets.extra" / "isr.json").is_file()
