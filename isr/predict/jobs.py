@@ -64,7 +64,9 @@ class VideoOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How files are upscaled; the first seven fields are the keywords of `isr.upscale`.
+    """How files are upscaled. From `scale` to `engine`, the fields are keywords of `isr.upscale` too.
+
+    Two defaults differ: `precision` and `engine` are "auto" here, where arrays stay with Keras in float32.
 
     Attributes:
         scale: factor of the output, such as 2 or 2.5; None: the network's own, 2 where none is named.

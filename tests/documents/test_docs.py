@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 import re
@@ -183,6 +184,35 @@ def test_every_dependency_has_its_reason() -> None:
     text = read(ROOT / "docs" / "decisions.md").partition("## Dependencies")[2].partition("## ")[0]
     rows = re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)[1:]
     assert sorted(rows) == sorted(names)
+
+
+def test_every_extra_is_on_the_first_page() -> None:
+    extras = re.search(r"extras_require=\{(.*?)\n    \}", read(ROOT / "setup.py"), re.DOTALL)
+    assert extras is not None
+    text = read(ROOT / "docs" / "index.md")
+    for name in re.findall(r'^ +"(\w+)":', extras[1], re.MULTILINE):
+        assert f".[{name}]" in text, name
+
+
+def test_the_readme_names_every_preset() -> None:
+    text = read(PAGES[0])
+    for name in presets.shipped():
+        assert f"`{name}`" in text, name
+    assert "A+" in text
+
+
+def test_fields_that_are_keywords_of_upscale() -> None:
+    """What the docstring of `PredictOptions` says of its fields."""
+    import isr
+
+    said = re.search(
+        r"From `(\w+)` to `(\w+)`, the fields are keywords of `isr.upscale`",
+        isr.predict.PredictOptions.__doc__,
+    )
+    assert said is not None
+    fields = [field.name for field in dataclasses.fields(isr.predict.PredictOptions)]
+    named = fields[fields.index(said[1]) : fields.index(said[2]) + 1]
+    assert set(named) == set(inspect.signature(isr.upscale).parameters) & set(fields)
 
 
 def test_the_default_presets_for_video() -> None:
