@@ -18,7 +18,7 @@ ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base._
 
 app = typer.Typer(
     name="isr",
-    help="Super-resolution of photographs and video with Keras.",
+    help="Make photographs and video larger and sharper.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,11 +12,15 @@ from isr import presets
 
 def config(
     name: Annotated[
-        str | None, typer.Argument(help="A preset or its folder; without it, the default configuration.")
+        str | None,
+        typer.Argument(help="Name or folder of a preset; without it, the default configuration is printed."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the commented default configuration of `isr train`, or the recipe that trained a preset."""
+    """Print a commented configuration for `isr train`.
+
+    Without a name it is the default one, otherwise the recipe that the preset was trained with.
+    """
     from isr import config as configuration  # pydantic takes its time; `isr --help` does without
 
     if name is None:

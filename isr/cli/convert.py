@@ -14,19 +14,29 @@ from isr.errors import RequestError
 def convert(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Published weights: .pth, .pt, .ckpt, .safetensors, .hdf5, .h5."),
+        typer.Argument(
+            metavar="FILE", help="Published weights: .pth, .pt, .ckpt, .safetensors, .hdf5 or .h5."
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", help="Folder of the preset; default: the file's name, here.")
+        Path | None,
+        typer.Option(
+            "--output", help="Folder of the preset; default: named after the file, in the current folder."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="What no file tells, such as res_scale=0.1; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting that is not in the file, such as res_scale=0.1; repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Make a preset of weights that others published; the file's code is never run."""
+    """Turn weights that others published into a preset.
+
+    No code in the file is run. Prints the folder.
+    """
     target = output or Path(file.stem)
     if target.exists():
         raise RequestError(f"{target}: exists already; give another folder with --output")

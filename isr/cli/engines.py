@@ -9,10 +9,13 @@ import typer
 
 
 def engines(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove the converted networks.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the converted networks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List what can run the networks, which of them auto takes, and where converted networks are kept."""
+    """List the engines that can run networks, and which one `auto` takes.
+
+    Also prints where converted networks are kept.
+    """
     from isr.runtimes.engines import ENGINES, backend, cache_folder, clear_cache, fastest, size_of
 
     folder = cache_folder()

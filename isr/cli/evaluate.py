@@ -22,44 +22,56 @@ if TYPE_CHECKING:
 def evaluate(
     hr: Annotated[
         Path,
-        typer.Option("--hr", help="High resolution: a folder of pictures, a video, or a folder of clips."),
+        typer.Option("--hr", help="The originals: a folder of pictures, a video, or a folder of clips."),
     ],
-    scale: Annotated[int | None, typer.Option("--scale", help="Factor; default: the preset's.")] = None,
+    scale: Annotated[int | None, typer.Option("--scale", help="Factor; default: that of the preset.")] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            "--lr", help="Given low-resolution partners, named as --hr; default: made by MATLAB's bicubic."
+            "--lr", help="Their small versions, with matching names; default: made by MATLAB's bicubic rule."
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="A preset's name or folder.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Name or folder of a preset.")] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
     ] = None,
-    channel: Annotated[str, typer.Option("--channel", help="y or rgb.")] = "y",
+    channel: Annotated[str, typer.Option("--channel", help="What to compare: y (luma) or rgb.")] = "y",
     border: Annotated[
-        int | None, typer.Option("--border", min=0, help="Pixels left out on every side; default: the scale.")
+        int | None,
+        typer.Option("--border", min=0, help="Pixels to leave out on every side; default: the scale."),
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
     self_ensemble: Annotated[
-        bool, typer.Option("--self-ensemble", help="Mean over the eight flips and turns; eight times slower.")
+        bool,
+        typer.Option("--self-ensemble", help="Average over the eight flips and turns; eight times slower."),
     ] = False,
     back_projection: Annotated[
-        int, typer.Option("--back-projection", metavar="N", help="Rounds of back projection; for LR of --hr.")
+        int,
+        typer.Option(
+            "--back-projection",
+            metavar="N",
+            help="Rounds of back projection; only for small versions made by MATLAB's bicubic rule.",
+        ),
     ] = 0,
     degradation: Annotated[
         str | None,
-        typer.Option("--degradation", help="Clips: how LR is made, bi (bicubic, default) or bd (blur)."),
+        typer.Option(
+            "--degradation",
+            help="Clips: how the small versions are made, bi (bicubic, default) or bd (blur).",
+        ),
     ] = None,
     skip_frames: Annotated[
-        int, typer.Option("--skip-frames", min=0, help="Clips: so many first and last frames are not scored.")
+        int, typer.Option("--skip-frames", min=0, help="Clips: leave out this many frames at each end.")
     ] = 0,
     beside: Annotated[
         list[str] | None,
-        typer.Option("--beside", metavar="PRESET", help="Clips: a preset for one more column; repeatable."),
+        typer.Option(
+            "--beside", metavar="PRESET", help="Clips: a further preset, in a column of its own; repeatable."
+        ),
     ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", help="Write the table into a file, .csv or .json; repeatable."),
+        typer.Option("--output", help="Write the table to this file, .csv or .json; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     engine: Annotated[
@@ -67,9 +79,14 @@ def evaluate(
         typer.Option("--engine", help="tensorflow, openvino, ... (`isr engines`); default: Keras' backend."),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
+    ] = False,
 ) -> None:
-    """Print PSNR and SSIM of a model beside bicubic, for every picture or clip of a folder and on average."""
+    """Compare a model with bicubic interpolation, in PSNR and SSIM.
+
+    Prints a table with a line for every picture or clip, and the mean.
+    """
     from isr import presets
     from isr.evaluate import ClipProtocol, Protocol, describe_degradation, holds_clips
     from isr.io.files import atomic

@@ -20,20 +20,19 @@ FORMATS = {
 
 def export(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model's folder; the version is a folder in it.")
+        Path,
+        typer.Option("--output", "-o", help="Folder of the model; a SavedModel's version is a folder in it."),
     ],
-    version: Annotated[int, typer.Option("--version", min=0, help="SavedModel: number of the version.")] = 1,
+    version: Annotated[int, typer.Option("--version", min=0, help="SavedModel: version number.")] = 1,
     format: Annotated[
         str,
-        typer.Option(
-            "--format", help="savedmodel, onnx, openvino or litert; the latter three make one folder."
-        ),
+        typer.Option("--format", help="savedmodel, onnx, openvino or litert."),
     ] = "savedmodel",
     precision: Annotated[
-        str, typer.Option("--precision", help="OpenVINO: float32, bfloat16 or int8; the others: float32.")
+        str, typer.Option("--precision", help="float32; with openvino also bfloat16 or int8.")
     ] = "float32",
     preset: Annotated[
-        str | None, typer.Option("--preset", help="A preset's name or folder (`isr models` lists the names).")
+        str | None, typer.Option("--preset", help="Name or folder of a preset; `isr models` lists the names.")
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
@@ -41,31 +40,42 @@ def export(
     tile: Annotated[
         int | None,
         typer.Option(
-            "--tile", help="Larger pictures go through in tiles; input pixels; default: by the scale."
+            "--tile",
+            help="SavedModel: side in input pixels above which a picture is tiled; default: by the scale.",
         ),
     ] = None,
     overlap: Annotated[
         int | None,
-        typer.Option("--overlap", help="Pixels of a tile that its neighbours keep; default: as predict."),
+        typer.Option(
+            "--overlap",
+            help="SavedModel: input pixels on each side of a tile that its neighbours keep; default: as predict.",
+        ),
     ] = None,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", help="The server refuses larger pictures.")] = 64
-    * 10**6,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", help="SavedModel: the server refuses larger pictures.")
+    ] = 64 * 10**6,
     xla: Annotated[
         bool,
         typer.Option(
-            "--xla/--no-xla", help="Video networks: compile parts with XLA; the server must have it enabled."
+            "--xla/--no-xla",
+            help="SavedModel of a video network: compile parts with XLA; the server must have it enabled.",
         ),
     ] = False,
     serving_config: Annotated[
         bool,
         typer.Option(
             "--serving-config",
-            help="Also write warm-up requests, and a server's configuration beside --output.",
+            help="SavedModel: also write warm-up requests, and the configuration of a server beside --output.",
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
+    ] = False,
 ) -> None:
-    """Write a model as a SavedModel for TensorFlow Serving, or for another engine; prints the folder."""
+    """Write a model for TensorFlow Serving, or as ONNX, OpenVINO or LiteRT files.
+
+    Prints the folder.
+    """
     if (preset is None) == (weights is None):
         raise RequestError("--preset and --weights: give one of them")
     if format not in ("savedmodel", *FORMATS):

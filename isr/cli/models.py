@@ -17,9 +17,12 @@ def models(
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="FOLDER", help="List the presets in this folder instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks, and the presets with their weights: one line each, tab-separated when not on a terminal."""
+    """List the networks and the presets, one per line.
+
+    Tabs separate the fields when the output is not a terminal.
+    """
     if folder is not None and not folder.is_dir():
         raise RequestError(f"--dir {folder}: no such folder")
     rows = presets.describe() if folder is None else presets.describe_folder(folder)

@@ -15,16 +15,24 @@ SIDE = 96  # input pixels of the part of a photograph that is looked at
 
 def quantise(
     preset: Annotated[
-        Path, typer.Argument(metavar="PRESET", help="A preset's folder, such as a run's best/.")
+        Path, typer.Argument(metavar="PRESET", help="Folder of a preset, such as best/ of a training run.")
     ],
     photos: Annotated[
-        Path, typer.Option("--photos", help="Photographs like those that the network is for; some dozens.")
+        Path,
+        typer.Option("--photos", help="Folder with some dozens of photographs, like those you will enlarge."),
     ],
-    count: Annotated[int, typer.Option("--count", min=1, help="How many of them to look at.")] = 60,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an 8-bit variant.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many of the photographs to use.")] = 60,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an 8-bit variant that exists.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
+    ] = False,
 ) -> None:
-    """Make the 8-bit variant of a preset, for --fast: int8/ in its folder. Prints the file."""
+    """Make the 8-bit variant of a preset, for `isr predict --fast`.
+
+    It goes into int8/ of the preset's folder. Prints the file.
+    """
     from isr import presets
     from isr.data.pairs import find_pairs
     from isr.imresize import imresize

@@ -12,18 +12,26 @@ from isr.cli.terminal import terminal
 
 def train(
     config: Annotated[
-        Path | None, typer.Option("--config", help="YAML file; `isr config` prints a commented one.")
+        Path | None,
+        typer.Option("--config", help="Configuration file (YAML); `isr config` prints one with comments."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key, such as data.batch_size=8; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set a key over the file, such as data.batch_size=8; repeatable.",
         ),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
+    ] = False,
 ) -> None:
-    """Train a network, or go on where the run stopped: the same command resumes it."""
+    """Train a network on your photographs or clips.
+
+    Give the same command again to resume an interrupted run. Prints the folder of the best weights.
+    """
     from isr import config as configuration
 
     chosen = configuration.load(config, settings or ())
