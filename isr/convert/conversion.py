@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from isr.convert.checkpoint import Checkpoint, read
-from isr.convert.families import FAMILIES, Family, Layers, Plan, Tensors
+from isr.convert.families import FAMILIES
+from isr.convert.family import Family, Layers, Plan, Tensors, as_pattern, name_in_file
 from isr.errors import RequestError
 from isr.models import SuperResolutionModel, get_model
 from isr.models.base import first_line
 
-NUMBER = re.compile(r"\{(\d*)([a-z])(?:\+(\d+))?\}")  # {b}, {2u}, {b+1} in the tables of names
 SHIFT_TOLERANCE = 1e-3  # of 255: beyond rounding, the mean's layers were trained
 
 
@@ -115,35 +115,8 @@ def recognise(tensors: Tensors, source: str) -> Family:
 
 def _strangers(tensors: Tensors, layers: Layers) -> list[str]:
     """The names of a file that no entry of a table stands for."""
-    known = re.compile("|".join(map(_as_pattern, layers.values())))
+    known = re.compile("|".join(map(as_pattern, layers.values())))
     return [name for name in tensors if not known.fullmatch(name.rpartition(".")[0])]
-
-
-def _as_pattern(template: str) -> str:
-    """A regular expression for a name of a table, its numbers as groups where they stand alone."""
-    parts, end = [], 0
-    for match in NUMBER.finditer(template):
-        parts += [re.escape(template[end : match.start()]), r"(\d+)"]
-        end = match.end()
-    return "".join([*parts, re.escape(template[end:])])
-
-
-def name_in_file(layer: str, tables: Iterable[Layers]) -> str | None:
-    """What a file calls a layer of ours, by the first entry that fits; None where there is none."""
-    for table in tables:
-        if layer in table and "{" not in layer:
-            return table[layer]
-        for ours, theirs in table.items():
-            match = re.fullmatch(_as_pattern(ours), layer)
-            if match and "{" in ours:
-                letters = [found[2] for found in NUMBER.finditer(ours)]
-                numbers = dict(zip(letters, map(int, match.groups()), strict=True))
-
-                def number(found: re.Match[str], numbers: dict[str, int] = numbers) -> str:
-                    return str(int(found[1] or 1) * numbers[found[2]] + int(found[3] or 0))
-
-                return NUMBER.sub(number, theirs)
-    return None
 
 
 def _place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
@@ -15,10 +16,13 @@ from safetensors.numpy import save_file
 from tiny_models import numpy
 
 from isr.convert import convert, families, load, save
-from isr.convert.conversion import name_in_file, recognise, shuffled
+from isr.convert.conversion import recognise, shuffled
+from isr.convert.families import edsr, edvr, rrdbnet
+from isr.convert.family import name_in_file
 from isr.errors import RequestError
 from isr.models.loading import load as load_preset
 
+FILES = [path.stem for path in Path(families.__file__).parent.glob("[!_]*.py")]
 GOLDENS = Path(__file__).parents[1] / "goldens" / "convert"
 LARGE = 8_000_000  # parameters, from which a variant is slow to build
 
@@ -111,12 +115,21 @@ def test_every_tensor_of_every_variant_is_used_once(
     assert model.count_params() == expected
 
 
+def test_every_file_of_a_family_is_found_and_tried_in_its_order() -> None:
+    modules = [importlib.import_module(f"{families.__name__}.{name}") for name in FILES]
+    listed = [family.name for module in modules for family in module.FAMILIES]
+    tried = [family.name for family in families.FAMILIES]
+    assert sorted(tried) == sorted(listed) and len(set(tried)) == len(tried)
+    for family in families.FAMILIES:
+        assert all(tried.index(name) < tried.index(family.name) for name in family.after)
+
+
 def test_names_are_made_by_the_tables() -> None:
-    assert name_in_file("block3/conv2", [families.EDSR_BASICSR]) == "body.3.conv2"
-    assert name_in_file("upsampler/conv1", [families.EDSR_BASICSR]) == "upsample.2"
-    assert name_in_file("block0/dense2/conv3", [families.RRDB_NEW]) == "body.0.rdb3.conv4"
-    assert name_in_file("fusion/spatial5", [families.EDVR_MMAGIC]) == "fusion.spatial_attn5"
-    assert name_in_file("nothing", [families.EDVR_MMAGIC]) is None
+    assert name_in_file("block3/conv2", [edsr.EDSR_BASICSR]) == "body.3.conv2"
+    assert name_in_file("upsampler/conv1", [edsr.EDSR_BASICSR]) == "upsample.2"
+    assert name_in_file("block0/dense2/conv3", [rrdbnet.RRDB_NEW]) == "body.0.rdb3.conv4"
+    assert name_in_file("fusion/spatial5", [edvr.EDVR_MMAGIC]) == "fusion.spatial_attn5"
+    assert name_in_file("nothing", [edvr.EDVR_MMAGIC]) is None
 
 
 def test_channels_before_a_pixel_shuffle_are_reordered() -> None:
