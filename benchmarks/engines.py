@@ -25,8 +25,8 @@ from isr.data.pairs import find_pairs
 from isr.evaluate import read_pairs
 from isr.metrics import psnr
 from isr.models import EDVR, RDN
-from isr.predict.image import TileOptions, enlarge
-from isr.predict.networks import Network
+from isr.predict.picture import TileOptions, enlarge
+from isr.predict.source import Network
 from isr.runtimes.engines import ENGINES
 
 HEIGHT, WIDTH = 180, 320

@@ -18,8 +18,8 @@ from isr import presets
 from isr.data.pairs import find_pairs
 from isr.evaluate import read_pairs
 from isr.metrics import psnr
-from isr.predict.image import TileOptions, enlarge
-from isr.predict.networks import Network
+from isr.predict.picture import TileOptions, enlarge
+from isr.predict.source import Network
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from isr.imresize import imresize
 from isr.io.images import read
 from isr.metrics import psnr
 from isr.models import Cascade
-from isr.predict.image import TileOptions, enlarge
-from isr.predict.networks import Network
+from isr.predict.picture import TileOptions, enlarge
+from isr.predict.source import Network
 from isr.spec import Upscaler
 
 Way = tuple[int, str, Callable[[], Upscaler | None], TileOptions]

@@ -23,7 +23,7 @@ from isr.data.pairs import find_pairs
 from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.models import SuperResolutionModel
 from isr.models.loading import load
-from isr.predict.image import TileOptions, enlarge
+from isr.predict.picture import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 from isr.spec import Upscaler
 from isr.train.callbacks import read_log

@@ -97,8 +97,8 @@ def transcribed(model: Any) -> Callable[[np.ndarray], Any]:
 
 def stream(upscaler: Any, frames: np.ndarray, tile: int = WHOLE) -> Iterator[np.ndarray]:
     """The upscaled frames of an endless clip."""
-    from isr.predict.image import TileOptions
-    from isr.predict.windows import WindowOptions, enlarge_frames
+    from isr.predict.frames import WindowOptions, enlarge_frames
+    from isr.predict.picture import TileOptions
 
     return enlarge_frames(upscaler, itertools.cycle(frames), WindowOptions(TileOptions(tile)))
 
@@ -216,7 +216,7 @@ def precision(preset: str, folder: Path) -> None:
 
 def memory(name: str, preset: str | None, queue: Any) -> None:
     """Seconds and peak of the first frame of a 1920x1080 clip, which needs all its neighbours."""
-    from isr.predict.windows import enlarge_frames
+    from isr.predict.frames import enlarge_frames
     from isr.runtimes import as_upscaler
 
     upscaler: Any = as_upscaler(network(name, preset))
@@ -230,8 +230,8 @@ def memory(name: str, preset: str | None, queue: Any) -> None:
 
 def overlap(name: str, preset: str | None, folder: Path | None) -> None:
     """The largest and the root-mean-square deviation of tiled output by overlap, in levels of 255."""
-    from isr.predict.image import TileOptions
-    from isr.predict.windows import WindowOptions, enlarge_frames
+    from isr.predict.frames import WindowOptions, enlarge_frames
+    from isr.predict.picture import TileOptions
     from isr.runtimes import as_upscaler
 
     model = network(name, preset)

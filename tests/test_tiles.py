@@ -13,7 +13,7 @@ from tiny_models import randomise
 from upscalers import Lines, Little, Repeat
 
 from isr.errors import MachineError, RequestError
-from isr.predict.image import SMALLEST_TILE, TileOptions, enlarge
+from isr.predict.picture import SMALLEST_TILE, TileOptions, enlarge
 from isr.spec import ModelSpec
 from isr.tiles import Span, fitted, spans, tiles
 

@@ -16,7 +16,7 @@ from isr.errors import RequestError
 if TYPE_CHECKING:
     from isr.data.degrade import Degradation
     from isr.evaluate import ClipProtocol, ClipTable, Protocol, Table
-    from isr.predict.networks import Network
+    from isr.predict.source import Network
 
 
 def evaluate(
@@ -90,7 +90,7 @@ def evaluate(
     from isr import presets
     from isr.evaluate import ClipProtocol, Protocol, describe_degradation, holds_clips
     from isr.io.files import atomic
-    from isr.predict.networks import networks_of
+    from isr.predict.source import networks_of
 
     if channel not in ("y", "rgb"):
         raise RequestError(f"--channel {channel}: must be y or rgb")
@@ -159,7 +159,7 @@ class _Run:
 def _score_pictures(hr: Path, lr: Path | None, network: Network, protocol: Protocol, run: _Run) -> Table:
     from isr.data.pairs import find_pairs
     from isr.evaluate import evaluate, read_pairs
-    from isr.predict.image import TileOptions, enlarge
+    from isr.predict.picture import TileOptions, enlarge
     from isr.runtimes.devices import use_device
     from isr.runtimes.engines import BACKENDS
 
@@ -190,7 +190,7 @@ def _score_clips(
     """Score `networks`, each a source and what it is, by the names of their columns."""
     from isr.data.clips import find_clips
     from isr.evaluate import count_frames, evaluate_clips, read_clips
-    from isr.predict.array import upscale_frames
+    from isr.predict.api import upscale_frames
     from isr.runtimes.devices import use_device
     from isr.runtimes.engines import BACKENDS
 

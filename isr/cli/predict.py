@@ -123,10 +123,10 @@ def predict(
 ) -> int:
     """Upscale pictures and videos; prints the paths of the files it wrote."""
     from isr.errors import RequestError
-    from isr.predict.clips import parse_crop
-    from isr.predict.jobs import PredictOptions, VideoOptions
+    from isr.predict.jobs.clip import parse_crop
+    from isr.predict.jobs.job import PredictOptions, VideoOptions
     from isr.predict.predictor import predict_files
-    from isr.predict.target import Target
+    from isr.predict.route import Target
 
     if sum(source is not None for source in (preset, weights, server)) > 1:
         raise RequestError("--preset, --weights and --server: give one of them")

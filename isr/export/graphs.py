@@ -171,7 +171,7 @@ class Graph:
         return tf.ensure_shape(sr, (None, None, pixels.shape[-1]))
 
     def _with_alpha(self, pixels: Tensor) -> Tensor:
-        """`[h, w, k]` of any channels that a file can have, alpha apart, as `isr.predict.image.enlarge`."""
+        """`[h, w, k]` of any channels that a file can have, alpha apart, as `isr.predict.picture.enlarge`."""
         wanted, channels = self.spec.num_channels, tf.shape(pixels)[-1]
         has_alpha = ((channels == 2) | (channels == 4)) & (channels != wanted)
         colours = channels - tf.cast(has_alpha, tf.int32)
@@ -305,7 +305,7 @@ def joined(piece: Callable[[Tensor], Tensor], count: Tensor, dtype: Any) -> Tens
 
 
 def fill_transparent(pixels: Tensor) -> Tensor:
-    """`isr.predict.image.fill_transparent` of integers `[h, w, 2]` or `[h, w, 4]`."""
+    """`isr.predict.picture.fill_transparent` of integers `[h, w, 2]` or `[h, w, 4]`."""
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
     seen = alpha > 0
 

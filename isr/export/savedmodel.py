@@ -20,8 +20,8 @@ from isr.io.files import whole_folder
 from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.models.base import check_numbers
-from isr.predict.image import TileOptions, enlarge
-from isr.predict.windows import WindowOptions, enlarge_frames
+from isr.predict.frames import WindowOptions, enlarge_frames
+from isr.predict.picture import TileOptions, enlarge
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
 from isr.runtimes.formats import describe_model

@@ -1,6 +1,6 @@
 """Prediction: arrays, streams of frames, and folders of files."""
 
-from isr.predict.array import upscale, upscale_frames
+from isr.predict.api import upscale, upscale_frames
 from isr.predict.predictor import PredictOptions, Predictor
 
 __all__ = ["PredictOptions", "Predictor", "upscale", "upscale_frames"]

@@ -13,10 +13,9 @@ import numpy as np
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.images import READABLE, Picture, read, write
 from isr.io.video import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
-from isr.predict.array import upscale_along
-from isr.predict.clips import ClipJob, find_clips, is_clip_input, upscale_clip
-from isr.predict.image import plan_tiles
-from isr.predict.jobs import (
+from isr.predict.api import upscale_along
+from isr.predict.jobs.clip import ClipJob, find_clips, is_clip_input, upscale_clip
+from isr.predict.jobs.job import (
     Job,
     PredictOptions,
     duration_of,
@@ -26,22 +25,23 @@ from isr.predict.jobs import (
     precision_along,
     split_finished,
 )
-from isr.predict.journal import STARTED, Journal
-from isr.predict.networks import (
+from isr.predict.jobs.journal import STARTED, Journal
+from isr.predict.picture import plan_tiles
+from isr.predict.route import Target
+from isr.predict.source import (
     Networks,
     check_memory,
     default_scale,
     networks_of,
     supported_precision,
 )
-from isr.predict.target import Target
 from isr.progress import Progress, Silent, Within, check_cancelled
 from isr.runtimes.engines import BACKENDS
 from isr.spec import Upscaler
 
 if TYPE_CHECKING:
     from isr.models import SuperResolutionModel
-    from isr.predict.networks import Source
+    from isr.predict.source import Source
 
 LONG = 10.0  # seconds from which work begins with an estimate
 

@@ -15,8 +15,8 @@ from isr.evaluate import Protocol, evaluate, read_pairs
 from isr.imresize import imresize
 from isr.levels import from_float
 from isr.metrics import psnr
-from isr.predict.image import TileOptions, enlarge
-from isr.predict.windows import enlarge_frames
+from isr.predict.frames import enlarge_frames
+from isr.predict.picture import TileOptions, enlarge
 from isr.spec import MultiFrameUpscaler, Upscaler
 
 

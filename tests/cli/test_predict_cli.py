@@ -23,7 +23,7 @@ import isr
 from isr import presets
 from isr.cli.app import run
 from isr.models import EDSR
-from isr.predict.journal import NAME
+from isr.predict.jobs.journal import NAME
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
 

@@ -23,7 +23,7 @@ import typer
 
 from isr import config, presets
 from isr.cli.app import app
-from isr.predict.windows import window_indices
+from isr.predict.frames import window_indices
 from isr.spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from isr.export.graphs import Bounds, Cut, fill_transparent
 from isr.io.images import read
 from isr.layers.deformable import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
-from isr.predict import image
+from isr.predict import picture
 from isr.spec import ModelSpec
 from isr.tiles import fitted, spans
 
@@ -98,7 +98,7 @@ def test_a_graph_fills_what_is_transparent_as_predict_does(size: tuple[int, int]
     for share in (0.0, 0.1, 0.9, 1.0):
         pixels = rng.integers(0, np.iinfo(dtype).max, (*size, 4), dtype=dtype)
         pixels[..., 3][rng.random(size) < share] = 0
-        np.testing.assert_array_equal(fill_transparent(tf.constant(pixels)), image.fill_transparent(pixels))
+        np.testing.assert_array_equal(fill_transparent(tf.constant(pixels)), picture.fill_transparent(pixels))
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -390,7 +390,7 @@ def test_the_command(edsr: SuperResolutionModel, tmp_path: Path, capsys: pytest.
     assert said.out.strip() == str(tmp_path / "m" / "7")
     assert "reloaded, at most" in said.err
     about = json.loads((tmp_path / "m" / "7" / "assets.extra" / "isr.json").read_text())
-    assert about["tile"] == 64 and about["overlap"] == image.OVERLAP
+    assert about["tile"] == 64 and about["overlap"] == picture.OVERLAP
     assert run(command) == 2
     assert "exists already" in capsys.readouterr().err
     assert run(["export", "--output", str(tmp_path / "n")]) == 2

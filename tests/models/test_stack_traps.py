@@ -20,7 +20,7 @@ from tiny_models import CASES, FIRST, Case, numpy, pictures, randomise
 from isr.errors import ISRError, RequestError
 from isr.models import EDSR
 from isr.models.loading import load
-from isr.predict.image import TileOptions, enlarge
+from isr.predict.picture import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 from isr.train.callbacks import check_healthy
 from isr.train.steps import AveragingAdam
@@ -316,7 +316,7 @@ def test_help_and_array_modules_import_no_framework() -> None:
     code = (
         "import sys\n"
         "import isr, isr.config, isr.data.batches, isr.data.pairs, isr.imresize, isr.io.images, isr.metrics\n"
-        "import isr.predict.image, isr.presets, isr.tiles\n"
+        "import isr.predict.picture, isr.presets, isr.tiles\n"
         "from isr.cli import main\n"
         "for arguments in (['--help'], ['predict', '--help'], ['train', '--help'], ['--version'], ['models']):\n"
         "    sys.argv = ['isr', *arguments]\n"

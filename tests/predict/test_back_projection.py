@@ -11,7 +11,7 @@ from isr.imresize import imresize
 from isr.metrics import psnr
 from isr.models import EDVR
 from isr.predict.back_projection import BackProjection
-from isr.predict.image import TileOptions, enlarge
+from isr.predict.picture import TileOptions, enlarge
 from isr.spec import ModelSpec
 
 

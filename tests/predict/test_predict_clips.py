@@ -26,8 +26,8 @@ from isr.cli.app import run
 from isr.errors import Cancelled, RequestError
 from isr.io.video import FrameReader
 from isr.models import EDSR, EDVR
-from isr.predict import clips
-from isr.predict.jobs import PredictOptions, VideoOptions
+from isr.predict.jobs import clip
+from isr.predict.jobs.job import PredictOptions, VideoOptions
 from isr.predict.predictor import Outcome, predict_files
 
 EDVR_TINY = Case(
@@ -53,7 +53,7 @@ def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installation(tiny_presets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """As if tiny presets were shipped; the current folder is an empty one; segments are short."""
     monkeypatch.setattr(presets, "HERE", tiny_presets)
-    monkeypatch.setattr(clips, "SEGMENT", 4)
+    monkeypatch.setattr(clip, "SEGMENT", 4)
     monkeypatch.chdir(tmp_path)
     yield
 

@@ -20,8 +20,8 @@ from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.images import READABLE
 from isr.models import EDSR
 from isr.predict import PredictOptions, Predictor, predictor
-from isr.predict.jobs import duration_of
-from isr.predict.journal import NAME, Journal
+from isr.predict.jobs.job import duration_of
+from isr.predict.jobs.journal import NAME, Journal
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
 

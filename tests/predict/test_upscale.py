@@ -20,11 +20,11 @@ from isr import presets
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.imresize import imresize
 from isr.models import EDSR
-from isr.predict import networks as networks_module
-from isr.predict.image import TileOptions, enlarge, fill_transparent, reduce
-from isr.predict.networks import resolve_precision
+from isr.predict import source as networks_module
+from isr.predict.picture import TileOptions, enlarge, fill_transparent, reduce
 from isr.predict.resize import RowResizer, resize
-from isr.predict.target import Route, Target, factors
+from isr.predict.route import Route, Target, factors
+from isr.predict.source import resolve_precision
 from isr.runtimes import as_upscaler
 
 

@@ -14,8 +14,8 @@ from tiny_models import Case, numpy, randomise
 
 from isr.errors import MachineError, RequestError
 from isr.models import EDVR, TDAN
-from isr.predict.image import TileOptions
-from isr.predict.windows import SceneCuts, WindowOptions, enlarge_frames, window_indices
+from isr.predict.frames import SceneCuts, WindowOptions, enlarge_frames, window_indices
+from isr.predict.picture import TileOptions
 from isr.runtimes import as_upscaler
 from isr.spec import ModelSpec
 

@@ -23,7 +23,7 @@ from isr.imresize import imresize
 from isr.metrics import psnr
 from isr.models import EDSR, MDSR, TDAN
 from isr.models.loading import load
-from isr.predict.networks import Network
+from isr.predict.source import Network
 from isr.runtimes.int8 import (
     EightBitConv,
     best_steps,

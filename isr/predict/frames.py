@@ -15,7 +15,7 @@ import numpy as np
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import RequestError
 from isr.levels import to_float
-from isr.predict.image import (
+from isr.predict.picture import (
     TileOptions,
     check_numbers,
     check_pixels,

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from isr.errors import RequestError
-from isr.predict.image import TileOptions, check_pixels, enlarge, fill_transparent, reduce
-from isr.predict.networks import (
+from isr.predict.frames import WindowOptions, enlarge_frames
+from isr.predict.picture import TileOptions, check_pixels, enlarge, fill_transparent, reduce
+from isr.predict.resize import resize
+from isr.predict.route import Route, Target
+from isr.predict.source import (
     Network,
     Networks,
     default_scale,
@@ -20,9 +23,6 @@ from isr.predict.networks import (
     resolve_precision,
     supported_precision,
 )
-from isr.predict.resize import resize
-from isr.predict.target import Route, Target
-from isr.predict.windows import WindowOptions, enlarge_frames
 from isr.progress import Progress, Silent, Within
 from isr.runtimes.engines import BACKENDS
 from isr.spec import MultiFrameUpscaler, Upscaler

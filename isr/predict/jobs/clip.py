@@ -34,8 +34,9 @@ from isr.io.video import (
     plan_output,
     probe,
 )
-from isr.predict.array import check_video_route, upscale_frames_along
-from isr.predict.jobs import (
+from isr.predict.api import check_video_route, upscale_frames_along
+from isr.predict.frames import WindowOptions
+from isr.predict.jobs.job import (
     LONGEST_NAME,
     Input,
     Job,
@@ -46,9 +47,8 @@ from isr.predict.jobs import (
     made_beside,
     precision_along,
 )
-from isr.predict.networks import Network, Networks
-from isr.predict.target import Route, Target
-from isr.predict.windows import WindowOptions
+from isr.predict.route import Route, Target
+from isr.predict.source import Network, Networks
 from isr.progress import Progress, check_cancelled
 
 SEGMENT = 60  # frames of a segment: two seconds, and all that an interruption costs

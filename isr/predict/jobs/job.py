@@ -19,10 +19,10 @@ from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import file_error, mirrored, walk
 from isr.io.images import READABLE, PictureInfo, check_writable, probe
 from isr.io.video import WRITABLE_SUFFIXES, VideoInfo, is_clip
-from isr.predict.image import TileOptions
-from isr.predict.journal import Journal
-from isr.predict.networks import Network, Networks, check_precision, resolve_precision
-from isr.predict.target import Route, Target
+from isr.predict.jobs.journal import Journal
+from isr.predict.picture import TileOptions
+from isr.predict.route import Route, Target
+from isr.predict.source import Network, Networks, check_precision, resolve_precision
 from isr.runtimes.devices import check_name
 from isr.runtimes.engines import ENGINES, check_engine
 

@@ -1,0 +1,1 @@
+"""Jobs: one file each to make, planned before any work, resumed where they stopped."""
