@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, TDAN, RRDBNet
+    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, RRDBNet
     from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
@@ -22,6 +22,7 @@ _PUBLIC = {
     "RDN": "isr.models",
     "RRDBNet": "isr.models",
     "RRDN": "isr.models",
+    "SPAN": "isr.models",
     "TDAN": "isr.models",
     "Predictor": "isr.predict",
     "Trainer": "isr.train",
@@ -35,6 +36,7 @@ __all__ = [
     "MDSR",
     "RDN",
     "RRDN",
+    "SPAN",
     "TDAN",
     "Predictor",
     "RRDBNet",

@@ -74,6 +74,11 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "pixel_mean": (0.5, 0.5, 0.5),
         },
     ],
+    "SPAN": [
+        {"num_features": 8, "num_blocks": 2},
+        {"scale": 3, "num_features": 6, "num_blocks": 1, "pixel_range": 1.0},
+        {"scale": 4, "num_features": 8, "num_blocks": 1, "reparametrised": False},
+    ],
     "TDAN": [
         {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1},
         {
@@ -165,6 +170,13 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"num_dense_blocks": 0},
         {"num_layers": 0},
         {"unshuffle": 3},
+    ],
+    "SPAN": [
+        {"scale": 0},
+        {"num_features": 0},
+        {"num_blocks": 0},
+        {"expansion": 0},
+        {"expansion": 0, "reparametrised": False},
     ],
     "TDAN": [
         {"scale": 5},

@@ -12,6 +12,7 @@ from isr.models.edvr import EDVR
 from isr.models.mdsr import MDSR
 from isr.models.rdn import RDN
 from isr.models.rrdn import RRDN, RRDBNet
+from isr.models.span import SPAN
 from isr.models.tdan import TDAN
 from isr.models.vgg import VGG
 
@@ -21,6 +22,7 @@ __all__ = [
     "MDSR",
     "RDN",
     "RRDN",
+    "SPAN",
     "TDAN",
     "VGG",
     "APlus",
@@ -41,6 +43,7 @@ MODELS: tuple[type[SuperResolutionModel], ...] = (
     RDN,
     RRDN,
     RRDBNet,
+    SPAN,
     TDAN,
     EDVR,
     Cascade,

@@ -139,6 +139,14 @@ class SuperResolutionModel(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
+    def reparametrise(self) -> Self:
+        """The network in the form that it is run in; this one itself where training has no other form.
+
+        A network whose convolutions have branches in training (`SPAN`) returns one with the same name, policy and
+        pictures, without them. The presets of a run are in this form.
+        """
+        return self
+
     # Weights by name: presets
 
     def named_weights(self) -> dict[str, keras.Variable]:

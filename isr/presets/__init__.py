@@ -26,6 +26,7 @@ NETWORKS = {
     "RDN": (2, 3, 4, 8),
     "RRDN": (2, 3, 4, 8),
     "RRDBNet": (1, 2, 4, 8),
+    "SPAN": (2, 3, 4),
     "TDAN": (2, 3, 4, 8),
     "EDVR": (4,),
     "Cascade": (),

@@ -390,7 +390,7 @@ class Trainer:
 
     def _export(self, folder: Path) -> None:
         self._average()
-        self.averaged.save_preset(folder, files={"recipe.yml": self._recipe()})
+        self.averaged.reparametrise().save_preset(folder, files={"recipe.yml": self._recipe()})
 
     def _recipe(self) -> str:
         state = self.state

@@ -271,7 +271,14 @@ def test_models_that_the_pages_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "name"),
-    [("edsr", "EDSR"), ("mdsr", "MDSR"), ("rdn", "RDN"), ("rrdn", "RRDBNet"), ("rrdn", "RRDN")],
+    [
+        ("edsr", "EDSR"),
+        ("mdsr", "MDSR"),
+        ("rdn", "RDN"),
+        ("rrdn", "RRDBNet"),
+        ("rrdn", "RRDN"),
+        ("span", "SPAN"),
+    ],
 )
 def test_arguments_of_the_networks_for_photographs(page: str, name: str) -> None:
     """The table of each has every argument with its default."""
@@ -302,10 +309,10 @@ def test_networks_for_photographs_are_as_large_as_their_pages_say() -> None:
         return convolve(layer, x)
 
     rows = []
-    for name in ("mdsr", "rdn", "rrdn"):
+    for name in ("mdsr", "rdn", "rrdn", "span"):
         row = r"^\| `(\w+[.(].*\))` \| ([\d,]+) \| ([\d., ]+) \| (\d+) \|$"
         rows += re.findall(row, read(ROOT / "docs" / f"{name}.md"), re.MULTILINE)
-    assert len(rows) == 17
+    assert len(rows) == 21
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.layers.Conv2D, "call", counted)
         for code, parameters, mflop, radius in rows:

@@ -313,7 +313,7 @@ def test_interpolating_start_says_where_features_do_not_suffice(case: Case) -> N
 # Precision
 
 
-EXACT_ENDS = ("head", "head1", "fusion2", "body_end", "tail")
+EXACT_ENDS = ("head", "head1", "fusion2", "body_end", "global_fusion", "tail")
 
 
 @every_model

@@ -1,0 +1,334 @@
+"""SPAN (Wan, Yu, Li, Chen, Zou, Liu, Yin, Zuo: Swift Parameter-free Attention Network, 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from isr.errors import RequestError
+from isr.layers import carry, carry_enlarged, conv, exact, resample_phases
+from isr.models.base import SuperResolutionModel
+from isr.ops import Tensor, pixel_shuffle
+
+Weights = dict[str, np.ndarray]
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class BranchedConv(layers.Layer):
+    """A 3x3 convolution of several branches that can be written as one (figure 3 of the paper).
+
+    One branch is a 1x1, a 3x3 and a 1x1 convolution with more channels between them, the other a single 1x1
+    convolution. Nothing stands between them but convolutions, so their sum is a convolution too. The layer merges the
+    kernels first and convolves once: the result is the same, also at the borders, at a fraction of the cost.
+
+    Args:
+        filters: channels out.
+        expansion: channels between the convolutions of the first branch, as a multiple of those in and out.
+
+    Input `[b, h, w, c]`, output `[b, h, w, filters]`.
+    Raises ValueError for an expansion under 1.
+    """
+
+    def __init__(self, filters: int, expansion: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if expansion < 1:
+            raise ValueError(f"expansion={expansion}: must be at least 1")
+        self.filters = filters
+        self.expansion = expansion
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        assert shape[-1] is not None
+        channels, filters = shape[-1], self.filters
+        inner, outer = channels * self.expansion, filters * self.expansion
+        kernels = {
+            "expand": (1, 1, channels, inner),
+            "middle": (3, 3, inner, outer),
+            "reduce": (1, 1, outer, filters),
+            "skip": (1, 1, channels, filters),
+        }
+        self.branches: dict[str, keras.Variable] = {}
+        for name, kernel in kernels.items():
+            # Merging is exact in float32 only.
+            self.branches[f"{name}_kernel"] = self.add_weight(
+                shape=kernel, initializer="glorot_uniform", autocast=False, name=f"{name}_kernel"
+            )
+            self.branches[f"{name}_bias"] = self.add_weight(
+                shape=kernel[-1:], initializer="zeros", autocast=False, name=f"{name}_bias"
+            )
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        kernel, bias = (ops.cast(value, self.compute_dtype) for value in merge(self.branches))
+        return ops.conv(x, kernel, padding="same") + bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters, "expansion": self.expansion}
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class AttentionBlock(layers.Layer):
+    """Three convolutions whose result is its own attention (SPAB; equations 3 to 6 of the paper).
+
+    `(h + x) * (sigmoid(h) - 0.5)`, where h is what the convolutions, with SiLU between them, make of x.
+
+    Args:
+        num_features: channels in and out.
+        reparametrised: plain convolutions, instead of `BranchedConv`.
+        expansion: of `BranchedConv`.
+
+    Input `[b, h, w, num_features]`. Output: the block's result, and the first activation within it, both as the input.
+    """
+
+    def __init__(self, num_features: int, reparametrised: bool, expansion: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_features = num_features
+        self.reparametrised = reparametrised
+        self.expansion = expansion
+        self.convs = [
+            conv(num_features, name, self.dtype_policy)
+            if reparametrised
+            else BranchedConv(num_features, expansion, dtype=self.dtype_policy, name=name)
+            for name in ("conv1", "conv2", "conv3")
+        ]
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        for layer in self.convs:
+            layer.build(shape)
+        self.built = True
+
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        conv1, conv2, conv3 = self.convs
+        first = ops.silu(conv1(x))
+        h = conv3(ops.silu(conv2(first)))
+        return (h + x) * (ops.sigmoid(h) - 0.5), first
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_features", "reparametrised", "expansion")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class SPAN(SuperResolutionModel):
+    """The swift parameter-free attention network (figure 2 of the paper), winner of NTIRE 2024's efficiency challenge.
+
+    Args:
+        scale: at least 1.
+        num_features: channels of the body; 48 in the paper's small network, 52 in the other.
+        num_blocks: attention blocks, at least 1; 6 in the paper.
+        reparametrised: False for the form that is trained, whose 3x3 convolutions have branches; `reparametrise`
+            makes the plain form of it, with the same pictures.
+        expansion: channels within the branches, as a multiple of those outside; without meaning for the plain form.
+        num_channels: channels of the pictures.
+        pixel_mean: per channel, subtracted from the input and added to the output, [0, 1]; None: the mean of
+            DIV2K for RGB, its average for other counts of channels.
+        pixel_range: what [0, 1] is multiplied by inside.
+
+    Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
+    Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
+    Raises ValueError for an argument out of its range.
+
+    Example:
+        >>> model = SPAN(scale=2)
+        >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
+        (1, 48, 64, 3)
+    """
+
+    def __init__(
+        self,
+        scale: int = 2,
+        num_features: int = 48,
+        num_blocks: int = 6,
+        reparametrised: bool = True,
+        expansion: int = 2,
+        num_channels: int = 3,
+        pixel_mean: Sequence[float] | float | None = None,
+        pixel_range: float = 255.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        if scale < 1:
+            raise ValueError(f"scale={scale}: must be at least 1")
+        if num_blocks < 1:
+            raise ValueError(f"num_blocks={num_blocks}: must be at least 1")
+        if expansion < 1:
+            raise ValueError(f"expansion={expansion}: must be at least 1")
+        self.scale = scale
+        self.num_features = num_features
+        self.num_blocks = num_blocks
+        self.reparametrised = reparametrised
+        self.expansion = expansion
+
+        policy = self.dtype_policy
+        self.head = self._conv("head", exact(policy))
+        self.blocks = [
+            AttentionBlock(num_features, reparametrised, expansion, dtype=policy, name=f"block{i}")
+            for i in range(num_blocks)
+        ]
+        self.body_end = self._conv("body_end", policy)
+        self.fusion = conv(num_features, "global_fusion", exact(policy), kernel_size=1)
+        self.tail = conv(num_channels * scale**2, "tail", exact(policy))
+        self.build((None, None, None, num_channels))
+
+    def _conv(self, name: str, policy: keras.DTypePolicy) -> layers.Layer:
+        if self.reparametrised:
+            return conv(self.num_features, name, policy)
+        return BranchedConv(self.num_features, self.expansion, dtype=policy, name=name)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        features = (*shape[:-1], self.num_features)
+        self.head.build(shape)
+        for layer in (*self.blocks, self.body_end, self.tail):
+            layer.build(features)
+        self.fusion.build((*shape[:-1], 4 * self.num_features))
+        self.built = True
+
+    def call(self, lr: Tensor) -> Tensor:
+        shallow = self.head(self.normalise(lr))  # [b, h, w, f]
+
+        deep, results = shallow, []
+        for block in self.blocks:
+            deep, first = block(deep)
+            results.append(deep)
+        seen = [shallow, self.body_end(deep), results[0], first]  # the order of the published code
+
+        fused = self.fusion(ops.concatenate([ops.cast(x, shallow.dtype) for x in seen], axis=-1))
+        return self.denormalise(pixel_shuffle(self.tail(fused), self.scale))
+
+    # The two forms
+
+    def reparametrise(self) -> Self:
+        """The plain form, every branched convolution as one; this network itself where it is plain."""
+        if self.reparametrised:
+            return self
+        plain = type(self).from_config({**self.get_config(), "reparametrised": True})
+        weights = {name: np.asarray(value) for name, value in self.named_weights().items()}
+        plain.load_named_weights(merged(weights), self.name)
+        return plain
+
+    def _take_plain(self, values: Mapping[str, np.ndarray], source: str) -> None:
+        """Assign weights of the plain form, to branches that add up to them where this one has branches."""
+        if self.reparametrised:
+            self.load_named_weights(values, source)
+            return
+        rng = np.random.default_rng(0)
+        weights: Weights = {}
+        for name, value in values.items():
+            layer, _, part = name.rpartition("/")
+            if f"{layer}/skip_bias" not in self.named_weights():
+                weights[name] = value
+            elif part == "kernel":
+                branches = branch(value, values[f"{layer}/bias"], self.expansion, rng)
+                weights |= {f"{layer}/{name}": value for name, value in branches.items()}
+        self.load_named_weights(weights, source)
+
+    # Starts
+
+    def start_as_interpolation(self) -> None:
+        """Set the weights so that the untrained network interpolates, as `EDSR` does.
+
+        The pictures' channels pass through as the first features of the head, which the last convolution enlarges.
+        Raises RequestError where there are fewer features than channels.
+        """
+        if self.num_features < self.num_channels:
+            raise RequestError(
+                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
+            )
+        plain = self.reparametrise()
+        carry(plain.head, self.num_channels)
+        carry(plain.fusion, self.num_channels)
+        carry_enlarged(plain.tail, self.scale, self.num_channels, rest=0.1)
+        weights = {name: np.asarray(value) for name, value in plain.named_weights().items()}
+        self._take_plain(weights, "start")
+
+    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
+        """Take over the weights of a SPAN of the same body: of either form, also of another scale.
+
+        For another scale, the filters of its sub-pixels are interpolated between those of the old one.
+        """
+        values = merged({name: np.asarray(value, np.float32) for name, value in values.items()})
+        bias = values.get("tail/bias", np.zeros(0))
+        old = round((bias.size / self.num_channels) ** 0.5)
+        made = []
+        if old != self.scale and old > 0 and old**2 * self.num_channels == bias.size:
+            made = ["tail/kernel", "tail/bias"]
+            values |= {name: resample_phases(values[name], old, self.scale) for name in made}
+        self._take_plain(values, source)
+        return made
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return (self.scale,)
+
+    @property
+    def receptive_radius(self) -> int:
+        return 1 + 3 * self.num_blocks + 1 + 1
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("scale", "num_features", "num_blocks", "reparametrised", "expansion")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of the one convolution that the branches of a `BranchedConv` add up to, in float32.
+
+    Args:
+        branches: its weights by name.
+
+    Returns:
+        `[3, 3, c, filters]` and `[filters]`.
+    """
+    w = {name: ops.cast(value, "float32") for name, value in branches.items()}
+    expand, middle, reduce, skip = (w[f"{n}_kernel"] for n in ("expand", "middle", "reduce", "skip"))
+    expand, reduce = expand[0, 0], reduce[0, 0]
+    # [c, inner] x [3, 3, inner, outer] x [outer, filters]
+    kernel = ops.matmul(ops.matmul(expand, middle), reduce)
+    kernel = kernel + ops.pad(skip, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    # The input is padded before the first of them, so the biases are the same at the borders.
+    bias = ops.matmul(w["expand_bias"], ops.sum(middle, axis=(0, 1))) + w["middle_bias"]
+    return kernel, ops.matmul(bias, reduce) + w["reduce_bias"] + w["skip_bias"]
+
+
+def branch(kernel: np.ndarray, bias: np.ndarray, expansion: int, rng: np.random.Generator) -> Weights:
+    """Branches that add up to a convolution: the inverse of `merge`, one of many.
+
+    The 1x1 convolutions around the 3x3 one turn their channels by orthogonal matrices, so all of them learn at the
+    same pace.
+
+    Args:
+        kernel: `[3, 3, c, filters]`.
+        bias: `[filters]`.
+        expansion: of the layer.
+        rng: draws the matrices.
+    """
+    channels, filters = kernel.shape[2:]
+    expand = np.linalg.qr(rng.normal(size=(channels * expansion, channels)))[0].T
+    reduce = np.linalg.qr(rng.normal(size=(filters * expansion, filters)))[0]
+    weights = {
+        "expand_kernel": expand[None, None],
+        "expand_bias": np.zeros(channels * expansion),
+        "middle_kernel": expand.T @ kernel @ reduce.T,
+        "middle_bias": np.zeros(filters * expansion),
+        "reduce_kernel": reduce[None, None],
+        "reduce_bias": bias,
+        "skip_kernel": np.zeros((1, 1, channels, filters)),
+        "skip_bias": np.zeros(filters),
+    }
+    return {name: np.asarray(value, np.float32) for name, value in weights.items()}
+
+
+def merged(weights: Mapping[str, np.ndarray]) -> Weights:
+    """A network's weights by name in the plain form: those of branched convolutions merged, all others as they are."""
+    values: Weights = {}
+    for name, value in weights.items():
+        layer, _, part = name.rpartition("/")
+        if not part.startswith(("expand_", "middle_", "reduce_", "skip_")):
+            values[name] = value
+        elif part == "skip_bias":
+            own = {n.rpartition("/")[2]: v for n, v in weights.items() if n.rpartition("/")[0] == layer}
+            kernel, bias = map(ops.convert_to_numpy, merge(own))
+            values |= {f"{layer}/kernel": kernel, f"{layer}/bias": bias}
+    return values
