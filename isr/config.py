@@ -26,14 +26,14 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The network."""
 
-    name: str = Field("EDSR", description="network, as listed by `isr models`")
+    name: str = Field("EDSR", description="the network; `isr models` lists the names")
     arguments: dict[str, Any] = Field(
-        {}, description="arguments of its constructor, such as {scale: 3}; the rest keep its defaults"
+        {}, description="arguments of the network, such as {scale: 3}; all others keep their defaults"
     )
     start_from: str | None = Field(
         "interpolation",
-        description="interpolation: start as bicubic interpolation; or a preset, "
-        "folder or .safetensors file whose weights to take, also of another scale; null: random",
+        description="first weights; interpolation: start as bicubic interpolation; a preset, folder or "
+        ".safetensors file: take its weights, also for another scale; null: random",
     )
 
 
@@ -41,100 +41,119 @@ class DataConfig(Section):
     """The pictures, or the clips of a video network."""
 
     train_hr: str = Field(
-        "photos/train", description="folder of high-resolution pictures, searched recursively"
+        "photos/train", description="folder of high-resolution pictures to train on, searched recursively"
     )
     train_lr: str | None = Field(
         None, description="folder of their low-resolution partners; null: made by MATLAB's bicubic rule"
     )
-    val_hr: str = Field("photos/val", description="pictures to validate on, never trained on")
-    val_lr: str | None = Field(None, description="their low-resolution partners; null: made, as above")
+    val_hr: str = Field("photos/val", description="folder of pictures to validate on, never trained on")
+    val_lr: str | None = Field(
+        None, description="folder of their low-resolution partners; null: made, as above"
+    )
     val_count: int | None = Field(
         None,
         ge=1,
-        description="validate on so many of the pictures, spread evenly over their names; null: all",
+        description="how many of the pictures to validate on, spread evenly over their names; null: all",
     )
     patch_size: int = Field(96, ge=8, description="side of an HR patch; pixels, a multiple of the scale")
     batch_size: int = Field(
         16, ge=1, description="patches per batch; optimizer.accumulate batches make a step"
     )
     candidates: int = Field(
-        4, ge=1, description="places drawn per patch; one is taken by gradient energy; 1: uniform"
+        4,
+        ge=1,
+        description="places drawn per patch, one of which is chosen, preferably with detail; 1: no "
+        "preference",
     )
     flatness: float = Field(
-        0.0, ge=0, lt=1, description="patches of less gradient energy are redrawn; mean difference, 0 to 1"
+        0.0,
+        ge=0,
+        lt=1,
+        description="patches with a smaller mean gradient are drawn again; difference of neighbouring "
+        "pixels, 0 to 1",
     )
-    augment: bool = Field(True, description="flips and quarter turns, the eight views of a square")
+    augment: bool = Field(True, description="apply the eight flips and quarter turns")
     scale_augment: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [],
-        description="list: train also on the photographs made smaller by these factors, such as 0.8; "
-        "where their low resolution is made",
+        description="list: train also on copies of the pictures made smaller by these factors, such as "
+        "0.8; only where the low resolution is made",
     )
     train_clips: str | None = Field(
         None,
-        description="video networks: folder of clips, each a video file or a folder of frames; "
+        description="video networks: folder of clips to train on, each a video file or a folder of frames; "
         "or a .txt file that lists them, as Vimeo-90K has",
     )
     train_clips_lr: str | None = Field(
         None, description="folder of their low-resolution partners; null: made by data.degradation"
     )
-    val_clips: str | None = Field(None, description="video networks: clips to validate on, never trained on")
-    val_clips_lr: str | None = Field(None, description="their low-resolution partners; null: made, as above")
-    val_stride: int = Field(8, ge=1, description="of a validation clip every n-th frame is scored; frames")
+    val_clips: str | None = Field(
+        None, description="video networks: folder of clips to validate on, never trained on"
+    )
+    val_clips_lr: str | None = Field(
+        None, description="folder of their low-resolution partners; null: made, as above"
+    )
+    val_stride: int = Field(8, ge=1, description="score every n-th frame of a validation clip; frames")
     degradation: Literal["bi", "bd"] = Field(
         "bi",
-        description="how low resolution of clips is or was made; bi: MATLAB's bicubic rule; "
-        "bd: Gaussian blur of sigma 0.4 * scale, then every scale-th pixel",
+        description="how the low resolution of clips is made, or was made; bi: MATLAB's bicubic rule; bd: "
+        "Gaussian blur of sigma 0.4 * scale, then every scale-th pixel",
     )
     frame_intervals: list[Annotated[int, Field(ge=1)]] = Field(
         [1],
         min_length=1,
-        description="list: frames from one of a window to the next, one drawn for every window",
+        description="list: distances from one frame of a window to the next, one drawn for every window; "
+        "frames",
     )
     photo_motion: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of windows that are synthetic motion over photographs of data.train_hr",
+        description="share of windows made by moving over photographs of data.train_hr",
     )
-    reverse: bool = Field(True, description="let time run backwards in half of the windows")
+    reverse: bool = Field(True, description="run half of the windows backwards in time")
     clip_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
-        description="how often clips are drawn, by patterns of their names such as park_*; times their frames and "
-        "pixels; 1 where none matches",
+        description="how often clips are drawn, by patterns of their names such as park_*; multiplied by "
+        "their frames and pixels; 1 where no pattern matches",
     )
     cache: str | None = Field(
         None,
-        description="folder for what is decoded (3 bytes per HR pixel, and its share for LR: 1.25 times that at x2); "
-        "null: in the run",
+        description="folder for decoded pictures and clips (3 bytes per HR pixel, and the share of LR: "
+        "1.25 times that at x2); null: in the run",
     )
 
 
 class OptimizerConfig(Section):
-    """Loss, rate and averaging."""
+    """Loss, learning rate and averaging."""
 
     loss: Literal["l1", "mse", "charbonnier", "charbonnier_sum"] = Field(
-        "l1", description="pixel loss on [0, 1]; charbonnier_sum: over the whole batch, as EDVR has it"
+        "l1",
+        description="pixel loss on [0, 1]; charbonnier_sum: summed over the whole batch, as EDVR was "
+        "published",
     )
     alignment_weight: float = Field(
         0.25,
         ge=0,
-        description="TDAN: of the aligned frames' squared difference from the centre frame, which is added to "
-        "the loss; 0.25 as its authors, 0.01 as mmagic; 0: off",
+        description="TDAN: weight of the loss that compares aligned frames with the centre frame; 0.25 in "
+        "the authors' code, 0.01 in mmagic; 0: off",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="highest rate of Adam; per step")
+    learning_rate: float = Field(1e-4, gt=0, description="highest learning rate of Adam")
     multipliers: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="of the rate, for weights whose name contains a text, such as conv_offset"
+        {},
+        description="factors on the learning rate, for weights whose name contains a text such as "
+        "conv_offset",
     )
     only: list[str] = Field(
         [],
-        description="list: train at first only weights whose name contains one of these texts, such as fusion",
+        description="list: at first, train only weights whose name contains one of these texts, such as "
+        "fusion",
     )
     only_steps: int = Field(0, ge=0, description="for only: steps before all weights are trained")
     schedule: Literal["cosine", "restarts", "halving", "constant"] = Field(
-        "cosine", description="how the rate falls"
+        "cosine", description="how the learning rate falls"
     )
-    warmup_steps: int = Field(200, ge=0, description="steps in which the rate rises from 0")
-    halve_every: int = Field(200_000, ge=1, description="for halving; steps")
+    warmup_steps: int = Field(200, ge=0, description="steps in which the learning rate rises from 0")
+    halve_every: int = Field(200_000, ge=1, description="for halving: steps from one time to the next")
     halve_by: float = Field(0.5, gt=0, lt=1, description="for halving: factor on the rate, each time")
     final_fraction: float = Field(
         0.01, ge=0, le=1, description="for cosine and restarts: last rate / highest rate"
@@ -151,17 +170,20 @@ class OptimizerConfig(Section):
     )
     beta_1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta_2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient")
-    epsilon: float = Field(1e-7, gt=0, description="Adam's addend to the root of the squared gradient")
+    epsilon: float = Field(1e-7, gt=0, description="Adam's constant beside the root of the squared gradient")
     clip_norm: float | None = Field(
-        None, gt=0, description="greatest norm of all gradients together; null: off"
+        None, gt=0, description="largest norm of all gradients together; null: no clipping"
     )
     accumulate: int = Field(
         1,
         ge=1,
-        description="batches whose mean gradient makes one step; all counts of steps are of such steps",
+        description="batches whose mean gradient makes one step; everything that counts steps counts these",
     )
     average_momentum: float = Field(
-        0.999, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: no averaging"
+        0.999,
+        ge=0,
+        lt=1,
+        description="momentum of the averaged weights, which are validated and kept; 0: no averaging",
     )
 
     @field_validator("restart_weights")
@@ -173,51 +195,63 @@ class OptimizerConfig(Section):
 
 
 class PerceptualConfig(Section):
-    """Losses that make pictures look sharp rather than be close; weights of 0 leave them out."""
+    """Losses that make pictures look sharp rather than be close. A weight of 0 turns one off."""
 
     from_step: int = Field(
-        0, ge=0, description="these losses and weights hold from here on; before, pixels alone"
+        0, ge=0, description="first step with these losses and weights; before it, the pixel loss alone"
     )
-    pixel_weight: float = Field(1.0, ge=0, description="of optimizer.loss")
-    content_weight: float = Field(0.0, ge=0, description="of the difference of VGG features")
+    pixel_weight: float = Field(1.0, ge=0, description="weight of optimizer.loss")
+    content_weight: float = Field(
+        0.0, ge=0, description="weight of the content loss, the difference of VGG features"
+    )
     content_loss: Literal["mse", "l1"] = Field("mse", description="how features are compared")
     content_layers: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {"block2_conv2": 1.0, "block3_conv3": 1.0},
         min_length=1,
-        description="layers of VGG19 and the weight of each",
+        description="layers of VGG19, and the weight of each",
     )
     before_activation: bool = Field(False, description="compare features before their ReLU, as ESRGAN does")
     vgg: str | None = Field(
         None,
-        description="file of VGG19's weights, Keras' .h5 or .npz; null: the shipped ones, up to block3_conv4",
+        description="file with the weights of VGG19, Keras' .h5 or .npz; null: those in the package, up to "
+        "block3_conv4",
     )
-    adversarial_weight: float = Field(0.0, ge=0, description="of the discriminator's judgement")
+    adversarial_weight: float = Field(
+        0.0, ge=0, description="weight of the adversarial loss, the discriminator's judgement"
+    )
     adversarial_loss: Literal["vanilla", "least_squares", "relativistic", "hinge"] = Field(
-        "vanilla", description="how it is judged; relativistic as in ESRGAN"
+        "vanilla", description="which adversarial loss; relativistic is that of ESRGAN"
     )
     discriminator: Literal["patch", "unet"] = Field(
-        "patch", description="patch: SRGAN's, a map of judgements; unet: Real-ESRGAN's, one for every pixel"
+        "patch",
+        description="patch: SRGAN's, which judges patches; unet: Real-ESRGAN's, which judges every pixel",
     )
-    discriminator_features: int = Field(64, ge=1, description="channels of its first layer")
-    discriminator_rate: float = Field(1.0, gt=0, description="its learning rate / optimizer.learning_rate")
+    discriminator_features: int = Field(64, ge=1, description="channels of the discriminator's first layer")
+    discriminator_rate: float = Field(
+        1.0, gt=0, description="learning rate of the discriminator / optimizer.learning_rate"
+    )
     discriminator_from: str | None = Field(
         None, description="discriminator.safetensors of an earlier run to start from; null: random"
     )
     total_variation_weight: float = Field(
-        0.0, ge=0, description="of the mean difference of neighbouring pixels"
+        0.0, ge=0, description="weight of the total variation, the mean difference of neighbouring pixels"
     )
 
 
 class StepsConfig(Section):
-    """How long, and when to look."""
+    """How long to train, and when to validate and save."""
 
     total: int = Field(300_000, ge=1, description="training steps")
     validate_every: int = Field(
-        1000, ge=1, description="steps between validations; the best weights are kept"
+        1000, ge=1, description="steps from one validation to the next; the best weights are kept"
     )
-    save_every: int = Field(250, ge=1, description="steps between saved states, from which a run resumes")
+    save_every: int = Field(
+        250, ge=1, description="steps from one saved state to the next; a run resumes from the last one"
+    )
     per_execution: int = Field(
-        1, ge=1, description="steps that run without a return to Python; more is faster where steps are short"
+        1,
+        ge=1,
+        description="steps that run before control returns to Python; more is faster where steps are short",
     )
 
 
@@ -225,16 +259,16 @@ class TrainConfig(Section):
     """The configuration of `isr train`."""
 
     run: str = Field("runs/edsr_baseline_x2", description="folder of the run; the same command resumes it")
-    seed: int = Field(0, ge=0, description="of weights and batches")
+    seed: int = Field(0, ge=0, description="seed of the weights and batches")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="bfloat16: convolutions in bfloat16, weights in float32; faster "
-        "on processors with avx512_bf16 or AMX (on TensorFlow)",
+        description="bfloat16: convolutions in bfloat16, weights in float32; faster on processors with "
+        "avx512_bf16 or AMX (on TensorFlow)",
     )
     mirrored: bool = Field(
         False,
-        description="train on all GPUs of this machine, each with its share of every batch "
-        "(TensorFlow's MirroredStrategy)",
+        description="train on all GPUs of this machine, each with its share of every batch (TensorFlow's "
+        "MirroredStrategy)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
