@@ -15,7 +15,7 @@ import numpy as np
 
 from isr.io.files import walk
 from isr.io.video import VIDEO_SUFFIXES, FrameReader
-from isr.predict.frames import SceneCuts
+from isr.predict.scenes import SceneCuts
 
 
 def scores(frames: list[np.ndarray]) -> list[float]:

@@ -124,7 +124,7 @@ def predict(
     """Upscale pictures and videos; prints the paths of the files it wrote."""
     from isr.errors import RequestError
     from isr.predict.jobs.clip import parse_crop
-    from isr.predict.jobs.job import PredictOptions, VideoOptions
+    from isr.predict.options import PredictOptions, VideoOptions
     from isr.predict.predictor import predict_files
     from isr.predict.route import Target
 

@@ -23,6 +23,7 @@ from isr.predict.picture import (
     plan_tiles,
     smaller_tiles,
 )
+from isr.predict.scenes import SceneCuts
 from isr.progress import Progress, Silent, check_cancelled
 from isr.spec import ModelSpec, MultiFrameUpscaler
 from isr.tiles import Tile
@@ -119,45 +120,6 @@ def window_indices(center: int, last: int | None, spec: ModelSpec) -> list[int]:
         return min(index, 2 * last - index)
 
     return [inside(index) for index in range(center - before, center + after + 1)]
-
-
-class SceneCuts:
-    """Tells where one scene ends and the next begins.
-
-    The score of a frame is how much more it differs from its predecessor than that one did from its own: the mean
-    absolute difference of a thinned-out gray picture, 0 to 1, or its rise, whichever is smaller. Motion keeps on
-    differing, so it scores little.
-
-    Args:
-        threshold: the score from which a frame begins a scene; None: there is one scene.
-    """
-
-    SIDE = 64  # rows and columns that are compared at most
-
-    def __init__(self, threshold: float | None) -> None:
-        self.threshold = threshold
-        self._before: np.ndarray | None = None
-        self._difference = 0.0
-
-    def scenes(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """Every frame with the number of its scene."""
-        scene = 0
-        for frame in frames:
-            if self.threshold is not None and self.score(frame) >= self.threshold:
-                scene += 1
-            yield scene, frame
-
-    def score(self, frame: np.ndarray) -> float:
-        """Of the next frame, `[h, w, c]`; 0 for the first one."""
-        height, width = frame.shape[:2]
-        thin = frame[:: max(height // self.SIDE, 1), :: max(width // self.SIDE, 1)]
-        gray = to_float(thin).mean(axis=-1)
-        before, self._before = self._before, gray
-        if before is None:
-            return 0.0
-        difference = float(np.abs(gray - before).mean())
-        rise, self._difference = difference - self._difference, difference
-        return min(difference, max(rise, 0.0))
 
 
 class _Windows:

@@ -13,12 +13,10 @@ import numpy as np
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.images import READABLE, Picture, read, write
 from isr.io.video import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
-from isr.predict.api import upscale_along
+from isr.predict.chain import upscale_along
 from isr.predict.jobs.clip import ClipJob, find_clips, is_clip_input, upscale_clip
 from isr.predict.jobs.job import (
     Job,
-    PredictOptions,
-    duration_of,
     find_jobs,
     finished_record,
     pictures_of,
@@ -26,24 +24,24 @@ from isr.predict.jobs.job import (
     split_finished,
 )
 from isr.predict.jobs.journal import STARTED, Journal
+from isr.predict.options import PredictOptions
 from isr.predict.picture import plan_tiles
+from isr.predict.precision import supported_precision
+from isr.predict.report import Report
 from isr.predict.route import Target
 from isr.predict.source import (
     Networks,
     check_memory,
     default_scale,
     networks_of,
-    supported_precision,
 )
-from isr.progress import Progress, Silent, Within, check_cancelled
+from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes.engines import BACKENDS
 from isr.spec import Upscaler
 
 if TYPE_CHECKING:
     from isr.models import SuperResolutionModel
     from isr.predict.source import Source
-
-LONG = 10.0  # seconds from which work begins with an estimate
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def predict_files(
     """
     jobs, finished, unreadable = [], [], []
     works: dict[type[Job], _Work] = {}
-    report = _Report(progress)
+    report = Report(progress)
     for kind, find in ((Job, _find_pictures), (ClipJob, _find_clips)):
         found, broken, works[kind] = find(inputs, output, model, options, report)
         todo, done = split_finished(found, options)
@@ -264,7 +262,7 @@ def predict_files(
 
 
 def _find_pictures(
-    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
+    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: Report
 ) -> tuple[list[Job], list[tuple[Path, ISRError]], _Work]:
     """The pictures of a request, those that cannot be read, and what works on them."""
     clips = networks_of(model, video=True, engine=options.runs_on)
@@ -283,7 +281,7 @@ def _find_pictures(
 
 
 def _find_clips(
-    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: _Report
+    inputs: Sequence[Path], output: Path | None, model: Source, options: PredictOptions, report: Report
 ) -> tuple[list[ClipJob], list[tuple[Path, ISRError]], _Work]:
     """The clips of a request, those that cannot be read, and what works on them."""
     networks = networks_of(model, video=True, engine=options.runs_on)
@@ -309,7 +307,7 @@ def _read(job: Job, options: PredictOptions) -> Picture:
 class _Work:
     """The networks at work on one job after another."""
 
-    def __init__(self, networks: Networks, target: Target, options: PredictOptions, report: _Report) -> None:
+    def __init__(self, networks: Networks, target: Target, options: PredictOptions, report: Report) -> None:
         self.networks = networks
         self.target = target
         self.options = options
@@ -410,61 +408,7 @@ class _Work:
         return areas
 
 
-class _Report(Within):
-    """One bar over the tiles of all jobs, and an estimate after the first measured tile."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(progress)
-        self._left = 0  # input pixels of tiles that are not done
-        self._job: list[int] = []  # areas of the current job's tiles that are not done
-        self._groups = 0
-        self._total = 0
-        self._memory = 0
-        self._since = 0.0
-
-    def begin(self, areas: list[int], memory: int) -> None:
-        """All tiles of all jobs are known: their areas, and the bytes of the largest job's pictures."""
-        self._left, self._total, self._memory = sum(areas), len(areas), memory
-        if areas:
-            self.progress.start("upscale", len(areas), "tiles")
-
-    def enter(self, areas: list[int]) -> None:
-        """A job of tiles of these areas begins."""
-        self._job = list(areas)
-        self._since = time.monotonic()
-
-    def leave(self) -> None:
-        """The job is over; tiles that it did without count as done."""
-        if self._job:
-            self.progress.advance(len(self._job))
-            self._left -= sum(self._job)
-        self._job = []
-
-    def advance(self, amount: int = 1) -> None:
-        done, self._job = self._job[:amount], self._job[amount:]
-        self._left -= sum(done)
-        self._groups += 1
-        seconds = time.monotonic() - self._since
-        # The first calls of a network also build its graphs: where there are more, the third is measured.
-        if done and self._groups == min(3, self._total):
-            self._estimate(seconds / sum(done))
-        self._since = time.monotonic()
-        self.progress.advance(len(done))  # more than planned only where memory ran out and tiles shrank
-
-    def _estimate(self, seconds_per_pixel: float) -> None:
-        seconds = seconds_per_pixel * self._left
-        if seconds >= LONG:
-            memory = (_resident() + self._memory) / 2**30
-            self.progress.message(f"about {duration_of(seconds)} to go, about {memory:.1f} GiB of memory")
-
-
 def _line(source: Path, error: BaseException) -> str:
     """One line that names the file."""
     text = str(error) or "not enough memory"
     return text if text.startswith(str(source)) else f"{source}: {text}"
-
-
-def _resident() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

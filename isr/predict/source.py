@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from isr import presets
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import file_error
 from isr.progress import Progress, Silent
-from isr.runtimes import devices
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, cache_folder, check_engine, fastest
 from isr.spec import ModelSpec, Upscaler
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
     Source = SuperResolutionModel | Upscaler | str | Path | None
 
-PRECISIONS = ("auto", "fast", "float32", "bfloat16", "int8")
-# What "auto" means for 8-bit pictures where the processor computes in it. On the validation pictures it loses less
-# than 0.01 dB and deviates by less than 2/255 from float32 (docs/predict.md).
-AUTOMATIC_PRECISION = "bfloat16"
 EIGHT_BITS = "int8/weights.safetensors"  # in the folder of a preset
 
 
@@ -295,55 +290,6 @@ def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
         return presets.scales_of(content["class_name"], config), int(config.get("num_frames", 1))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         raise RequestError(f"{path}: not a .keras file of a network of this package") from None
-
-
-def check_precision(name: str) -> None:
-    """Raise RequestError for an unknown precision."""
-    if name not in PRECISIONS:
-        raise RequestError(f"precision {name!r} is unknown; it is one of {', '.join(PRECISIONS)}")
-
-
-def resolve_precision(
-    asked: str, dtype: np.dtype[Any], networks: Collection[Network] = ()
-) -> tuple[str, str]:
-    """The precision a picture of this dtype is computed in, and why not the one asked for ("" where it is).
-
-    Args:
-        asked: one of `PRECISIONS`; "fast" is int8 where all networks have it, else "auto".
-        dtype: of the picture.
-        networks: those that it goes through.
-
-    Raises RequestError for an unknown name, and for a precision that a network lacks.
-    """
-    check_precision(asked)
-    networks = [network for network in networks if network.precisions]
-
-    def offered(precision: str) -> bool:
-        return all(precision in network.precisions for network in networks)
-
-    if asked == "float32":
-        return asked, ""
-    if dtype != np.uint8:
-        # bfloat16 has 8 significant bits, fewer than such a picture.
-        explicit = asked in ("bfloat16", "int8")
-        return "float32", f"{dtype} pixels are computed in float32" if explicit else ""
-    if asked == "fast" and networks and offered("int8"):
-        return "int8", ""
-    if asked in ("auto", "fast"):
-        on_jax = any(network.engine == "jax" for network in networks)  # no faster there
-        fine = offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
-        return AUTOMATIC_PRECISION if fine else "float32", ""
-    for network in networks:
-        if asked not in network.precisions:
-            raise RequestError(f"{network.name}: {network.lacks(asked)}")
-    return asked, ""
-
-
-def supported_precision(precision: str, device: str) -> tuple[str, str]:
-    """The precision that a device, as `use_device` calls it, is given, and why not the one asked for."""
-    if precision == "bfloat16" and not devices.computes_bfloat16(device):
-        return "float32", "this processor has no bfloat16 arithmetic: computed in float32"
-    return precision, ""
 
 
 def check_memory(needed: int, what: str) -> None:

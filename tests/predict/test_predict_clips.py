@@ -27,7 +27,7 @@ from isr.errors import Cancelled, RequestError
 from isr.io.video import FrameReader
 from isr.models import EDSR, EDVR
 from isr.predict.jobs import clip
-from isr.predict.jobs.job import PredictOptions, VideoOptions
+from isr.predict.options import PredictOptions, VideoOptions
 from isr.predict.predictor import Outcome, predict_files
 
 EDVR_TINY = Case(

@@ -19,9 +19,9 @@ import isr
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.images import READABLE
 from isr.models import EDSR
-from isr.predict import PredictOptions, Predictor, predictor
-from isr.predict.jobs.job import duration_of
+from isr.predict import PredictOptions, Predictor, predictor, report
 from isr.predict.jobs.journal import NAME, Journal
+from isr.predict.report import duration_of
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
 
@@ -406,7 +406,7 @@ def test_long_work_begins_with_an_estimate(photos: Path, monkeypatch: Any) -> No
         return [line for line in told.lines if "to go" in line]
 
     assert lines() == []
-    monkeypatch.setattr(predictor, "LONG", 0.0)
+    monkeypatch.setattr(report, "LONG", 0.0)
     (line,) = lines()
     assert line.startswith("about ") and line.endswith(" GiB of memory")
 

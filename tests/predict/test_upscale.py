@@ -22,9 +22,9 @@ from isr.imresize import imresize
 from isr.models import EDSR
 from isr.predict import source as networks_module
 from isr.predict.picture import TileOptions, enlarge, fill_transparent, reduce
+from isr.predict.precision import AUTOMATIC_PRECISION, resolve_precision
 from isr.predict.resize import RowResizer, resize
 from isr.predict.route import Route, Target, factors
-from isr.predict.source import resolve_precision
 from isr.runtimes import as_upscaler
 
 
@@ -370,7 +370,7 @@ def test_resized_networks_are_resized_tile_row_by_tile_row() -> None:
         ("bfloat16", np.float32, "float32"),
         ("float32", np.uint8, "float32"),
         ("auto", np.uint16, "float32"),
-        ("auto", np.uint8, networks_module.AUTOMATIC_PRECISION),
+        ("auto", np.uint8, AUTOMATIC_PRECISION),
     ],
 )
 def test_bfloat16_is_for_8_bits_only(asked: str, dtype: Any, computed: str) -> None:

@@ -14,8 +14,9 @@ from tiny_models import Case, numpy, randomise
 
 from isr.errors import MachineError, RequestError
 from isr.models import EDVR, TDAN
-from isr.predict.frames import SceneCuts, WindowOptions, enlarge_frames, window_indices
+from isr.predict.frames import WindowOptions, enlarge_frames, window_indices
 from isr.predict.picture import TileOptions
+from isr.predict.scenes import SceneCuts
 from isr.runtimes import as_upscaler
 from isr.spec import ModelSpec
 

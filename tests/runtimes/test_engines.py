@@ -19,7 +19,8 @@ import isr
 from isr.cli.app import run
 from isr.errors import ISRError, MachineError, RequestError
 from isr.models import EDSR, EDVR, MDSR, RDN, TDAN, SuperResolutionModel
-from isr.predict.source import Network, networks_of, resolve_precision
+from isr.predict.precision import resolve_precision
+from isr.predict.source import Network, networks_of
 from isr.runtimes import engines
 from isr.runtimes.engines import ENGINES, cache_folder
 from isr.runtimes.exported import ABOUT, open_exported

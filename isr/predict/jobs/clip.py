@@ -34,19 +34,16 @@ from isr.io.video import (
     plan_output,
     probe,
 )
-from isr.predict.api import check_video_route, upscale_frames_along
+from isr.predict.chain import check_video_route, upscale_frames_along
 from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import (
     LONGEST_NAME,
-    Input,
     Job,
-    PredictOptions,
-    check_distinct,
-    duration_of,
-    find_sources,
-    made_beside,
     precision_along,
 )
+from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
+from isr.predict.options import PredictOptions
+from isr.predict.report import duration_of
 from isr.predict.route import Route, Target
 from isr.predict.source import Network, Networks
 from isr.progress import Progress, check_cancelled

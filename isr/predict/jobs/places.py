@@ -1,0 +1,122 @@
+"""Which input becomes which file."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isr.errors import RequestError
+from isr.io.files import mirrored
+from isr.predict.route import Target
+
+if TYPE_CHECKING:
+    from isr.predict.jobs.job import Job
+
+SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input to read, and where its result belongs."""
+
+    path: Path
+    tree: Path | None  # the input folder that it lies in
+    folder: Path  # the output folder, whose journal records it
+    file: Path | None = None  # the very file to write
+
+
+def find_sources(
+    inputs: Sequence[Path],
+    output: Path | None,
+    target: Target,
+    suffixes: Collection[str],
+    contents: Callable[[Path], Iterable[Path]],
+    several: bool,
+    asked: str | None = None,
+) -> Iterator[Input]:
+    """What is to be read, and where the results belong.
+
+    Args:
+        inputs: files, folders that are one input (of frames), and folders whose contents are wanted.
+        output: a folder, or a file where it has one of the suffixes; None: beside each input.
+        target: names the folders that are made beside others.
+        suffixes: of the files that may be written.
+        contents: the inputs in a folder; the folder itself where it is one.
+        several: the request has several inputs.
+        asked: the suffix that the results shall have; None: any.
+
+    Raises RequestError where the output does not fit the inputs.
+    """
+    into_file = output is not None and output.suffix.lower() in suffixes and not output.is_dir()
+    trees = [path for path in inputs if path.is_dir() and list(itertools.islice(contents(path), 1)) != [path]]
+    if into_file:
+        assert output is not None
+        if several or trees:
+            raise RequestError(f"{output}: names one file, but there are several inputs; name a folder")
+        named = output.suffix.lower()
+        if asked is not None and SAME_SUFFIX.get(asked, asked) != SAME_SUFFIX.get(named, named):
+            raise RequestError(f"{output}: is no {asked[1:]} file; leave out --format, or change the suffix")
+    elif output is not None and output.exists() and not output.is_dir():
+        raise RequestError(f"{output}: is a file, but neither a picture or clip nor a folder")
+    for path in inputs:
+        if path in trees:
+            yield from _tree(path, output, several, target, contents)
+        elif into_file or (path.is_dir() and output is not None):
+            assert output is not None
+            yield Input(path, None, output.parent, output)
+        else:
+            yield Input(path, None, path.parent if output is None else output)
+
+
+def _tree(
+    path: Path, output: Path | None, several: bool, target: Target, contents: Callable[[Path], Iterable[Path]]
+) -> Iterator[Input]:
+    whole = path.resolve()
+    if output is None:
+        beside = path if path.name not in ("", "..") else whole
+        if not beside.name:
+            raise RequestError(f"{path}: the root of a disk has no folder beside it; name one by --output")
+        folder = beside.with_name(f"{beside.name}_{target.label()}")
+    else:
+        folder = output / (path.name or whole.name) if several else output
+    results = folder.resolve()
+    for file in contents(path):
+        if results == whole or results not in file.resolve().parents:  # not results of an earlier run
+            yield Input(file, path, folder)
+
+
+def made_beside(source: Input, label: str, suffix: str) -> Path:
+    """The result of a source that names no file: of the same name in a mirrored tree, else named after its size."""
+    stem = source.path.stem if suffix or not source.path.is_dir() else source.path.name
+    if source.tree is not None:
+        return mirrored(source.path, source.tree, source.folder).with_name(stem + suffix)
+    return source.folder / f"{stem}_{label}{suffix}"
+
+
+def check_distinct(jobs: Sequence[Job]) -> None:
+    """Refuse results that would replace each other or an input, as a file system sees names."""
+    sources = {_key(job.source): job.source for job in jobs}
+    made: dict[str, Job] = {}
+    for job in jobs:
+        key = _key(job.target)
+        if key in sources:
+            raise RequestError(
+                f"{job.target}: is an input, and would be replaced by the result of {job.source}; "
+                "choose another --output"
+            )
+        if key in made:
+            raise RequestError(
+                f"{job.target}: both {made[key].source} and {job.source} would be written there; "
+                "choose another --output, or give them one at a time"
+            )
+        made[key] = job
+
+
+def _key(path: Path) -> str:
+    """The same for two paths that some file system takes for one: case and Unicode's composition do not count."""
+    whole = path.parent.resolve() / path.name
+    return unicodedata.normalize("NFC", str(whole.resolve() if whole.exists() else whole)).casefold()

@@ -1,0 +1,129 @@
+"""What can be asked of a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from isr.errors import RequestError
+from isr.io.images import READABLE
+from isr.io.video import WRITABLE_SUFFIXES
+from isr.predict.picture import TileOptions
+from isr.predict.precision import check_precision
+from isr.predict.route import Target
+from isr.runtimes.devices import check_name
+from isr.runtimes.engines import ENGINES, check_engine
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is asked of clips alone.
+
+    Attributes:
+        codec: "h264", "h265", "vp9", "av1", "prores" or an encoder of FFmpeg; None: the container's usual one.
+        crf: constant quality of the encoder, smaller is better; None: hard to tell from the frames.
+        pixel_format: such as "yuv444p"; None: 4:2:0 of as many bits as the source has.
+        start, duration: the stretch that is upscaled, seconds; None: from the beginning, to the end.
+        crop: `(left, top, width, height)` of the part that is upscaled, pixels of the source; None: all.
+        scene_cut: from which difference, 0 to 1, a frame begins a scene whose windows do not reach back; None: off.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    pixel_format: str | None = None
+    start: float | None = None
+    duration: float | None = None
+    crop: tuple[int, int, int, int] | None = None
+    scene_cut: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise RequestError(f"start {self.start}: must not be under 0 seconds")
+        if self.duration is not None and self.duration <= 0:
+            raise RequestError(f"duration {self.duration}: must be over 0 seconds")
+        if self.scene_cut is not None and not 0 < self.scene_cut <= 1:
+            raise RequestError(f"scene cut {self.scene_cut}: must be over 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How files are upscaled. From `scale` to `engine`, the fields are keywords of `isr.upscale` too.
+
+    Two defaults differ: `precision` and `engine` are "auto" here, where arrays stay with Keras in float32.
+
+    Attributes:
+        scale: factor of the output, such as 2 or 2.5; None: the network's own, 2 where none is named.
+        size: `(height, width)` of the output in pixels instead; None for one of them keeps the aspect.
+        tile: largest side of a tile in input pixels; None: chosen by the scale.
+        tile_overlap: input pixels at each side of a tile that its neighbours keep, or "exact"; None: by the network.
+        batch: tiles per call of the network.
+        self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
+        back_projection: rounds of back projection, for pictures made smaller by MATLAB's bicubic rule.
+        precision: "auto", "float32", or for 8-bit pictures "bfloat16", "int8", or "fast": int8 where there is one.
+        engine: "auto", "tensorflow", "jax", "openvino", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
+        device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself.
+        format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
+        quality: 1 to 100, of JPEG, WebP and AVIF.
+        strip_metadata: leave out EXIF, XMP, resolution and colour profile.
+        overwrite: replace files that exist.
+        resume: skip files whose record says that they are finished, made from the same input by the same weights
+            and options; make again those whose record says otherwise.
+        max_pixels: larger inputs are refused.
+        video: what is asked of clips alone.
+
+    Raises RequestError where a value is out of its range.
+    """
+
+    scale: float | None = None
+    size: tuple[int | None, int | None] | None = None
+    tile: int | None = None
+    tile_overlap: int | Literal["exact"] | None = None
+    batch: int = 1
+    self_ensemble: bool = False
+    back_projection: int = 0
+    precision: str = "auto"
+    engine: str = "auto"
+    device: str | None = None
+    format: str | None = None
+    quality: int = 95
+    strip_metadata: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    max_pixels: int = 10**9
+    video: VideoOptions = field(default_factory=VideoOptions)
+
+    def __post_init__(self) -> None:
+        _ = self.target, self.tiles
+        check_precision(self.precision)
+        check_engine(self.engine)
+        check_name(self.device)
+        if self.device is not None and self.device != "cpu" and self.engine in ENGINES:
+            raise RequestError(f"engine {self.engine}: computes on the CPU, not on {self.device}")
+        if self.format is not None and self.suffix not in READABLE | WRITABLE_SUFFIXES:
+            known = ", ".join(sorted(suffix[1:] for suffix in READABLE | WRITABLE_SUFFIXES))
+            raise RequestError(f"format {self.format!r} is unknown here; it is one of {known}")
+        if not 1 <= self.quality <= 100:
+            raise RequestError(f"quality {self.quality}: must be 1 to 100")
+        if self.max_pixels < 1:
+            raise RequestError(f"max_pixels {self.max_pixels}: must be at least 1")
+
+    @property
+    def target(self) -> Target:
+        """Scale or size."""
+        return Target(self.scale, self.size)
+
+    @property
+    def runs_on(self) -> str | None:
+        """The engine, as for `Network`."""
+        on_gpu = self.device is not None and self.device != "cpu"
+        return None if on_gpu and self.engine == "auto" else self.engine
+
+    @property
+    def tiles(self) -> TileOptions:
+        """How a picture goes through the network."""
+        return TileOptions(self.tile, self.tile_overlap, self.batch, self.self_ensemble, self.back_projection)
+
+    @property
+    def suffix(self) -> str | None:
+        """Of the output files, with the dot; None: that of the input."""
+        return None if self.format is None else "." + self.format.lower().removeprefix(".")
