@@ -10,6 +10,24 @@ from keras import ops
 Tensor = Any  # a backend's tensor; Keras has no type for it
 
 
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """Multiply by a number that is kept in float32 until it meets the tensor.
+
+    A Python number would become a constant of the tensor's dtype, and OpenVINO does not read TensorFlow's constants
+    in bfloat16. The product is the same.
+
+    Args:
+        x: any shape, any float dtype.
+        factor: the number; 1 leaves `x` as it is, so that an addition behind it may still fuse.
+
+    Returns:
+        `x * factor`, shape and dtype of `x`.
+    """
+    if factor == 1.0:
+        return x
+    return x * ops.cast(ops.convert_to_tensor(factor, "float32"), x.dtype)
+
+
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     """Rearrange channels into space: the sub-pixel layer of ESPCN (Shi et al. 2016, equation 4).
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 from isr.imresize import cubic
-from isr.ops import Tensor, pixel_shuffle
+from isr.ops import Tensor, pixel_shuffle, scaled
 
 
 def conv(
@@ -73,10 +73,7 @@ class ResidualBlock(layers.Layer):
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
-        residual = self.conv2(self.conv1(x))
-        if self.res_scale != 1.0:  # the multiplication keeps the addition from fusing with the convolution
-            residual = residual * self.res_scale
-        return x + residual
+        return x + scaled(self.conv2(self.conv1(x)), self.res_scale)
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_features", "res_scale", "kernel_size")
@@ -139,10 +136,7 @@ class ResidualDenseBlock(layers.Layer):
             if self.negative_slope:
                 y = ops.leaky_relu(y, self.negative_slope)
             seen = ops.concatenate([seen, y], axis=-1)
-        residual = self.fusion(seen)
-        if self.res_scale != 1.0:
-            residual = residual * self.res_scale
-        return x + residual
+        return x + scaled(self.fusion(seen), self.res_scale)
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_features", "growth", "num_layers", "fusion_size", "negative_slope", "res_scale")

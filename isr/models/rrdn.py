@@ -14,7 +14,7 @@ from isr.errors import RequestError
 from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, exact, shrink
 from isr.models.base import SuperResolutionModel
 from isr.models.rdn import SHARPEN, idealo_arguments
-from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle
+from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle, scaled
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -74,7 +74,7 @@ class RRDB(keras.layers.Layer):
         deep = x
         for block in self.dense_blocks:
             deep = block(deep)
-        return x + deep * self.res_scale
+        return x + scaled(deep, self.res_scale)
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_features", "growth", "num_dense_blocks", "num_layers", "negative_slope", "res_scale")

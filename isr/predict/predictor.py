@@ -391,7 +391,7 @@ class _Work:
             networks=tuple(network.name for network in used),
             device=self.device if job.route.stages else "",
             engine=", ".join(dict.fromkeys(filter(None, (n.engine for n in used)))),
-            precision=self._precision if any(n.engine for n in used) else "",
+            precision=", ".join(dict.fromkeys(n.computed_in(self._precision) for n in used if n.engine)),
             seconds=seconds,
         )
 

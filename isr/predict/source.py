@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isr import presets
-from isr.errors import ISRError, MachineError, RequestError
-from isr.io.files import file_error
+from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.io.files import atomic, file_error
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, cache_folder, check_engine, fastest
 from isr.spec import ModelSpec, Upscaler
@@ -44,6 +44,8 @@ class Network:
         self._folder: Path | None = None
         self._object: Any = None
         self._upscalers: dict[str, Upscaler] = {}
+        self._automatic = engine == "auto"
+        self._instead: dict[str, str] = {}  # by a precision that failed, the one that is computed in
         if not isinstance(source, (str, Path)):
             spec = getattr(source, "spec", None)
             if not isinstance(spec, ModelSpec):
@@ -128,13 +130,19 @@ class Network:
     def open(self, precision: str = "float32", progress: Progress | None = None) -> Upscaler:
         """The network ready to run; opened once per precision.
 
+        An engine that was taken by itself and fails is no error: float32 follows bfloat16 and 8 bits, Keras' own
+        backend follows the engine. `computed_in` tells what it came to.
+
         Args:
             precision: one of `precisions`.
-            progress: told where the network is converted for its engine, which takes seconds, once.
+            progress: told where the network is converted for its engine, which takes seconds, once, and where
+                another precision or engine has to do.
 
         Raises RequestError where its weights do not fit or hold values that are no numbers, and for a precision that
-        it lacks.
+        it lacks; ISRError where the engine that was asked for fails.
         """
+        progress = progress or Silent()
+        precision = self.computed_in(precision)
         if not self.engine:
             upscaler: Upscaler = self._loaded()
             return upscaler
@@ -143,7 +151,15 @@ class Network:
         if self._folder is None:
             self._check_numbers()  # the caller may have trained it since
         if self.engine in ENGINES:
-            return self._open_converted(precision, progress or Silent())
+            try:
+                return self._open_converted(precision, progress)
+            except (RequestError, MachineError, Cancelled):
+                raise
+            except ISRError as error:
+                if not self._automatic:
+                    raise
+                self._fall_back(precision, error, progress)
+                return self.open(precision, progress)
         if precision not in self._upscalers:
             from isr.runtimes import as_upscaler
 
@@ -153,6 +169,19 @@ class Network:
         if copy is not self._object and self._folder is None:
             copy.set_weights(self._object.get_weights())
         return upscaler
+
+    def computed_in(self, precision: str) -> str:
+        """The precision that `open` gives for one of `precisions`: the same, unless its engine has failed in it."""
+        return self._instead.get(precision, precision)
+
+    def _fall_back(self, precision: str, error: ISRError, progress: Progress) -> None:
+        """Settle what computes instead of an engine that failed in a precision."""
+        failed = f"{self.engine} in {precision}"
+        if precision != "float32":
+            self._instead[precision] = "float32"
+        else:
+            self.engine = backend()
+        progress.message(f"{error}; computed by {self.engine} in float32 instead of {failed}")
 
     def lacks(self, precision: str) -> str:
         """Why it is not computed in a precision."""
@@ -175,8 +204,18 @@ class Network:
         key = f"{self.name}-{precision}-{digest.hexdigest()[:16]}"
         if key not in self._upscalers:
             folder = cache_folder() / self.engine / key
+            failure = folder.with_name(f"{key}.failed.txt")
+            if failure.exists():
+                raise ISRError(failure.read_text(encoding="utf-8"))
             if not folder.exists():
-                self._convert(folder, precision, progress)
+                try:
+                    self._convert(folder, precision, progress)
+                except ISRError as error:
+                    # Converting takes long, and would fail again.
+                    if not isinstance(error, (RequestError, MachineError, Cancelled)):
+                        with atomic(failure) as temporary:
+                            temporary.write_text(str(error), encoding="utf-8")
+                    raise
             if self._folder is None:
                 self._upscalers.clear()  # of weights that have changed
             self._upscalers[key] = open_exported(folder)

@@ -87,7 +87,16 @@ def write(
     with whole_folder(folder) as temporary, strips(megabytes=None), eight_bits:
         names = []
         for name, function in functions(model, halves_only).items():
-            known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
+            try:
+                known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
+            except (ISRError, MemoryError, OSError):
+                raise
+            # Every converter has exceptions of its own, and their texts have many lines.
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise ISRError(
+                    f"{model.name}: {engine} cannot take it in {precision}: {reason[0]}"
+                ) from error
             names.append(name)
         about = {**describe_model(model), "engine": engine, "precision": precision, "functions": names}
         about["versions"][known.distribution] = known.version

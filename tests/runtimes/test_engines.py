@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -13,12 +14,15 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from children import run_python
+from PIL import Image
 from tiny_models import TINY, randomise
 
 import isr
 from isr.cli.app import run
 from isr.errors import ISRError, MachineError, RequestError
-from isr.models import EDSR, EDVR, MDSR, RDN, TDAN, SuperResolutionModel
+from isr.models import EDSR, EDVR, MDSR, MODELS, RDN, TDAN, SuperResolutionModel
+from isr.predict import source as source_module
 from isr.predict.precision import resolve_precision
 from isr.predict.source import Network, networks_of
 from isr.runtimes import engines
@@ -432,3 +436,122 @@ def test_an_onnx_file_is_one_that_onnx_accepts(tmp_path: Path) -> None:
     assert [bool(side.dim_param) for side in given.type.tensor_type.shape.dim] == [True, True, True, False]
     assert run([*line[:-2], "-o", str(tmp_path / "two"), "--format", "caffe"]) == 2
     assert run([*line[:-2], "-o", str(tmp_path / "two"), "--precision", "int8"]) == 2
+
+
+# --------------------------------------------------------------------------------------- auto is never an error
+
+SCALED = [
+    pytest.param(cls, {**TINY[cls.__name__][0], "res_scale": scale}, id=f"{cls.__name__}-{scale}")
+    for cls in MODELS
+    if "res_scale" in inspect.signature(cls).parameters
+    for scale in (0.1, 0.2)
+]
+
+
+@pytest.mark.parametrize(("cls", "arguments"), SCALED)
+def test_scaled_residuals_convert_in_bfloat16(
+    cls: type[SuperResolutionModel], arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    from isr.runtimes.formats import write
+
+    pytest.importorskip("openvino")
+    write(randomise(cls(**arguments)), tmp_path / "net", "openvino", "bfloat16")
+
+
+def fail_in(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> list[str]:
+    """Let the conversion fail in these precisions; returns a list of all that are asked for."""
+    from isr.runtimes import formats
+
+    asked = []
+    write = formats.write
+
+    def failing(
+        model: Any, folder: Path, engine: str, precision: str = "float32", *more: Any, **kw: Any
+    ) -> float:
+        asked.append(precision)
+        if precision in precisions:
+            raise ISRError(f"{model.name}: differs")
+        return write(model, folder, engine, precision, *more, **kw)
+
+    monkeypatch.setattr(formats, "write", failing)
+    return asked
+
+
+@pytest.fixture
+def tiny_preset(tmp_path: Path, photo_model: SuperResolutionModel) -> Path:
+    photo_model.save_preset(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize(
+    ("failing", "engine", "precision"),
+    [(["bfloat16"], "openvino", "float32"), (["bfloat16", "float32"], "tensorflow", "float32")],
+)
+def test_auto_falls_back_and_says_so(
+    failing: list[str],
+    engine: str,
+    precision: str,
+    tiny_preset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("isr.runtimes.devices.computes_bfloat16", lambda device: True)
+    asked = fail_in(monkeypatch, *failing)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(photo)
+    for overwrite in ([], ["--overwrite"]):
+        source_module._of_file.cache_clear()  # as in a process of its own
+        assert run(["predict", str(photo), "--preset", str(tiny_preset), *overwrite]) == 0
+        said = capsys.readouterr().err
+        assert said.count("differs") == len(failing)
+        assert f"computed by {engine} in {precision} instead of openvino in {failing[-1]}" in said
+        assert f"{engine}, {precision}" in said.splitlines()[-1]
+    assert len(asked) == len({*failing, "float32"}), "what failed is remembered"
+
+
+def test_an_engine_that_was_asked_for_is_not_replaced(
+    tiny_preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    fail_in(monkeypatch, "float32")
+    lr = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ISRError, match="differs"):
+        isr.upscale(tiny_preset, lr, engine="openvino")
+    assert isr.upscale(tiny_preset, lr, engine="auto").shape == (18, 18, 3)
+
+
+def test_what_a_converter_raises_becomes_one_line(
+    photo_model: SuperResolutionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino = pytest.importorskip("isr.runtimes.openvino")
+    from isr.runtimes import formats
+
+    def broken(function: Any, path: Path) -> None:
+        raise RuntimeError("a long story\nwhose end says why")
+
+    monkeypatch.setattr(openvino, "convert", broken)
+    with pytest.raises(ISRError, match=r"cannot take it in float32: whose end says why$"):
+        formats.write(photo_model, tmp_path / "net", "openvino")
+
+
+def test_no_host_is_looked_up(tiny_preset: Path, tmp_path: Path) -> None:
+    """Telemetry of OpenVINO is on by default; the processes that it forks inherit the hook."""
+    pytest.importorskip("openvino")
+    photo, seen = tmp_path / "photo.png", tmp_path / "seen.txt"
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photo)
+    code = f"""
+import os, sys, time
+file = os.open({str(seen)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def hook(event, given):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect", "socket.sendto"):
+        os.write(file, f"{{event}} {{given}}\\n".encode())
+sys.addaudithook(hook)
+from isr.cli.app import run
+assert run(["predict", {str(photo)!r}, "--preset", {str(tiny_preset)!r}, "--engine", "openvino"]) == 0
+assert "openvino" in sys.modules
+time.sleep(1)
+"""
+    run_python("-c", code)
+    assert seen.read_text() == ""
