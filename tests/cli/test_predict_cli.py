@@ -484,3 +484,15 @@ def test_the_command_says_nothing_but_its_lines(tiny_presets: Path) -> None:
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "photo_x2.png\n")
     assert len(err.splitlines()) == 1 and err.startswith("photo_x2.png: 28x20 to 56x40")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "avif"])
+@pytest.mark.parametrize("option", ["--overwrite", "--resume"])
+def test_a_named_result_is_made_again(
+    cli: Callable[..., Done], tmp_path: Path, tiny_presets: Path, suffix: str, option: str
+) -> None:
+    source, target = tmp_path / "a.png", tmp_path / f"q.{suffix}"
+    Image.fromarray(photograph(12, 10)).save(source)
+    arguments = (source, "-o", target, "--preset", tiny_presets / "edsr_baseline_x2", option)
+    assert [cli(*arguments).code for _ in range(3)] == [0, 0, 0]
+    assert target.is_file()

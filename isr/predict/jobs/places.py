@@ -51,6 +51,8 @@ def find_sources(
 
     Raises RequestError where the output does not fit the inputs.
     """
+    if not inputs:  # pictures and clips are looked for apart, and the output suits those that there are
+        return
     into_file = output is not None and output.suffix.lower() in suffixes and not output.is_dir()
     trees = [path for path in inputs if path.is_dir() and list(itertools.islice(contents(path), 1)) != [path]]
     if into_file:
