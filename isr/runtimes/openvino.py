@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
-from openvino import opset13 as opset
 
 from isr.runtimes.engines import Session
+
+# OpenVINO reports its use to its makers unless told otherwise. Without this package it has a stand-in that does
+# nothing, so the entry comes before the import.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
+from openvino import opset13 as opset  # noqa: E402
 
 SUFFIX = ".xml"  # the weights lie beside it in a .bin
 
