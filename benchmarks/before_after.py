@@ -14,7 +14,7 @@ import numpy as np
 
 from isr import upscale
 from isr.imresize import imresize
-from isr.io import images
+from isr.io import pictures
 from isr.presets import scales
 
 
@@ -22,12 +22,12 @@ def main() -> None:
     photo, preset, *rectangle, output = sys.argv[1:]
     left, top, width, height = map(int, rectangle)
     scale = scales(preset)[0]
-    hr = images.read(Path(photo)).pixels
+    hr = pictures.read(Path(photo)).pixels
     lr = imresize(hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale], scale=1 / scale)
     pair = (imresize(lr, scale=scale), upscale(preset, lr))
     cut = [picture[top : top + height, left : left + width] for picture in pair]
     gap = np.full((height, 6, 3), 255, np.uint8)
-    images.write(Path(output), images.Picture(np.hstack([cut[0], gap, cut[1]])))
+    pictures.write(Path(output), pictures.Picture(np.hstack([cut[0], gap, cut[1]])))
 
 
 if __name__ == "__main__":

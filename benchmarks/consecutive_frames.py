@@ -16,8 +16,8 @@ import numpy as np
 
 from isr import upscale_frames
 from isr.imresize import imresize
-from isr.io import images
-from isr.io.video import FrameReader
+from isr.io import pictures
+from isr.io.clips import FrameReader
 from isr.presets import scales
 
 
@@ -37,7 +37,7 @@ def main() -> None:
         [np.pad(frame[cut], ((0, 4), (0, 4), (0, 0)), constant_values=255) for frame in row] for row in rows
     ]
     picture = np.vstack([np.hstack(row) for row in cells])[:-4, :-4]
-    images.write(Path(output), images.Picture(picture))
+    pictures.write(Path(output), pictures.Picture(picture))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from isr.io.clips import VIDEO_SUFFIXES, FrameReader
 from isr.io.files import walk
-from isr.io.video import VIDEO_SUFFIXES, FrameReader
 from isr.predict.scenes import SceneCuts
 
 

@@ -20,7 +20,7 @@ from measure import machine
 from isr import presets
 from isr.data.pairs import find_pairs
 from isr.imresize import imresize
-from isr.io.images import read
+from isr.io.pictures import read
 from isr.metrics import psnr
 from isr.models import Cascade
 from isr.predict.picture import TileOptions, enlarge

@@ -14,7 +14,7 @@ import numpy as np
 from measure import machine
 
 from isr import presets
-from isr.io import images
+from isr.io import pictures
 from isr.io.files import walk
 from isr.models.loading import load_upscaler
 from isr.predict.picture import TileOptions, enlarge
@@ -30,7 +30,7 @@ def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]
     upscaler = as_upscaler(load_upscaler(preset))
     result = dict.fromkeys(OVERLAPS, (0.0, 0.0))
     for path in photos:
-        pixels = images.read(path).pixels
+        pixels = pictures.read(path).pixels
         top, left = (max(side - SIDE, 0) // 2 for side in pixels.shape[:2])
         lr = pixels[top : top + SIDE, left : left + SIDE].astype(np.float32) / 255
         whole = enlarge(upscaler, lr, TileOptions(tile=10_000))
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--preset", action="append")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    photos = list(walk(arguments.photos, images.READABLE))
+    photos = list(walk(arguments.photos, pictures.READABLE))
     names = arguments.preset or presets.shipped()
     print(f"{machine()}; {len(photos)} photographs, tiles of {TILE} pixels; largest (RMS) deviation of 255")
     curves = {name: deviations(name, photos) for name in names}

@@ -42,7 +42,7 @@ def per_pixel(precision: str, queue) -> None:  # type: ignore[no-untyped-def]
 
 
 def whole(precision: str, queue) -> None:  # type: ignore[no-untyped-def]
-    from isr.io import images
+    from isr.io import pictures
     from isr.models import EDSR
     from isr.predict.picture import TileOptions, enlarge
     from isr.runtimes import as_upscaler
@@ -51,16 +51,16 @@ def whole(precision: str, queue) -> None:  # type: ignore[no-untyped-def]
         rng = np.random.default_rng(0)
         small = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
         photo = small.repeat(8, 0).repeat(8, 1)
-        images.write(Path(folder) / "photo.jpg", images.Picture(photo, images.Metadata(), "JPEG"))
+        pictures.write(Path(folder) / "photo.jpg", pictures.Picture(photo, pictures.Metadata(), "JPEG"))
         del small, photo
         model = EDSR(2)
         model.start_as_interpolation()
         upscaler = as_upscaler(model, precision)
-        picture = images.read(Path(folder) / "photo.jpg")
+        picture = pictures.read(Path(folder) / "photo.jpg")
         began = time.perf_counter()
         sr = enlarge(upscaler, picture.pixels, TileOptions())
         seconds = time.perf_counter() - began
-        images.write(Path(folder) / "large.jpg", images.Picture(sr, images.Metadata(), "JPEG"))
+        pictures.write(Path(folder) / "large.jpg", pictures.Picture(sr, pictures.Metadata(), "JPEG"))
     queue.put((seconds, peak_gib()))
 
 

@@ -19,9 +19,9 @@ from isr.data.degrade import SIGMA, Degradation
 from isr.data.pairs import PairFiles, read_pair
 from isr.errors import RequestError
 from isr.imresize import imresize
+from isr.io.clips import VIDEO_SUFFIXES, probe
 from isr.io.files import walk
-from isr.io.images import READABLE
-from isr.io.video import VIDEO_SUFFIXES, probe
+from isr.io.pictures import READABLE
 from isr.levels import from_float, to_float
 from isr.metrics import Channel, flicker, psnr, ssim
 from isr.progress import Progress, Silent, check_cancelled

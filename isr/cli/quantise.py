@@ -36,7 +36,7 @@ def quantise(
     from isr import presets
     from isr.data.pairs import find_pairs
     from isr.imresize import imresize
-    from isr.io import images
+    from isr.io.pictures import read
     from isr.levels import to_float
     from isr.runtimes.devices import import_keras
 
@@ -53,7 +53,7 @@ def quantise(
     files = files[:: -(-len(files) // count)]
     pictures = []
     for file in files:
-        hr = images.read(file.hr).pixels[..., : model.num_channels]
+        hr = read(file.hr).pixels[..., : model.num_channels]
         sides = [min(side, SIDE * scale) // scale * scale for side in hr.shape[:2]]
         top, left = ((whole - side) // 2 for whole, side in zip(hr.shape[:2], sides, strict=True))
         part = hr[top : top + sides[0], left : left + sides[1]]

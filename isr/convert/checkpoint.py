@@ -30,7 +30,7 @@ import numpy as np
 from isr.convert import hdf5, pickled
 from isr.convert.pickled import Global, Object
 from isr.errors import MachineError, RequestError
-from isr.io.files import file_error
+from isr.io.errors import file_error
 
 MAX_FILE = 4 << 30  # bytes; the largest published file has 173 MB, with an optimizer it would be some 700
 MAX_PICKLE = 64 << 20  # bytes

@@ -19,9 +19,9 @@ from isr.data.batches import Batches, PatchRecipe, detailed
 from isr.data.degrade import Degradation, degrade, reflect
 from isr.data.pairs import Complaints, as_channels
 from isr.errors import RequestError
-from isr.io import images
+from isr.io import pictures
+from isr.io.clips import VIDEO_SUFFIXES, FrameReader
 from isr.io.files import atomic, walk
-from isr.io.video import VIDEO_SUFFIXES, FrameReader
 from isr.levels import from_float, to_float
 from isr.progress import Progress, Silent, check_cancelled
 
@@ -67,7 +67,7 @@ def _in_folder(folder: Path) -> dict[str, tuple[Path, ...]]:
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder of clips")
     sources: dict[Path, list[Path]] = {}
-    for path in walk(folder, images.READABLE | VIDEO_SUFFIXES):
+    for path in walk(folder, pictures.READABLE | VIDEO_SUFFIXES):
         sources.setdefault(path if _is_video(path) else path.parent, []).append(path)
     if not sources:
         raise RequestError(f"{folder}: no clips in this folder (neither video files nor folders of pictures)")
@@ -150,7 +150,7 @@ def _frames(files: tuple[Path, ...], num_channels: int) -> Iterator[np.ndarray]:
 def _decode(files: tuple[Path, ...]) -> Iterator[tuple[Path, np.ndarray]]:
     if not _is_video(files[0]):
         for path in files:
-            yield path, images.read(path).pixels
+            yield path, pictures.read(path).pixels
         return
     with FrameReader(files[0]) as reader:
         for frame in reader:

@@ -13,7 +13,7 @@ import numpy as np
 
 from isr.errors import RequestError
 from isr.imresize import imresize
-from isr.io import images
+from isr.io import pictures
 from isr.io.files import atomic, walk
 from isr.progress import Progress, Silent, check_cancelled
 
@@ -69,15 +69,15 @@ def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
     for folder in (hr, lr):
         if folder is not None and not folder.is_dir():
             raise RequestError(f"{folder}: no such folder of pictures")
-    found = list(walk(hr, images.READABLE))
+    found = list(walk(hr, pictures.READABLE))
     if not found:
         raise RequestError(
-            f"{hr}: no pictures in this folder (looked for {', '.join(sorted(images.READABLE))})"
+            f"{hr}: no pictures in this folder (looked for {', '.join(sorted(pictures.READABLE))})"
         )
     if lr is None:
         return [PairFiles(str(path.relative_to(hr)), path, None) for path in found]
 
-    by_stem = {path.relative_to(lr).with_suffix("").as_posix(): path for path in walk(lr, images.READABLE)}
+    by_stem = {path.relative_to(lr).with_suffix("").as_posix(): path for path in walk(lr, pictures.READABLE)}
     pairs, lonely = [], []
     for path in found:
         stem = path.relative_to(hr).with_suffix("").as_posix()
@@ -145,7 +145,7 @@ def read_pair(
 
 
 def _read(path: Path, num_channels: int, keep_gray: bool) -> np.ndarray:
-    pixels = images.read(path).pixels
+    pixels = pictures.read(path).pixels
     try:
         return as_channels(pixels, 1 if keep_gray and pixels.shape[-1] <= 2 else num_channels)
     except ValueError as error:

@@ -1,7 +1,6 @@
 """Files and folders: written whole or not at all, walked in a fixed order, mirrored into another tree."""
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -9,23 +8,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from isr.errors import ISRError, MachineError, RequestError
+from isr.errors import RequestError
+from isr.io.errors import file_error
 
-
-def file_error(path: str | os.PathLike[str], error: OSError) -> ISRError:
-    """The one-line error that tells a user what the operating system objected to about the file `path`."""
-    said = error.strerror or str(error) or type(error).__name__
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MachineError(f"{path}: the disk is full ({said}): free some space or choose another folder")
-    if isinstance(error, FileNotFoundError):
-        return RequestError(f"{path}: no such file or folder: check the spelling of the path")
-    if isinstance(error, IsADirectoryError):
-        return RequestError(f"{path}: this is a folder: name a file")
-    if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return RequestError(f"{path}: a part of this path is a file, not a folder: choose another path")
-    if isinstance(error, PermissionError):
-        return RequestError(f"{path}: permission denied: change the permissions or choose another path")
-    return ISRError(f"{path}: {said}: check the path and the disk")
+StrPath = str | os.PathLike[str]
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isr.errors import RequestError
-from isr.io.images import READABLE
-from isr.io.video import WRITABLE_SUFFIXES
+from isr.io.clips import WRITABLE_SUFFIXES
+from isr.io.pictures import READABLE
 from isr.predict.picture import TileOptions
 from isr.predict.precision import check_precision
 from isr.predict.route import Target

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.images import READABLE, Picture, read, write
-from isr.io.video import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from isr.io.pictures import READABLE, Picture, read, write
 from isr.predict.chain import upscale_along
 from isr.predict.jobs.clip import ClipJob, find_clips, is_clip_input, upscale_clip
 from isr.predict.jobs.job import (

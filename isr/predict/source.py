@@ -14,7 +14,8 @@ import numpy as np
 
 from isr import presets
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.files import atomic, file_error
+from isr.io.errors import file_error
+from isr.io.files import atomic
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, cache_folder, check_engine, fastest
 from isr.spec import ModelSpec, Upscaler

@@ -23,20 +23,20 @@ def test_it_is_stripped_and_compiles(notebook: Path) -> None:
 
 @pytest.mark.slow
 def test_a_photograph_outside_colab(tmp_path: Path) -> None:
-    from isr.io import images
+    from isr.io import pictures
 
     folder, shown = run("predict.ipynb", tmp_path)
     sample = ROOT / "docs" / "images" / "robin.png"
     source = sample if sample.is_file() else folder / "rings.png"
-    before = images.probe(source)
-    after = images.probe(folder / f"{source.stem}_x2{source.suffix}")
+    before = pictures.probe(source)
+    after = pictures.probe(folder / f"{source.stem}_x2{source.suffix}")
     assert (after.width, after.height) == (2 * before.width, 2 * before.height)
     assert any("image/png" in data for data in shown)
 
 
 @pytest.mark.slow
 def test_a_clip_outside_colab(tmp_path: Path) -> None:
-    from isr.io.video import probe
+    from isr.io.clips import probe
 
     folder, shown = run("video.ipynb", tmp_path)
     sample = ROOT / "tests" / "samples" / "friday_aac.mp4"

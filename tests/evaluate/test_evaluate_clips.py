@@ -33,7 +33,7 @@ from isr.evaluate import (
     read_clips,
 )
 from isr.imresize import imresize
-from isr.io.video import FrameReader, FrameWriter, plan_output
+from isr.io.clips import FrameReader, FrameWriter, plan_output
 from isr.levels import from_float
 from isr.metrics import flicker, luma, psnr, ssim
 

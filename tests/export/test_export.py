@@ -26,7 +26,7 @@ from isr.cli.app import run
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.export import ExportOptions, export_savedmodel, savedmodel
 from isr.export.graphs import Bounds, Cut, fill_transparent
-from isr.io.images import read
+from isr.io.pictures import read
 from isr.layers.deformable import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
 from isr.predict import picture

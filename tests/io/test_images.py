@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
 from isr.errors import ISRError, MachineError, RequestError
-from isr.io import images
-from isr.io.images import Metadata, Picture, PictureInfo
+from isr.io import pictures
+from isr.io.pictures import Metadata, Picture, PictureInfo
 
 HAS_AVIF = features.check("avif")
 SUFFIXES = [".png", ".jpg", ".webp", ".tif", ".bmp"] + ([".avif"] if HAS_AVIF else [])
@@ -206,7 +206,7 @@ def smooth(height: int = 24, width: int = 32, channels: int = 3) -> np.ndarray:
 
 def check_same_as_probe(path: Path, picture: Picture) -> None:
     height, width, channels = picture.pixels.shape
-    assert images.probe(path) == PictureInfo(
+    assert pictures.probe(path) == PictureInfo(
         width, height, picture.format, channels, picture.pixels.dtype.name
     )
 
@@ -229,11 +229,11 @@ def refusal(
 def test_16_bit_png_keeps_all_levels(tmp_path: Path, channels: int) -> None:
     levels = all_levels(channels)
     source = saved(tmp_path / "in.png", png_file(levels, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels]))
-    picture = images.read(source)
+    picture = pictures.read(source)
     assert picture.pixels.dtype == np.uint16 and picture.format == "PNG"
     np.testing.assert_array_equal(picture.pixels, levels)
     check_same_as_probe(source, picture)
-    images.write(tmp_path / "out.png", picture)
+    pictures.write(tmp_path / "out.png", picture)
     np.testing.assert_array_equal(decoded_png((tmp_path / "out.png").read_bytes()), levels)
 
 
@@ -242,42 +242,42 @@ def test_16_bit_png_keeps_all_levels(tmp_path: Path, channels: int) -> None:
 def test_16_bit_tiff_keeps_all_levels(tmp_path: Path, channels: int, order: str) -> None:
     levels = all_levels(channels)
     source = saved(tmp_path / "in.tif", tiff_of(levels, order))
-    picture = images.read(source)
+    picture = pictures.read(source)
     assert picture.pixels.dtype == np.uint16 and picture.pixels.dtype.isnative and picture.format == "TIFF"
     np.testing.assert_array_equal(picture.pixels, levels)
     check_same_as_probe(source, picture)
-    images.write(tmp_path / "out.tif", picture)
+    pictures.write(tmp_path / "out.tif", picture)
     np.testing.assert_array_equal(decoded_tiff((tmp_path / "out.tif").read_bytes()), levels)
 
 
 def test_float_tiff_is_kept_as_it_is(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0.5, 1, (9, 7, 4)).astype(np.float32)
     source = saved(tmp_path / "in.tif", tiff_of(values))
-    picture = images.read(source)
+    picture = pictures.read(source)
     np.testing.assert_array_equal(picture.pixels, values)
     check_same_as_probe(source, picture)
-    images.write(tmp_path / "out.tiff", picture)
+    pictures.write(tmp_path / "out.tiff", picture)
     np.testing.assert_array_equal(decoded_tiff((tmp_path / "out.tiff").read_bytes()), values)
     half = saved(tmp_path / "half.tif", tiff_of(values.astype(np.float16)))
-    np.testing.assert_array_equal(images.read(half).pixels, values.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(pictures.read(half).pixels, values.astype(np.float16).astype(np.float32))
 
 
 def test_16_bits_become_8_with_rounding(tmp_path: Path) -> None:
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
-    images.write(tmp_path / "a.bmp", Picture(levels))
+    pictures.write(tmp_path / "a.bmp", Picture(levels))
     rounded = np.round(levels[..., 0] / 257).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.bmp")), rounded)
     # A JPEG of a flat area holds its level exactly at quality 100; 33,000 / 257 = 128.4, its high byte 128;
     # 32,895 / 257 = 127.996, its high byte 128; 33,151 / 257 = 128.99, its high byte 129 only when rounded.
-    images.write(tmp_path / "a.jpg", Picture(np.full((16, 16, 3), 33_151, np.uint16)), quality=100)
+    pictures.write(tmp_path / "a.jpg", Picture(np.full((16, 16, 3), 33_151, np.uint16)), quality=100)
     assert np.unique(np.asarray(Image.open(tmp_path / "a.jpg"))).tolist() == [129]
 
 
 def test_float_goes_to_16_bits_in_png_and_to_8_in_the_others(tmp_path: Path) -> None:
     values = np.array([[[-1.0], [0.0], [0.25], [1.0], [7.0], [np.nan]]], np.float32)
-    images.write(tmp_path / "a.png", Picture(values))
+    pictures.write(tmp_path / "a.png", Picture(values))
     assert decoded_png((tmp_path / "a.png").read_bytes()).ravel().tolist() == [0, 0, 16384, 65535, 65535, 0]
-    images.write(tmp_path / "a.bmp", Picture(values))
+    pictures.write(tmp_path / "a.bmp", Picture(values))
     assert np.asarray(Image.open(tmp_path / "a.bmp")).ravel().tolist() == [0, 0, 64, 255, 255, 0]
 
 
@@ -294,13 +294,13 @@ def test_gray_png_of_every_depth_with_and_without_a_transparent_level(
     white = 65535 if depth == 16 else 255
     gray = samples * (white // most)
     path = saved(tmp_path / "a.png", png_file(samples, depth, 0, interlaced=interlaced))
-    picture = images.read(path)
+    picture = pictures.read(path)
     np.testing.assert_array_equal(picture.pixels, gray)
     check_same_as_probe(path, picture)
     key = int(samples[0, 0, 0])
     transparent = (b"tRNS", struct.pack(">H", key))
     path = saved(tmp_path / "b.png", png_file(samples, depth, 0, transparent, interlaced=interlaced))
-    picture = images.read(path)
+    picture = pictures.read(path)
     np.testing.assert_array_equal(picture.pixels, np.concatenate([gray, (samples != key) * white], -1))
     check_same_as_probe(path, picture)
 
@@ -311,7 +311,7 @@ def test_rgb_png_with_a_transparent_colour(tmp_path: Path, depth: int) -> None:
     samples[2, 3] = samples[0, 0]
     key = (b"tRNS", struct.pack(">HHH", *samples[0, 0]))
     path = saved(tmp_path / "a.png", png_file(samples, depth, 2, key))
-    picture = images.read(path)
+    picture = pictures.read(path)
     np.testing.assert_array_equal(picture.pixels[..., :3], samples)
     assert np.argwhere(picture.pixels[..., 3] == 0).tolist() == [[0, 0], [2, 3]]
     check_same_as_probe(path, picture)
@@ -324,11 +324,11 @@ def test_palette_png_with_and_without_transparency(tmp_path: Path, depth: int) -
     samples = rng.integers(0, 2**depth, (7, 9, 1))
     colours = (b"PLTE", palette.tobytes())
     path = saved(tmp_path / "a.png", png_file(samples, depth, 3, colours))
-    picture = images.read(path)
+    picture = pictures.read(path)
     np.testing.assert_array_equal(picture.pixels, palette[samples[..., 0]])
     check_same_as_probe(path, picture)
     path = saved(tmp_path / "b.png", png_file(samples, depth, 3, colours, (b"tRNS", bytes([0, 77]))))
-    picture = images.read(path)
+    picture = pictures.read(path)
     alpha = np.array([0, 77] + [255] * (2**depth - 2))
     np.testing.assert_array_equal(picture.pixels[..., 3], alpha[samples[..., 0]])
     check_same_as_probe(path, picture)
@@ -338,7 +338,7 @@ def test_png_says_nothing_of_its_ancillary_chunks_on_stderr(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     odd = png_file(smooth(), 8, 2, (b"iCCP", b"x\0\0" + zlib.compress(b"no profile")), (b"gAMA", b"\0"))
-    assert images.read(saved(tmp_path / "a.png", odd)).pixels.shape == (24, 32, 3)
+    assert pictures.read(saved(tmp_path / "a.png", odd)).pixels.shape == (24, 32, 3)
     assert capfd.readouterr() == ("", "")
 
 
@@ -346,12 +346,12 @@ def test_png_with_a_damaged_chunk(tmp_path: Path) -> None:
     damaged = png_file(smooth(), 8, 2, (b"eXIf", picture_exif("<")))
     place = damaged.index(b"eXIf") + 10
     damaged = damaged[:place] + b"?" + damaged[place + 1 :]
-    picture = images.read(saved(tmp_path / "a.png", damaged))  # what is not needed is left out
+    picture = pictures.read(saved(tmp_path / "a.png", damaged))  # what is not needed is left out
     assert picture.metadata.exif is None
     np.testing.assert_array_equal(picture.pixels, smooth())
     damaged = png_file(np.zeros((2, 2, 1), int), 8, 3, (b"PLTE", b"\1\2\3")).replace(b"\1\2\3", b"\1\2\4")
     path = saved(tmp_path / "b.png", damaged)
-    for function in (images.read, images.probe):
+    for function in (pictures.read, pictures.probe):
         assert "PLTE" in refusal(path, function, path)
 
 
@@ -369,7 +369,7 @@ def test_gray_tiff_of_every_depth_black_or_white_is_zero(tmp_path: Path, bits: i
     unpacked = ((samples[..., None] >> np.arange(bits - 1, -1, -1)) & 1).astype(np.uint8).reshape(6, -1)
     strip: Any = samples.astype(np.uint16) if bits == 16 else np.packbits(unpacked, axis=1).tobytes()
     path = saved(tmp_path / "a.tif", tiff_file(strip, (16, 6), ">", **gray_tags(bits, photometric)))
-    picture = images.read(path)
+    picture = pictures.read(path)
     shown = samples if photometric else 2**bits - 1 - samples
     white = 255 if bits <= 8 else 65535
     np.testing.assert_array_equal(picture.pixels[..., 0], np.round(shown * (white / (2**bits - 1))))
@@ -383,7 +383,7 @@ def test_palette_tiff(tmp_path: Path, stretch: int) -> None:
     palette, indices = rng.integers(0, 256, (256, 3)), rng.integers(0, 256, (5, 7), dtype=np.uint8)
     colours = (SHORT, (palette.T * stretch).ravel().tolist())
     path = saved(tmp_path / "a.tif", tiff_file(indices, (7, 5), **gray_tags(8, 3, t320=colours)))
-    picture = images.read(path)
+    picture = pictures.read(path)
     np.testing.assert_array_equal(picture.pixels, palette[indices])
     check_same_as_probe(path, picture)
 
@@ -399,7 +399,7 @@ def test_planar_tiff(tmp_path: Path, channels: int) -> None:
         t279=(LONG, [70] * channels),
     )
     data = data[:8] + b"".join(planes) + data[8 + pixels.nbytes :]
-    np.testing.assert_array_equal(images.read(saved(tmp_path / "a.tif", data)).pixels, pixels)
+    np.testing.assert_array_equal(pictures.read(saved(tmp_path / "a.tif", data)).pixels, pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -411,7 +411,7 @@ def test_premultiplied_alpha_of_tiff_is_divided_out(tmp_path: Path, dtype: Any) 
     colours = rng.integers(0, 5, (6, 8, 3)) / 4
     stored = np.concatenate([colours * alpha, alpha], -1) * white
     stored = stored.astype(dtype) if dtype == np.float32 else np.round(stored).astype(dtype)
-    pixels = images.read(saved(tmp_path / "a.tif", tiff_of(stored, t338=(SHORT, [1])))).pixels / white
+    pixels = pictures.read(saved(tmp_path / "a.tif", tiff_of(stored, t338=(SHORT, [1])))).pixels / white
     np.testing.assert_allclose(pixels[..., 3:], alpha, atol=0.5 / white + 1e-6)
     visible = np.broadcast_to(alpha > 0, colours.shape)
     np.testing.assert_allclose(
@@ -423,7 +423,7 @@ def test_premultiplied_alpha_of_tiff_is_divided_out(tmp_path: Path, dtype: Any) 
 def test_extra_sample_of_unknown_meaning_stays_as_alpha(tmp_path: Path) -> None:
     pixels = smooth(channels=4)
     path = saved(tmp_path / "a.tif", tiff_of(pixels, t338=(SHORT, [0])))
-    np.testing.assert_array_equal(images.read(path).pixels, pixels)
+    np.testing.assert_array_equal(pictures.read(path).pixels, pixels)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd"])
@@ -433,7 +433,7 @@ def test_compressed_tiff_as_libtiff_writes_it(tmp_path: Path, compression: str) 
         Image.fromarray(pixels).save(tmp_path / "a.tif", compression=compression)
     except OSError:
         pytest.skip(f"this libtiff has no {compression}")
-    found = images.read(tmp_path / "a.tif").pixels
+    found = pictures.read(tmp_path / "a.tif").pixels
     np.testing.assert_allclose(found.astype(int), pixels, atol=12 if compression == "jpeg" else 0)
 
 
@@ -449,8 +449,8 @@ def test_compressed_tiff_as_libtiff_writes_it(tmp_path: Path, compression: str) 
 def test_tiles_strips_and_bigtiff(tmp_path: Path, options: dict[str, Any]) -> None:
     pixels = all_levels(3)[:37, :45]
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **options)
-    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").pixels, pixels)
-    check_same_as_probe(tmp_path / "a.tif", images.read(tmp_path / "a.tif"))
+    np.testing.assert_array_equal(pictures.read(tmp_path / "a.tif").pixels, pixels)
+    check_same_as_probe(tmp_path / "a.tif", pictures.read(tmp_path / "a.tif"))
 
 
 def test_tiff_of_several_pages_is_refused_but_thumbnails_are_no_pages(tmp_path: Path) -> None:
@@ -459,27 +459,27 @@ def test_tiff_of_several_pages_is_refused_but_thumbnails_are_no_pages(tmp_path: 
         writer.write(smooth(8, 8), photometric="rgb", subfiletype=1)
         writer.write(smooth(), photometric="rgb")
         writer.write(smooth(12, 16), photometric="rgb", subfiletype=1)
-    np.testing.assert_array_equal(images.read(path).pixels, smooth())
+    np.testing.assert_array_equal(pictures.read(path).pixels, smooth())
     pages = [Image.fromarray(smooth()) for _ in range(3)]
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    for function in (images.read, images.probe):
+    for function in (pictures.read, pictures.probe):
         assert "3 pages" in refusal(path, function, path)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int32", "float64", "complex64"])
 def test_tiff_of_other_numbers_is_refused_by_name(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 6), dtype))
-    for function in (images.read, images.probe):
+    for function in (pictures.read, pictures.probe):
         said = refusal(tmp_path / "a.tif", function, tmp_path / "a.tif")
         assert "convert it to 8 or 16 bits" in said
 
 
 def test_tiff_of_other_colours_or_too_many_samples_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "lab.tif", tiff_of(smooth(), t262=(SHORT, [8])))
-    assert "CIELAB" in refusal(path, images.read, path)
+    assert "CIELAB" in refusal(path, pictures.read, path)
     five = np.zeros((4, 5, 5), np.uint8)
     path = saved(tmp_path / "five.tif", tiff_of(five, t338=(SHORT, [0, 0])))
-    assert "5 samples" in refusal(path, images.read, path)
+    assert "5 samples" in refusal(path, pictures.read, path)
 
 
 # ----------------------------------------------------------------------------------- JPEG, WebP, BMP, AVIF
@@ -490,7 +490,7 @@ def test_jpeg(tmp_path: Path, channels: int) -> None:
     pixels = smooth(channels=channels)
     data = imagecodecs.jpeg8_encode(pixels[..., 0] if channels == 1 else pixels, level=98)
     path = saved(tmp_path / "a.jpg", bytes(data))
-    picture = images.read(path)
+    picture = pictures.read(path)
     assert picture.format == "JPEG" and picture.pixels.shape == pixels.shape
     np.testing.assert_allclose(picture.pixels.astype(int), pixels, atol=8)
     check_same_as_probe(path, picture)
@@ -499,8 +499,8 @@ def test_jpeg(tmp_path: Path, channels: int) -> None:
 def test_jpeg_with_a_second_picture_behind_it_is_a_picture(tmp_path: Path) -> None:
     pages = [Image.fromarray(smooth()), Image.fromarray(smooth(12, 16))]
     pages[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pages[1:])
-    assert images.read(tmp_path / "a.jpg").pixels.shape == (24, 32, 3)
-    assert images.read(tmp_path / "a.jpg").format == "JPEG"
+    assert pictures.read(tmp_path / "a.jpg").pixels.shape == (24, 32, 3)
+    assert pictures.read(tmp_path / "a.jpg").format == "JPEG"
 
 
 @pytest.mark.parametrize("lossless", [False, True])
@@ -508,7 +508,7 @@ def test_jpeg_with_a_second_picture_behind_it_is_a_picture(tmp_path: Path) -> No
 def test_webp(tmp_path: Path, channels: int, lossless: bool) -> None:
     pixels = smooth(channels=channels)
     Image.fromarray(pixels).save(tmp_path / "a.webp", lossless=lossless, exact=True, quality=95)
-    picture = images.read(tmp_path / "a.webp")
+    picture = pictures.read(tmp_path / "a.webp")
     assert picture.format == "WEBP" and picture.pixels.shape == pixels.shape
     np.testing.assert_allclose(picture.pixels.astype(int), pixels, atol=0 if lossless else 25)
     check_same_as_probe(tmp_path / "a.webp", picture)
@@ -519,7 +519,7 @@ def test_webp(tmp_path: Path, channels: int, lossless: bool) -> None:
 def test_avif(tmp_path: Path, channels: int) -> None:
     pixels = smooth(channels=channels)
     path = saved(tmp_path / "a.avif", bytes(imagecodecs.avif_encode(pixels, level=95)))
-    picture = images.read(path)
+    picture = pictures.read(path)
     assert picture.format == "AVIF" and picture.pixels.shape == pixels.shape
     np.testing.assert_allclose(picture.pixels.astype(int), pixels, atol=12)
     check_same_as_probe(path, picture)
@@ -541,25 +541,25 @@ def bmp_file(rows: bytes, width: int, height: int, bits: int, palette: bytes = b
 def test_bmp_colour_palette_and_1_bit(tmp_path: Path) -> None:
     bgr = bytes([1, 2, 3, 4, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12, 0, 0])  # 2x2, the lower row first
     path = saved(tmp_path / "a.bmp", bmp_file(bgr, 2, 2, 24))
-    picture = images.read(path)
+    picture = pictures.read(path)
     assert picture.pixels.tolist() == [[[9, 8, 7], [12, 11, 10]], [[3, 2, 1], [6, 5, 4]]]
     assert picture.format == "BMP"
     assert picture.metadata.resolution == pytest.approx((300, 150), abs=0.02)
     check_same_as_probe(path, picture)
     palette = bytes([10, 20, 30, 0, 40, 50, 60, 0])
     path = saved(tmp_path / "b.bmp", bmp_file(bytes([0b10100000, 0, 0, 0]), 3, 1, 1, palette))
-    assert images.read(path).pixels.tolist() == [[[60, 50, 40], [30, 20, 10], [60, 50, 40]]]
-    check_same_as_probe(path, images.read(path))
+    assert pictures.read(path).pixels.tolist() == [[[60, 50, 40], [30, 20, 10], [60, 50, 40]]]
+    check_same_as_probe(path, pictures.read(path))
     path = saved(
         tmp_path / "c.bmp", bmp_file(bytes([0b10100000, 0, 0, 0]), 3, 1, 1, bytes([0] * 4 + [255] * 3 + [0]))
     )
-    assert images.read(path).pixels.tolist() == [[[255], [0], [255]]]
-    check_same_as_probe(path, images.read(path))
+    assert pictures.read(path).pixels.tolist() == [[[255], [0], [255]]]
+    check_same_as_probe(path, pictures.read(path))
 
 
 def test_what_a_file_is_its_bytes_say_not_its_name(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", png_file(smooth(), 8, 2))
-    assert images.read(path).format == "PNG"
+    assert pictures.read(path).format == "PNG"
 
 
 # ------------------------------------------------------------------------------------ colours and profiles
@@ -643,7 +643,7 @@ def test_cmyk_jpeg(tmp_path: Path, profile: bool, adobe: bool) -> None:
         if profile:
             icc = b"ICC_PROFILE\0\1\1" + cmyk_profile()
             data = data[:2] + b"\xff\xe2" + struct.pack(">H", len(icc) + 2) + icc + data[2:]
-    picture = images.read(saved(tmp_path / "b.jpg", data))
+    picture = pictures.read(saved(tmp_path / "b.jpg", data))
     check_corners(picture.pixels, profile)
     assert picture.metadata.icc_profile is None
     check_same_as_probe(tmp_path / "b.jpg", picture)
@@ -654,7 +654,7 @@ def test_ycck_jpeg(tmp_path: Path) -> None:
     data = bytes(imagecodecs.jpeg8_encode(inverted, level=100, colorspace="CMYK", outcolorspace="YCCK"))
     marker = data.index(b"Adobe")
     assert data[marker + 11] == 2  # the marker's colour transform: YCCK
-    check_corners(images.read(saved(tmp_path / "a.jpg", data)).pixels, profile=False)
+    check_corners(pictures.read(saved(tmp_path / "a.jpg", data)).pixels, profile=False)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -664,7 +664,7 @@ def test_cmyk_tiff(tmp_path: Path, profile: bool, dtype: Any) -> None:
     kept = {"t34675": (7, cmyk_profile())} if profile else {}
     data = tiff_of(inks, t262=(SHORT, [5]), **kept)
     data = data.replace(struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 340, 3, 1))  # no alpha in here
-    picture = images.read(saved(tmp_path / "a.tif", data))
+    picture = pictures.read(saved(tmp_path / "a.tif", data))
     assert picture.pixels.dtype == np.uint8
     check_corners(picture.pixels, profile)
     assert picture.metadata.icc_profile is None
@@ -676,12 +676,12 @@ def test_stripping_the_profile_keeps_the_colours(tmp_path: Path, suffix: str) ->
     pixels = np.full((8, 8, 4), (200, 60, 60, 128), np.uint8)
     path = tmp_path / f"a{suffix}"
     picture = Picture(pixels, Metadata(swapped_profile(), b"II*\0\x08\0\0\0\0\0\0\0\0\0", XMP, (300, 300)))
-    images.write(path, picture, strip_metadata=True, quality=100)
-    stripped = images.read(path)
+    pictures.write(path, picture, strip_metadata=True, quality=100)
+    stripped = pictures.read(path)
     assert stripped.metadata == Metadata()
     np.testing.assert_allclose(stripped.pixels[0, 0], (60, 200, 60, 128), atol=3)
-    images.write(path, picture, quality=100)
-    kept = images.read(path)
+    pictures.write(path, picture, quality=100)
+    kept = pictures.read(path)
     assert kept.metadata.icc_profile == swapped_profile()
     np.testing.assert_array_equal(kept.pixels, pixels)
 
@@ -689,33 +689,35 @@ def test_stripping_the_profile_keeps_the_colours(tmp_path: Path, suffix: str) ->
 def test_stripping_leaves_srgb_as_it_is_and_keeps_a_profile_of_16_bits(tmp_path: Path) -> None:
     levels = all_levels(3)[:8, :8]
     path = tmp_path / "a.png"
-    images.write(path, Picture(levels, Metadata(SRGB, None, XMP, (72, 72))), strip_metadata=True)
-    assert images.read(path).metadata == Metadata()
-    np.testing.assert_array_equal(images.read(path).pixels, levels)
-    images.write(path, Picture(levels, Metadata(swapped_profile(), None, XMP, (72, 72))), strip_metadata=True)
-    assert images.read(path).metadata == Metadata(icc_profile=swapped_profile())
-    np.testing.assert_array_equal(images.read(path).pixels, levels)
-    images.write(tmp_path / "a.bmp", Picture(smooth(), Metadata(SRGB)), strip_metadata=True)
-    np.testing.assert_array_equal(images.read(tmp_path / "a.bmp").pixels, smooth())
+    pictures.write(path, Picture(levels, Metadata(SRGB, None, XMP, (72, 72))), strip_metadata=True)
+    assert pictures.read(path).metadata == Metadata()
+    np.testing.assert_array_equal(pictures.read(path).pixels, levels)
+    pictures.write(
+        path, Picture(levels, Metadata(swapped_profile(), None, XMP, (72, 72))), strip_metadata=True
+    )
+    assert pictures.read(path).metadata == Metadata(icc_profile=swapped_profile())
+    np.testing.assert_array_equal(pictures.read(path).pixels, levels)
+    pictures.write(tmp_path / "a.bmp", Picture(smooth(), Metadata(SRGB)), strip_metadata=True)
+    np.testing.assert_array_equal(pictures.read(tmp_path / "a.bmp").pixels, smooth())
 
 
 def test_a_profile_that_the_file_cannot_hold_is_applied(tmp_path: Path) -> None:
     gray = Picture(np.full((8, 8, 1), 55, np.uint8), Metadata(LINEAR_GRAY))  # 55 / 255 linear is 128 in sRGB
     for suffix, kept in ((".png", True), (".jpg", True), (".webp", False), (".bmp", False)):
-        images.write(tmp_path / f"a{suffix}", gray, quality=100)
-        found = images.read(tmp_path / f"a{suffix}")
+        pictures.write(tmp_path / f"a{suffix}", gray, quality=100)
+        found = pictures.read(tmp_path / f"a{suffix}")
         assert found.metadata.icc_profile == (LINEAR_GRAY if kept else None)
         np.testing.assert_allclose(found.pixels[0, 0].astype(int), 55 if kept else 128, atol=1)
     three = Picture(np.full((8, 8, 3), 55, np.uint8), Metadata(LINEAR_GRAY))
-    images.write(tmp_path / "b.png", three)
-    assert images.read(tmp_path / "b.png").metadata.icc_profile is None
-    np.testing.assert_allclose(images.read(tmp_path / "b.png").pixels.astype(int), 128, atol=1)
+    pictures.write(tmp_path / "b.png", three)
+    assert pictures.read(tmp_path / "b.png").metadata.icc_profile is None
+    np.testing.assert_allclose(pictures.read(tmp_path / "b.png").pixels.astype(int), 128, atol=1)
 
 
 def test_a_profile_that_nobody_can_read_changes_nothing(tmp_path: Path) -> None:
     for profile in (b"nonsense", SRGB[:16] + b"RGB " + b"\xff" * 200):
-        images.write(tmp_path / "a.png", Picture(smooth(), Metadata(profile)), strip_metadata=True)
-        np.testing.assert_array_equal(images.read(tmp_path / "a.png").pixels, smooth())
+        pictures.write(tmp_path / "a.png", Picture(smooth(), Metadata(profile)), strip_metadata=True)
+        np.testing.assert_array_equal(pictures.read(tmp_path / "a.png").pixels, smooth())
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
@@ -727,8 +729,8 @@ def test_alpha_is_laid_over_white_where_the_format_has_none(
     pixels[..., -1] = 65535 // 4
     pixels[:16, :, -1] = 0
     pixels[:, :16, -1] = 65535
-    images.write(tmp_path / f"a{suffix}", Picture(pixels), quality=100)
-    found = images.read(tmp_path / f"a{suffix}").pixels
+    pictures.write(tmp_path / f"a{suffix}", Picture(pixels), quality=100)
+    found = pictures.read(tmp_path / f"a{suffix}").pixels
     assert found.shape[-1] == channels - 1
     assert [int(found[y, x, 0]) for y, x in ((8, 8), (8, 24), (24, 24))] == pytest.approx(
         [0, 255, 191], abs=1
@@ -759,7 +761,7 @@ def test_orientation_is_applied_once(tmp_path: Path, suffix: str, orientation: i
     options = {".webp": {"lossless": True}, ".jpg": {"quality": 95}}.get(suffix, {})
     Image.fromarray(pixels).save(path, exif=exif_of(orientation), dpi=(300, 150), **options)
     upright = turned_by_pillow(orientation, pixels)
-    picture = images.read(path)
+    picture = pictures.read(path)
     assert picture.pixels.shape == upright.shape
     np.testing.assert_allclose(picture.pixels.astype(int), upright, atol=6)
     check_same_as_probe(path, picture)
@@ -767,8 +769,8 @@ def test_orientation_is_applied_once(tmp_path: Path, suffix: str, orientation: i
     carried = Image.Exif()
     carried.load(picture.metadata.exif)
     assert carried.get(274, 1) == 1 and carried[271] == "Camera"
-    images.write(tmp_path / f"b{suffix}", picture)
-    again = images.read(tmp_path / f"b{suffix}")
+    pictures.write(tmp_path / f"b{suffix}", picture)
+    again = pictures.read(tmp_path / f"b{suffix}")
     np.testing.assert_allclose(again.pixels.astype(int), upright, atol=12)
     assert Image.open(tmp_path / f"b{suffix}").getexif().get(274, 1) == 1
     if suffix not in (".webp", ".avif"):
@@ -804,21 +806,21 @@ def test_only_the_orientation_changes_in_the_exif_block(tmp_path: Path, order: s
         + b"tail"
     )
     path = saved(tmp_path / "a.png", png_file(smooth(4, 6), 8, 2, (b"eXIf", block)))
-    picture = images.read(path)
+    picture = pictures.read(path)
     assert picture.pixels.shape == (6, 4, 3)
     carried = picture.metadata.exif
     assert carried is not None and len(carried) == len(block)
     assert carried == block.replace(
         struct.pack(order + "HHIH", 274, 3, 1, 6), struct.pack(order + "HHIH", 274, 3, 1, 1)
     )
-    images.write(tmp_path / "b.jpg", picture)
+    pictures.write(tmp_path / "b.jpg", picture)
     assert Image.open(tmp_path / "b.jpg").info["exif"] == b"Exif\0\0" + carried
 
 
 def test_orientation_that_only_xmp_states(tmp_path: Path) -> None:
     for spelled in (b'<a tiff:Orientation="6"/>', b"<tiff:Orientation>6</tiff:Orientation>"):
         Image.fromarray(smooth(8, 16)).save(tmp_path / "a.jpg", xmp=spelled)
-        picture = images.read(tmp_path / "a.jpg")
+        picture = pictures.read(tmp_path / "a.jpg")
         assert picture.pixels.shape == (16, 8, 3)
         assert picture.metadata.xmp == spelled.replace(b"6", b"1")
 
@@ -859,18 +861,18 @@ def test_metadata_is_written_where_other_readers_find_it_and_read_back(
 ) -> None:
     metadata = Metadata(SRGB, exif_of().removeprefix(b"Exif\0\0"), XMP, (300.0, 150.0))
     path = tmp_path / f"a{suffix}"
-    images.write(path, Picture(smooth().astype(dtype), metadata))
+    pictures.write(path, Picture(smooth().astype(dtype), metadata))
     found = independent_metadata(path)
     assert tuple(found.pop("dpi")) == pytest.approx((300, 150), abs=0.05)
     assert found == EXPECTED
-    back = images.read(path).metadata
+    back = pictures.read(path).metadata
     assert back.icc_profile == SRGB and back.xmp == XMP
     assert back.resolution == pytest.approx((300, 150), abs=0.05)
     assert back.exif is not None
     if suffix in (".png", ".jpg"):
         assert back.exif == metadata.exif
-    images.write(path, Picture(smooth(), metadata), strip_metadata=True)
-    assert images.read(path).metadata == Metadata()
+    pictures.write(path, Picture(smooth(), metadata), strip_metadata=True)
+    assert pictures.read(path).metadata == Metadata()
     assert not any(independent_metadata(path).values())
 
 
@@ -885,14 +887,14 @@ def test_metadata_that_other_software_wrote_is_found(tmp_path: Path, suffix: str
         data = path.read_bytes()
         text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP)
         path.write_bytes(data[:33] + png_chunk(b"iTXt", text) + data[33:])
-    found = images.read(path).metadata
+    found = pictures.read(path).metadata
     assert found.icc_profile == SRGB
     assert found.exif is not None
     if suffix != ".tif":
         assert found.xmp == XMP
     if suffix not in (".webp", ".avif"):
         assert found.resolution == pytest.approx((300, 150), abs=0.05)
-    images.write(tmp_path / "b.jpg", Picture(smooth(), found))
+    pictures.write(tmp_path / "b.jpg", Picture(smooth(), found))
     again = independent_metadata(tmp_path / "b.jpg")
     assert [again[key] for key in ("make", "date", "note", "gps")] == [
         "Camera",
@@ -915,16 +917,16 @@ def test_metadata_of_a_tiff_by_hand(tmp_path: Path, order: str) -> None:
         t296=(SHORT, [3]),
         t274=(SHORT, [6]),
     )
-    picture = images.read(saved(tmp_path / "a.tif", data))
+    picture = pictures.read(saved(tmp_path / "a.tif", data))
     assert picture.pixels.shape == (32, 24, 3)
     assert (picture.metadata.icc_profile, picture.metadata.xmp) == (SRGB, XMP)
     assert picture.metadata.resolution == pytest.approx((127, 254))  # turned by a quarter, from centimetres
     for suffix in (".png", ".tif", ".jpg"):
-        images.write(tmp_path / f"b{suffix}", picture)
+        pictures.write(tmp_path / f"b{suffix}", picture)
         with Image.open(tmp_path / f"b{suffix}") as image:
             assert image.getexif()[271] == "Maker of cameras" and image.getexif().get(274, 1) == 1
     # A big-endian block in our little-endian TIFF is turned, value by value.
-    images.write(tmp_path / "c.tif", Picture(smooth(), Metadata(exif=picture_exif(order))))
+    pictures.write(tmp_path / "c.tif", Picture(smooth(), Metadata(exif=picture_exif(order))))
     with Image.open(tmp_path / "c.tif") as image:
         assert image.getexif().get_ifd(0x8769)[33434] == pytest.approx(1 / 250)
         assert image.getexif().get_ifd(0x8769)[34855] == 400
@@ -943,21 +945,21 @@ def picture_exif(order: str) -> bytes:
 
 def test_a_description_that_tifffile_left_for_itself_is_not_carried(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", smooth(), photometric="rgb", software="scanner")
-    exif = images.read(tmp_path / "a.tif").metadata.exif
+    exif = pictures.read(tmp_path / "a.tif").metadata.exif
     assert exif is not None and b"scanner" in exif and b"shape" not in exif
 
 
 def test_exif_too_large_for_jpeg_is_left_out_with_a_warning(tmp_path: Path) -> None:
     large = exif_of().removeprefix(b"Exif\0\0") + bytes(70_000)
     with pytest.warns(UserWarning, match="EXIF of"):
-        images.write(tmp_path / "a.jpg", Picture(smooth(), Metadata(exif=large, xmp=XMP)))
-    assert images.read(tmp_path / "a.jpg").metadata == Metadata(xmp=XMP)
+        pictures.write(tmp_path / "a.jpg", Picture(smooth(), Metadata(exif=large, xmp=XMP)))
+    assert pictures.read(tmp_path / "a.jpg").metadata == Metadata(xmp=XMP)
 
 
 def test_a_large_profile_goes_into_a_jpeg_in_pieces(tmp_path: Path) -> None:
     large = SRGB + os.urandom(150_000)
-    images.write(tmp_path / "a.jpg", Picture(smooth(), Metadata(large)))
-    assert images.read(tmp_path / "a.jpg").metadata.icc_profile == large
+    pictures.write(tmp_path / "a.jpg", Picture(smooth(), Metadata(large)))
+    assert pictures.read(tmp_path / "a.jpg").metadata.icc_profile == large
 
 
 # ------------------------------------------------------------------------------------------------- writing
@@ -974,12 +976,12 @@ def test_every_kind_of_picture_goes_into_every_format(
         pixels[..., -1] = 255
     scaled = {"uint8": pixels, "uint16": pixels.astype(np.uint16) * 257, "float32": (pixels / 255)}[dtype]
     path = tmp_path / "größe 图" / f"a{suffix}"
-    images.write(path, Picture(scaled.astype(dtype)))
+    pictures.write(path, Picture(scaled.astype(dtype)))
     if suffix != ".tif":  # Pillow cannot open all of those; `decoded_tiff` did elsewhere
         with Image.open(path) as image:
             assert image.size == (32, 24)
             image.load()
-    picture = images.read(path)
+    picture = pictures.read(path)
     check_same_as_probe(path, picture)
     shown = (
         picture.pixels.astype(float)
@@ -996,42 +998,42 @@ def test_small_and_narrow_pictures(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         for shape in ((1, 1, 1), (1, 1, 4), (1, 7, 3), (7, 1, 2), (3, 4, 1), (2, 3, 3), (4, 4, 4)):
             for dtype in (np.uint8, np.uint16):
-                images.write(tmp_path / f"a{suffix}", Picture(np.full(shape, 200, dtype)))
-                assert images.read(tmp_path / f"a{suffix}").pixels.shape[:2] == shape[:2]
+                pictures.write(tmp_path / f"a{suffix}", Picture(np.full(shape, 200, dtype)))
+                assert pictures.read(tmp_path / f"a{suffix}").pixels.shape[:2] == shape[:2]
 
 
 def test_views_in_any_memory_order_are_written_right(tmp_path: Path) -> None:
     pixels = smooth(16, 24)
     for view in (pixels[::-1, ::-1], pixels.transpose(1, 0, 2), pixels[..., ::-1], pixels[::2, 1::3]):
         for suffix in (".png", ".tif", ".bmp", ".webp"):
-            images.write(tmp_path / f"a{suffix}", Picture(view), quality=100)
-            np.testing.assert_array_equal(images.read(tmp_path / f"a{suffix}").pixels, view)
+            pictures.write(tmp_path / f"a{suffix}", Picture(view), quality=100)
+            np.testing.assert_array_equal(pictures.read(tmp_path / f"a{suffix}").pixels, view)
     big_endian = all_levels(3)[:8, :8].astype(">u2")
     for suffix in (".png", ".tif"):
-        images.write(tmp_path / f"b{suffix}", Picture(big_endian))
-        np.testing.assert_array_equal(images.read(tmp_path / f"b{suffix}").pixels, big_endian)
+        pictures.write(tmp_path / f"b{suffix}", Picture(big_endian))
+        np.testing.assert_array_equal(pictures.read(tmp_path / f"b{suffix}").pixels, big_endian)
 
 
 def test_quality_means_full_colour_resolution_from_90_on_and_lossless_webp_at_100(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 4), dtype=np.uint8)
     for quality, sampling in ((89, 2), (90, 0), (100, 0)):
-        images.write(tmp_path / f"{quality}.jpg", Picture(noise), quality=quality)
+        pictures.write(tmp_path / f"{quality}.jpg", Picture(noise), quality=quality)
         with Image.open(tmp_path / f"{quality}.jpg") as image:
             assert JpegImagePlugin.get_sampling(image) == sampling
     assert (tmp_path / "89.jpg").stat().st_size < (tmp_path / "100.jpg").stat().st_size
-    images.write(tmp_path / "a.webp", Picture(noise), quality=100)
+    pictures.write(tmp_path / "a.webp", Picture(noise), quality=100)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.webp")), noise)
-    images.write(tmp_path / "b.webp", Picture(noise), quality=60)
+    pictures.write(tmp_path / "b.webp", Picture(noise), quality=60)
     assert (tmp_path / "b.webp").stat().st_size < (tmp_path / "a.webp").stat().st_size
     for quality in (0, 101):
         path = tmp_path / "c.jpg"
-        assert "quality" in refusal(path, images.write, path, Picture(noise), quality=quality)
+        assert "quality" in refusal(path, pictures.write, path, Picture(noise), quality=quality)
 
 
 def test_format_overrides_the_suffix(tmp_path: Path) -> None:
     for format in ("PNG", "tiff", "JPEG"):
-        images.write(tmp_path / "a.part", Picture(smooth()), format=format)
-        assert images.read(tmp_path / "a.part").format == format.upper()
+        pictures.write(tmp_path / "a.part", Picture(smooth()), format=format)
+        assert pictures.read(tmp_path / "a.part").format == format.upper()
 
 
 LIMITS = [
@@ -1049,30 +1051,30 @@ def test_size_limits_are_known_before_any_work_and_are_the_real_ones(
 ) -> None:
     path = tmp_path / name
     for width, height in ((not_any_more, 1), (1, not_any_more)):
-        said = refusal(path, images.check_writable, path, width, height, 3, np.uint8)
+        said = refusal(path, pictures.check_writable, path, width, height, 3, np.uint8)
         assert str(not_any_more) in said and "choose" in said
         empty = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (height, width, 3))
-        refusal(path, images.write, path, Picture(empty))
+        refusal(path, pictures.write, path, Picture(empty))
     assert not path.exists()
-    images.check_writable(path, holds, 1, 3, "uint8")
-    images.write(path, Picture(np.zeros((1, holds, 3), np.uint8)), quality=50)
-    assert images.read(path).pixels.shape == (1, holds, 3)
+    pictures.check_writable(path, holds, 1, 3, "uint8")
+    pictures.write(path, Picture(np.zeros((1, holds, 3), np.uint8)), quality=50)
+    assert pictures.read(path).pixels.shape == (1, holds, 3)
 
 
 def test_check_writable_refuses_what_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
-    assert ".gif" in refusal(path, images.check_writable, path, 1, 1, 3, np.uint8)
+    assert ".gif" in refusal(path, pictures.check_writable, path, 1, 1, 3, np.uint8)
     bare = tmp_path / "a"
-    assert "suffix" in refusal(bare, images.check_writable, bare, 1, 1, 3, np.uint8)
+    assert "suffix" in refusal(bare, pictures.check_writable, bare, 1, 1, 3, np.uint8)
     path = tmp_path / "a.png"
-    refusal(path, images.check_writable, path, 1, 1, 3, np.uint8, format="GIF")
-    refusal(path, images.check_writable, path, 0, 5, 3, np.uint8)
-    refusal(path, images.check_writable, path, 5, 5, 5, np.uint8)
-    refusal(path, images.check_writable, path, 5, 5, 3, np.float64)
-    refusal(path, images.write, path, Picture(np.zeros((5, 5), np.uint8)))
+    refusal(path, pictures.check_writable, path, 1, 1, 3, np.uint8, format="GIF")
+    refusal(path, pictures.check_writable, path, 0, 5, 3, np.uint8)
+    refusal(path, pictures.check_writable, path, 5, 5, 5, np.uint8)
+    refusal(path, pictures.check_writable, path, 5, 5, 3, np.float64)
+    refusal(path, pictures.write, path, Picture(np.zeros((5, 5), np.uint8)))
     bmp = tmp_path / "a.bmp"
-    refusal(bmp, images.check_writable, bmp, 40_000, 40_000, 3, np.uint8)
-    images.check_writable(tmp_path / "not" / "there" / "A.TIFF", 200_000, 200_000, 4, np.float32)
+    refusal(bmp, pictures.check_writable, bmp, 40_000, 40_000, 3, np.uint8)
+    pictures.check_writable(tmp_path / "not" / "there" / "A.TIFF", 200_000, 200_000, 4, np.float32)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -1080,14 +1082,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"a{suffix}"
-    images.write(path, Picture(smooth()))
+    pictures.write(path, Picture(smooth()))
     before = path.read_bytes()
 
     def disk_full(source: Any, target: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", disk_full)
-    assert "disk is full" in refusal(path, images.write, path, Picture(smooth(9, 9)), kind=MachineError)
+    assert "disk is full" in refusal(path, pictures.write, path, Picture(smooth(9, 9)), kind=MachineError)
     assert path.read_bytes() == before and [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
@@ -1135,10 +1137,10 @@ VALID = valid_files()
 def test_whole_files_are_read_and_cut_ones_refused(tmp_path: Path, name: str) -> None:
     data = VALID[name]
     path = saved(tmp_path / name, data)
-    check_same_as_probe(path, images.read(path))
+    check_same_as_probe(path, pictures.read(path))
     for share in (0.02, 0.2, 0.5, 0.9):
         path.write_bytes(data[: max(1, int(len(data) * share))])
-        refusal(path, images.read, path)
+        refusal(path, pictures.read, path)
 
 
 def test_a_tiff_whose_writer_did_not_come_to_its_last_strips_is_refused(tmp_path: Path) -> None:
@@ -1149,7 +1151,7 @@ def test_a_tiff_whose_writer_did_not_come_to_its_last_strips_is_refused(tmp_path
         place, size = counts.valueoffset, struct.calcsize({3: "H", 4: "I"}[counts.dtype])
     data[place + 4 * size : place + 5 * size] = bytes(size)
     path = saved(tmp_path / "a.tif", bytes(data))
-    assert "ends before" in refusal(path, images.read, path)
+    assert "ends before" in refusal(path, pictures.read, path)
 
 
 def test_empty_missing_foreign_and_zero_sized_files(tmp_path: Path) -> None:
@@ -1164,11 +1166,11 @@ def test_empty_missing_foreign_and_zero_sized_files(tmp_path: Path) -> None:
     }
     for name, data in cases.items():
         path = saved(tmp_path / name, data)
-        for function in (images.read, images.probe):
+        for function in (pictures.read, pictures.probe):
             refusal(path, function, path)
-    assert "empty" in refusal(tmp_path / "empty.png", images.read, tmp_path / "empty.png")
-    assert "no such file" in refusal(tmp_path / "no.png", images.read, tmp_path / "no.png")
-    assert "folder" in refusal(tmp_path, images.read, tmp_path)
+    assert "empty" in refusal(tmp_path / "empty.png", pictures.read, tmp_path / "empty.png")
+    assert "no such file" in refusal(tmp_path / "no.png", pictures.read, tmp_path / "no.png")
+    assert "folder" in refusal(tmp_path, pictures.read, tmp_path)
 
 
 def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1178,7 +1180,7 @@ def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)
-    assert "permission denied" in refusal(path, images.read, path)
+    assert "permission denied" in refusal(path, pictures.read, path)
 
 
 @pytest.mark.parametrize("name", VALID)
@@ -1186,9 +1188,9 @@ def test_more_pixels_than_allowed_are_refused_from_the_header(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / name, VALID[name])
-    info = images.probe(path)
+    info = pictures.probe(path)
     area = info.width * info.height
-    assert images.read(path, max_pixels=area).pixels.shape[:2] == (info.height, info.width)
+    assert pictures.read(path, max_pixels=area).pixels.shape[:2] == (info.height, info.width)
 
     def decoded(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("pixels were decoded")
@@ -1200,7 +1202,7 @@ def test_more_pixels_than_allowed_are_refused_from_the_header(
         (Image.Image, "convert"),
     ):
         monkeypatch.setattr(owner, function, decoded)
-    for read in (images.read, images.probe):
+    for read in (pictures.read, pictures.probe):
         assert "limit" in refusal(path, read, path, max_pixels=area - 1)
 
 
@@ -1214,7 +1216,7 @@ def test_absurd_headers_are_refused_at_once(tmp_path: Path) -> None:
     bmp = bmp_file(b"", 2_000_000, 1_000_000, 24)
     for name, data in (("a.png", bytes(png)), ("a.jpg", bytes(jpeg)), ("a.bmp", bmp)):
         path = saved(tmp_path / name, data)
-        assert "limit" in refusal(path, images.read, path)
+        assert "limit" in refusal(path, pictures.read, path)
 
 
 @pytest.mark.parametrize("name", VALID)
@@ -1225,7 +1227,7 @@ def test_pillows_own_limit_is_set_aside_and_left_as_it_is(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        images.read(path)
+        pictures.read(path)
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
@@ -1239,7 +1241,7 @@ def animation(suffix: str) -> bytes:
 @pytest.mark.parametrize("suffix", [".png", ".webp", pytest.param(".avif", marks=needs_avif)])
 def test_animations_are_refused(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"a{suffix}", animation(suffix))
-    for function in (images.read, images.probe):
+    for function in (pictures.read, pictures.probe):
         assert "animated" in refusal(path, function, path)
 
 
@@ -1250,7 +1252,7 @@ def test_not_enough_memory_is_the_machines_fault(tmp_path: Path, monkeypatch: py
         raise MemoryError
 
     monkeypatch.setattr(imagecodecs, "png_decode", no_memory)
-    assert "memory" in refusal(path, images.read, path, kind=MachineError)
+    assert "memory" in refusal(path, pictures.read, path, kind=MachineError)
 
 
 def fuzz(folder: Path, name: str, changes: list[tuple[float, int]], cut: float) -> None:
@@ -1261,7 +1263,7 @@ def fuzz(folder: Path, name: str, changes: list[tuple[float, int]], cut: float) 
     path = saved(folder / name, bytes(data[: int(cut * len(data)) + 1]))
     out = folder / ("out" + path.suffix)
     try:
-        picture = images.read(path, max_pixels=10**6)
+        picture = pictures.read(path, max_pixels=10**6)
     except RequestError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
         return
@@ -1275,11 +1277,11 @@ def fuzz(folder: Path, name: str, changes: list[tuple[float, int]], cut: float) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            images.write(out, picture)
+            pictures.write(out, picture)
         except ISRError:
             assert not out.exists()
         else:
-            assert images.read(out).pixels.shape[:2] == picture.pixels.shape[:2]
+            assert pictures.read(out).pixels.shape[:2] == picture.pixels.shape[:2]
     out.unlink(missing_ok=True)
     assert [found.name for found in folder.iterdir()] == [path.name]
 
@@ -1326,7 +1328,7 @@ def test_damaged_files_are_read_or_refused_at_length(
 
 def test_the_import_is_cheap() -> None:
     code = (
-        "import sys, isr.io.images; heavy = {'imagecodecs', 'tifffile', 'imageio', 'keras', 'tensorflow'}; "
+        "import sys, isr.io.pictures; heavy = {'imagecodecs', 'tifffile', 'imageio', 'keras', 'tensorflow'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -1343,4 +1345,4 @@ def test_readable_suffixes() -> None:
     expected = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"} | (
         {".avif"} if HAS_AVIF else set()
     )
-    assert expected == images.READABLE
+    assert expected == pictures.READABLE

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from isr.errors import ISRError, RequestError
-from isr.io import images
-from isr.io.video import (
+from isr.io import pictures as picture_files
+from isr.io.clips import (
     Colour,
     Frame,
     FrameReader,
@@ -1119,7 +1119,7 @@ def test_what_ran_before_does_not_change_the_bytes(tmp_path: Path, codec: str) -
     """Memory that was used before is full of something (glibc fills it when asked to), which nothing may read."""
     code = """
 import hashlib, sys
-from isr.io.video import Frame, SegmentWriter, plan_output, probe
+from isr.io.clips import Frame, SegmentWriter, plan_output, probe
 from pictures import photograph
 large = photograph(128, 252, seed=3)
 output = plan_output(probe(sys.argv[1], exact=True), sys.argv[2] + ".mkv", 128, 192, codec=sys.argv[3])
@@ -1218,7 +1218,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 import resource, signal, sys
 import numpy as np
 from isr.errors import ISRError
-from isr.io.video import Frame, FrameWriter, plan_output, probe
+from isr.io.clips import Frame, FrameWriter, plan_output, probe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # no file gets larger
 noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -1245,7 +1245,7 @@ sys.path.insert(0, "tests")
 import numpy as np, psutil
 from dataclasses import replace
 from test_video import make_video, textured
-from isr.io.video import FrameReader, FrameWriter, plan_output
+from isr.io.clips import FrameReader, FrameWriter, plan_output
 folder = Path(sys.argv[1])
 frames = [textured(index, 120, 160) for index in range(8)]
 source = make_video(folder / "in.mp4", (frames[index % 8] for index in range(1500)))
@@ -1446,13 +1446,13 @@ def test_a_folder_keeps_depth_alpha_profile_and_format(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     deep = np.random.default_rng(0).integers(0, 65536, (8, 9, 4), dtype=np.uint16)
-    metadata = images.Metadata(xmp=b"<x:xmpmeta/>", resolution=(300, 300))
+    metadata = picture_files.Metadata(xmp=b"<x:xmpmeta/>", resolution=(300, 300))
     for number in range(3):
-        images.write(folder / f"{number}.tif", images.Picture(deep + number, metadata))
+        picture_files.write(folder / f"{number}.tif", picture_files.Picture(deep + number, metadata))
     info = probe(folder, exact=True)
     assert (info.dtype, info.channels, info.container) == ("uint16", 4, ".tif")
     copy_clip(info, tmp_path / "out")
-    again = images.read(tmp_path / "out" / "1.tif")
+    again = picture_files.read(tmp_path / "out" / "1.tif")
     assert np.array_equal(again.pixels, deep + 1) and again.metadata.xmp == metadata.xmp
     copy_clip(FRIDAY, tmp_path / "frames", suffix=".jpg", quality=80, frames=range(2, 4))
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [

@@ -315,7 +315,7 @@ def test_the_upscaler_is_traced_at_most_twice_whatever_the_sizes() -> None:
 def test_help_and_array_modules_import_no_framework() -> None:
     code = (
         "import sys\n"
-        "import isr, isr.config, isr.data.batches, isr.data.pairs, isr.imresize, isr.io.images, isr.metrics\n"
+        "import isr, isr.config, isr.data.batches, isr.data.pairs, isr.imresize, isr.io.pictures, isr.metrics\n"
         "import isr.predict.picture, isr.presets, isr.tiles\n"
         "from isr.cli import main\n"
         "for arguments in (['--help'], ['predict', '--help'], ['train', '--help'], ['--version'], ['models']):\n"

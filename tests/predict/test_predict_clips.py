@@ -24,7 +24,7 @@ import isr
 from isr import presets
 from isr.cli.app import run
 from isr.errors import Cancelled, RequestError
-from isr.io.video import FrameReader
+from isr.io.clips import FrameReader
 from isr.models import EDSR, EDVR
 from isr.predict.jobs import clip
 from isr.predict.options import PredictOptions, VideoOptions

@@ -17,7 +17,7 @@ from upscalers import Lines, Repeat
 
 import isr
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.images import READABLE
+from isr.io.pictures import READABLE
 from isr.models import EDSR
 from isr.predict import PredictOptions, Predictor, predictor, report
 from isr.predict.jobs.journal import NAME, Journal

@@ -19,8 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from isr.errors import ISRError, RequestError
-from isr.io.files import atomic, walk
-from isr.io.video import (
+from isr.io.clips import (
     ANIMATION_SUFFIXES,
     VIDEO_SUFFIXES,
     WRITABLE_SUFFIXES,
@@ -34,6 +33,7 @@ from isr.io.video import (
     plan_output,
     probe,
 )
+from isr.io.files import atomic, walk
 from isr.predict.chain import check_video_route, upscale_frames_along
 from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import (
@@ -59,7 +59,7 @@ class ClipJob(Job):
     """A clip to make of a clip.
 
     Attributes:
-        info: what the source is, `isr.io.video.VideoInfo`.
+        info: what the source is, `isr.io.clips.VideoInfo`.
         frames: which of its frames.
         crop: `(left, top, width, height)` in pixels of the source that is upscaled; None: all of it.
         output: how it is written.

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from isr.errors import ISRError, MachineError, RequestError
-from isr.io.files import file_error, walk
-from isr.io.images import READABLE, PictureInfo, check_writable, probe
-from isr.io.video import VideoInfo, is_clip
+from isr.io.clips import VideoInfo, is_clip
+from isr.io.errors import file_error
+from isr.io.files import walk
+from isr.io.pictures import READABLE, PictureInfo, check_writable, probe
 from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
 from isr.predict.options import PredictOptions

@@ -41,29 +41,14 @@ Segments of an interrupted run and of the run that goes on fit together on one m
 give the same bytes, for the same number of threads.
 """
 
-from isr.io.video_input import (
-    ANIMATION_SUFFIXES,
-    FOLDER_RATE,
-    VIDEO_SUFFIXES,
-    Colour,
-    Frame,
-    FrameReader,
-    StreamInfo,
-    Timeline,
-    Turn,
-    VideoInfo,
-    is_clip,
-    probe,
-)
-from isr.io.video_output import (
-    CODECS,
-    WRITABLE_SUFFIXES,
-    FrameWriter,
-    Output,
-    SegmentWriter,
-    join,
-    plan_output,
-)
+from isr.io.clips.colour import Colour
+from isr.io.clips.containers import CODECS
+from isr.io.clips.info import FOLDER_RATE, Frame, StreamInfo, Timeline, Turn, VideoInfo
+from isr.io.clips.kinds import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
+from isr.io.clips.output import Output
+from isr.io.clips.planning import plan_output
+from isr.io.clips.reading import FrameReader, is_clip, probe
+from isr.io.clips.writing import FrameWriter, SegmentWriter, join
 
 __all__ = [
     "ANIMATION_SUFFIXES",

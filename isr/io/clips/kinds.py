@@ -1,0 +1,58 @@
+"""The kinds of clips, each a module of the same few functions, and which kind a path is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from isr.errors import RequestError
+from isr.io.clips import animation, folder, video
+from isr.io.clips.animation_files import is_animation
+from isr.io.clips.containers import ANIMATION_SUFFIXES, CONTAINERS, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
+from isr.io.clips.info import Frame, Kind, VideoInfo
+from isr.io.clips.output import Choices, Output
+
+
+class ClipKind(Protocol):
+    """What a kind of clips can do; the callers turn what it raises into one line."""
+
+    def probe(self, path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
+        """Read what a clip is: see `isr.io.clips.probe`."""
+
+    def frames(self, info: VideoInfo, wanted: range) -> Generator[Frame]:
+        """Yield the wanted frames of a clip whose timeline is known."""
+
+    def plan(self, output: Output, choices: Choices) -> Output:
+        """Complete a plan by what this kind needs, or refuse it."""
+
+    def segment(self, output: Output, path: Path) -> AbstractContextManager[Callable[[Frame], None]]:
+        """Open a segment at `path`: within the block, the function that adds a frame to it."""
+
+    def join(self, output: Output, segments: list[Path]) -> None:
+        """Make the target of its segments, whole or not at all."""
+
+
+KINDS: dict[Kind, ClipKind] = {"video": video, "animation": animation, "folder": folder}
+
+
+def kind_of(path: Path) -> Kind:
+    """Tell the kind of a clip that is there; a file that is none counts as a video."""
+    if path.is_dir():
+        return "folder"
+    return "animation" if path.suffix.lower() not in VIDEO_SUFFIXES and is_animation(path) else "video"
+
+
+def kind_to_write(target: Path) -> Kind:
+    """Tell the kind of a clip that is to be written; RequestError where it is none."""
+    suffix = "" if target.is_dir() else target.suffix.lower()
+    if suffix in CONTAINERS:
+        return "video"
+    if suffix in ANIMATION_SUFFIXES:
+        return "animation"
+    if suffix:
+        known = ", ".join(sorted(WRITABLE_SUFFIXES))
+        raise RequestError(f"{target}: {suffix} is not written here: choose .mkv or another of {known}")
+    return "folder"

@@ -1,0 +1,98 @@
+"""Clips read, of whatever kind: what a clip is, and its frames one by one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+from isr.errors import ISRError
+from isr.io.clips import folder
+from isr.io.clips.animation_files import is_animation
+from isr.io.clips.containers import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from isr.io.clips.info import Frame, VideoInfo, within
+from isr.io.clips.kinds import KINDS, kind_of
+from isr.io.errors import one_line
+from isr.io.files import StrPath
+
+
+def is_clip(path: StrPath) -> bool:
+    """Whether `path` is a video file (by its suffix), an animation or a folder of numbered pictures.
+
+    What cannot be read is none; `probe` says why.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return bool(folder.numbered(path)[0])
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return True
+        return path.suffix.lower() in ANIMATION_SUFFIXES and is_animation(path)
+    except (ISRError, OSError):
+        return False
+
+
+def probe(path: StrPath, *, exact: bool = False, rate: Fraction | None = None) -> VideoInfo:
+    """Reads what a clip is, from its header and first frame.
+
+    Args:
+        path: a file, or a folder of numbered pictures.
+        exact: reads the whole file, without decoding it, for `timeline`, `frames` and `truncated`. Animations
+            always are.
+        rate: frames per second of a folder; None: 25.
+
+    Raises:
+        RequestError: missing, not to be read, no video in it, not a single frame, colours of an unknown kind. One
+            line that begins with the path.
+    """
+    path = Path(path)
+    with one_line(path, "cannot be read as a video", "it is damaged, cut off or no video: get it anew"):
+        return KINDS[kind_of(path)].probe(path, exact, rate)
+
+
+class FrameReader:
+    """The frames of a clip, one by one: a context manager that is iterated over.
+
+    Args:
+        source: a path, or what `probe` said of it.
+        frames: which; None: all. Decoding begins at the key frame before the first of them.
+        rate: frames per second of a folder; None: 25.
+
+    Attributes:
+        info: what the clip is, with the timeline.
+        frames: which are read.
+        replaced: the indices of the frames handed out so far that could not be decoded.
+
+    Raises RequestError and MachineError as `probe`; while reading, where not one frame can be decoded.
+    """
+
+    def __init__(
+        self, source: StrPath | VideoInfo, frames: range | None = None, *, rate: Fraction | None = None
+    ) -> None:
+        if not isinstance(source, VideoInfo):
+            source = probe(source, exact=True, rate=rate)
+        elif source.timeline is None:
+            source = probe(source.path, exact=True, rate=rate or source.rate)
+        self.info = source
+        self.frames = within(source, frames)
+        self.replaced: list[int] = []
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = KINDS[self.info.kind].frames(self.info, self.frames)
+        self._open.callback(frames.close)
+        for frame in frames:
+            if frame.replaced:
+                self.replaced.append(frame.index)
+            yield frame

@@ -1,0 +1,170 @@
+"""The frames of a video file, upright and in RGB; what cannot be decoded is its last good neighbour."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from isr.errors import RequestError
+from isr.io.clips.colour import MATRICES, SCALER, SCALER_WHITE
+from isr.io.clips.info import Frame, VideoInfo
+from isr.io.clips.video.packets import decoded_frames, open_video, readable_packets
+from isr.io.errors import one_line
+
+
+class _NothingGood(Exception):
+    """Not one good frame before the wanted one, since the key frame where decoding began."""
+
+
+class _EndLost(Exception):
+    """The decoder has not brought the last frames."""
+
+
+def frames(info: VideoInfo, wanted: range) -> Generator[Frame]:
+    """Yield frames of a video file, decoded from the key frame before the first of them."""
+    timeline = info.known_timeline
+    convert = _Decoder(info)
+    index, threads = wanted.start, True
+    while index < wanted.stop:
+        # Further back each time, where the file cannot be sought or nothing good comes before the wanted frame.
+        before = timeline.keys[timeline.keys <= timeline.pts[index]].tolist()
+        for key in [*before[-1:], *before[-2:-1], *before[-4:-3], None]:
+            found = _good_frames(info, key, int(timeline.pts[index]), threads)
+            try:
+                while index < wanted.stop:
+                    what, advice, passing = (
+                        "cannot be read",
+                        "it is damaged: get it anew",
+                        (_NothingGood, _EndLost),
+                    )
+                    with one_line(info.path, what, advice, passing=passing):
+                        place, frame, replaced = next(found)
+                        pixels = convert(frame) if place == index else None
+                    if pixels is not None:
+                        pts, duration = int(timeline.pts[index]), int(timeline.durations[index])
+                        yield Frame(index, pixels, pts, duration, replaced)
+                        index += 1
+            except _NothingGood:
+                continue
+            except _EndLost:
+                threads = False
+            finally:
+                found.close()
+            break
+
+
+def _good_frames(
+    info: VideoInfo, key: int | None, limit: int, threads: bool
+) -> Generator[tuple[int, Any, bool]]:
+    """Every frame from a key frame on: its index, a frame that is good, and whether that is another one.
+
+    The frames that the packets promise and the decoder does not bring, or brings patched up, are the last good
+    one; before there is any, the first.
+
+    Args:
+        info: with the timeline.
+        key: the time to seek; None: from the beginning.
+        limit: the key frame to begin with is no later.
+        threads: whether to decode several frames at once. (An error among the last of them hides the others.)
+
+    Raises:
+        _NothingGood: the file was sought, and that key frame is not found or not good.
+        _EndLost: the last frames are missing; without `threads` they may not be.
+    """
+    pts, by_order = info.known_timeline.pts, info.known_timeline.by_order
+    with open_video(info.path) as container:
+        stream = container.streams[info.index]
+        stream.thread_type = "AUTO" if threads else "NONE"  # slice threads would not mark frames patched up
+        waiting, good, packets = 0, None, readable_packets(container, stream)
+        if key is not None:
+            container.seek(key, stream=stream)
+            waiting, packets = _from_key(pts, packets, limit)
+        if info.truncated:
+            packets = (packet for packet in packets if not packet.is_corrupt)
+        for frame in decoded_frames(stream, packets):
+            index = waiting if by_order else _place(pts, frame.pts, waiting)
+            if index is None or index >= len(pts):
+                continue
+            damaged = bool(frame.is_corrupt)
+            if good is None and (damaged or index > waiting) and key is not None:
+                raise _NothingGood
+            if good is None and damaged:
+                continue
+            for missing in range(waiting, index + damaged):
+                yield missing, good or frame, True
+            if not damaged:
+                good = frame
+                yield index, frame, False
+            waiting = index + 1
+        if waiting < len(pts) and threads:
+            raise _EndLost
+        if good is None:
+            if key is not None:
+                raise _NothingGood
+            raise RequestError(f"{info.path}: not one frame can be decoded: it is damaged, get it anew")
+        for missing in range(waiting, len(pts)):
+            yield missing, good, True
+
+
+def _from_key(pts: np.ndarray, packets: Iterator[Any], limit: int) -> tuple[int, Iterator[Any]]:
+    """The index of the first key frame, which must not be after `limit`, and the packets from it on."""
+    key = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
+    index = None if key is None or key.pts > limit else _place(pts, key.pts, 0)
+    if index is None:
+        raise _NothingGood
+    return index, itertools.chain([key], packets)
+
+
+def _place(pts: np.ndarray, time: int | None, waiting: int) -> int | None:
+    """The first place from `waiting` on that has this time; None where the packets promised no such frame."""
+    if time is None:
+        return None
+    index = bisect.bisect_left(pts, time, lo=min(waiting, len(pts)))
+    return index if index < len(pts) and pts[index] == time else None
+
+
+class _Decoder:
+    """From a decoded frame to upright RGB."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._info = info
+        self._scaler = VideoReformatter()
+        self._last: tuple[Any, np.ndarray] | None = None
+        # What the scaler makes of black and white, and what they are.
+        deep = info.dtype == "uint16"
+        top, unit = (65_535, 256) if deep else (255, 1)
+        black, white = 0, top
+        if info.is_gray and not info.full_range:
+            black, white = 16 * unit, 235 * unit  # it leaves gray as it is
+        elif deep:
+            white = ((1 << info.bits) - 1) << (16 - info.bits) if info.full_range else SCALER_WHITE
+        self._levels = None
+        if (black, white) != (0, top):
+            levels = (np.arange(top + 1) - black) * (top / (white - black))
+            self._levels = np.clip(np.rint(levels), 0, top).astype(info.dtype)
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        if self._last is not None and self._last[0] is frame:
+            return self._last[1]
+        info = self._info
+        width, height = info.coded_size
+        pixels = self._scaler.reformat(
+            frame,
+            width=width,  # of the first frame: one that has another size is resized
+            height=height,
+            format="rgb24" if info.dtype == "uint8" else "rgb48le",
+            src_colorspace=None if info.colour.matrix == 0 else MATRICES[info.matrix],
+            src_color_range=ColorRange.JPEG if info.full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=SCALER,
+        ).to_ndarray()
+        if self._levels is not None:
+            pixels = self._levels[pixels]
+        pixels = info.turn.upright(pixels)
+        self._last = frame, pixels
+        return pixels
