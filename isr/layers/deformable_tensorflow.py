@@ -14,19 +14,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from isr.layers.deformable import (
-    Points,
-    Sampling,
-    Strips,
-    kernel_matrix,
-    locate,
-    sample,
-    shares,
-    table,
-    whole,
-)
-
-Tensor = Any
+from isr.layers.sampling import Points, Sampling, kernel_matrix, locate, sample, shares, table, whole
+from isr.layers.strips import Strips
+from isr.ops import Tensor
 
 SMALLEST = 1024  # output pixels from which on compiling pays
 BLOCK = 16  # pixels whose contributions are added at a time, so that they stay in the cache
@@ -35,7 +25,7 @@ BLOCK = 16  # pixels whose contributions are added at a time, so that they stay 
 def convolve(
     sampling: Sampling, strips: Strips, x: Tensor, offset: Tensor, mask: Tensor | None, kernel: Tensor
 ) -> Tensor:
-    """`isr.layers.deformable.whole` in strips, which keeps nothing but its inputs for the gradient."""
+    """`isr.layers.sampling.whole` in strips, which keeps nothing but its inputs for the gradient."""
     if tf.config.list_logical_devices("GPU"):
         return whole(sampling, x, offset, mask, kernel)
 

@@ -21,15 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from isr.layers.deformable import (
-    DeformableConv2D,
-    Sampling,
-    deform_conv2d,
-    mean_offsets,
-    resample,
-    strips,
-    whole,
-)
+from isr.layers.deformable import DeformableConv2D, deform_conv2d, mean_offsets
+from isr.layers.sampling import Sampling, resample, whole
+from isr.layers.strips import strips
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 BACKEND = keras.backend.backend()
