@@ -9,11 +9,12 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from isr.arguments import ConfigFromArguments
 from isr.ops import Tensor
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class Charbonnier(keras.losses.Loss):
+class Charbonnier(ConfigFromArguments, keras.losses.Loss):
     """`mean(sqrt((sr - hr)^2 + epsilon^2))`, a differentiable L1 (Lai et al. 2017, LapSRN, equation 5).
 
     Args:
@@ -29,9 +30,6 @@ class Charbonnier(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return ops.sqrt(ops.square(y_pred - y_true) + self.epsilon**2)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 def alignment_loss(aligned: Tensor, lr: Tensor, center: int) -> Tensor:
@@ -63,7 +61,7 @@ def pixel_loss(name: str) -> keras.losses.Loss:
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class ContentLoss(keras.losses.Loss):
+class ContentLoss(ConfigFromArguments, keras.losses.Loss):
     """Distance between the features of two pictures (Johnson et al. 2016, equation 2; SRGAN, equation 5).
 
     `sum_i weights[i] * mean(d((f_i(sr) - f_i(hr)) / scale))` with d the square or the absolute value. No gradient
@@ -117,12 +115,7 @@ class ContentLoss(keras.losses.Loss):
         return [_float32(feature) / self.scale for feature in keras.tree.flatten(self.extractor(pictures))]
 
     def get_config(self) -> dict[str, Any]:
-        names = ("weights", "kind", "scale")
-        return {
-            **super().get_config(),
-            "extractor": keras.saving.serialize_keras_object(self.extractor),
-            **{name: getattr(self, name) for name in names},
-        }
+        return {**super().get_config(), "extractor": keras.saving.serialize_keras_object(self.extractor)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ContentLoss:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from isr.arguments import ConfigFromArguments
 from isr.imresize import cubic
 from isr.ops import Tensor, pixel_shuffle, scaled
 
@@ -46,7 +47,7 @@ def exact(policy: keras.DTypePolicy) -> keras.DTypePolicy:
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class ResidualBlock(layers.Layer):
+class ResidualBlock(ConfigFromArguments, layers.Layer):
     """`x + res_scale * conv(relu(conv(x)))`, without batch normalisation (Lim et al. 2017, figure 2c).
 
     Args:
@@ -75,13 +76,9 @@ class ResidualBlock(layers.Layer):
     def call(self, x: Tensor) -> Tensor:
         return x + scaled(self.conv2(self.conv1(x)), self.res_scale)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "res_scale", "kernel_size")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class ResidualDenseBlock(layers.Layer):
+class ResidualDenseBlock(ConfigFromArguments, layers.Layer):
     """`x + res_scale * fusion([x, y1, ..., yn])`, where yi is a convolution of all that stands before it.
 
     With a 1x1 fusion the block of RDN (Zhang et al. 2018, figure 3); with a 3x3 one and `res_scale` 0.2 that of
@@ -138,13 +135,9 @@ class ResidualDenseBlock(layers.Layer):
             seen = ops.concatenate([seen, y], axis=-1)
         return x + scaled(self.fusion(seen), self.res_scale)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "growth", "num_layers", "fusion_size", "negative_slope", "res_scale")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class Upsampler(layers.Layer):
+class Upsampler(ConfigFromArguments, layers.Layer):
     """Enlarges by convolution and pixel shuffle (Lim et al. 2017, figure 3).
 
     Scales 2, 4 and 8 take one, two and three steps of 2; scale 3 takes one of 3.
@@ -198,9 +191,6 @@ class Upsampler(layers.Layer):
         # Every convolution sees one pixel further, the first of the input, the later ones of finer ones.
         sides = itertools.accumulate(self.factors, operator.mul)
         return 1 + math.ceil(sum(1 / side for side in sides))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale, "num_features": self.num_features}
 
 
 @keras.saving.register_keras_serializable(package="isr")

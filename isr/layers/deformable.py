@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from isr.arguments import ConfigFromArguments
 from isr.layers.sampling import Sampling, check, pair, resolve_padding, whole
 from isr.layers.strips import CURRENT, strips
 from isr.ops import Tensor
@@ -106,7 +107,7 @@ def mean_offsets(model: keras.Layer, *inputs: Any) -> dict[str, float]:
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class DeformableConv2D(layers.Layer):
+class DeformableConv2D(ConfigFromArguments, layers.Layer):
     """Deformable convolution whose offsets, and factors, are predicted by a plain convolution.
 
     With the defaults it is the modulated form (Zhu et al. 2019, section 3.2) as EDVR uses it; `modulated=False`,
@@ -240,7 +241,4 @@ class DeformableConv2D(layers.Layer):
         return (x_shape[0], *sides, self.filters)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("filters", "kernel_size", "strides", "dilation_rate", "padding", "deform_groups", "modulated",
-                 "use_bias", "border")  # fmt: skip
-        own = {name: getattr(self, name) for name in names}
-        return {**super().get_config(), **own, "activation": keras.activations.serialize(self.activation)}
+        return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from isr import presets
+from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.io.files import atomic
 from isr.ops import Tensor
@@ -25,7 +26,7 @@ Features = dict[str, Tensor]  # what a video network computes of one frame, or o
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
 
 
-class SuperResolutionModel(keras.Model):
+class SuperResolutionModel(ConfigFromArguments, keras.Model):
     """Base of the networks: float [0, 1] in, float32 about [0, 1] out, channels last, unclipped.
 
     A subclass takes plain values as arguments, keeps each as an attribute of the same name and returns them
@@ -126,10 +127,6 @@ class SuperResolutionModel(keras.Model):
 
     def _mean(self) -> Tensor:
         return ops.convert_to_tensor(self.pixel_mean, "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_channels", "pixel_mean", "pixel_range")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     # Copies
 
@@ -336,10 +333,6 @@ class MultiFrameModel(SuperResolutionModel):
             center_frame=self.center_frame_idx,
             frame_border=self.frame_border,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_frames", "center_frame_idx")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def join_frames(x: Tensor) -> Tensor:

@@ -99,12 +99,6 @@ class Cascade(SuperResolutionModel):
             scale *= network.scales[0]
         return multiple
 
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        for name in ("num_channels", "pixel_mean", "pixel_range"):
-            del config[name]  # the networks' own
-        return {**config, "models": self.models}
-
 
 def open_network(source: SuperResolutionModel | Mapping[str, Any] | str) -> SuperResolutionModel:
     """The network of a cascade's argument."""

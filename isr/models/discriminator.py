@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from isr.arguments import ConfigFromArguments
 from isr.layers import conv
 from isr.ops import Tensor, enlarge_bilinear
 
@@ -14,7 +15,7 @@ SLOPE = 0.2  # of every leaky ReLU here
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class Discriminator(keras.Model):
+class Discriminator(ConfigFromArguments, keras.Model):
     """The discriminator of SRGAN (Ledig et al. 2017, figure 4) that judges patches instead of the whole picture.
 
     Eight convolutions, two of them halving, then two layers for every pixel of the map by itself: each logit judges
@@ -78,13 +79,9 @@ class Discriminator(keras.Model):
         x = ops.leaky_relu(self.dense(x), SLOPE)  # [b, h/4, w/4, 16 f]
         return ops.cast(self.tail(x), "float32")
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "kernel_size", "num_channels")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class SpectralConv2D(layers.Layer):
+class SpectralConv2D(ConfigFromArguments, layers.Layer):
     """A convolution without bias whose kernel is divided by its largest singular value (Miyato et al. 2018).
 
     The kernel counts as a matrix `[k * k * c, filters]`. Its largest singular value is estimated by one step of power
@@ -131,10 +128,6 @@ class SpectralConv2D(layers.Layer):
         kernel = ops.cast(kernel / ops.maximum(largest, 1e-12), self.compute_dtype)
         return ops.conv(x, kernel, self.strides, padding="same")
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("filters", "kernel_size", "strides")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def unit(vector: Tensor) -> Tensor:
     """A vector of length 1 in the same direction; 0 stays."""
@@ -142,7 +135,7 @@ def unit(vector: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class UNetDiscriminator(keras.Model):
+class UNetDiscriminator(ConfigFromArguments, keras.Model):
     """The spectrally normalised U-Net of Real-ESRGAN (Wang et al. 2021, figure 6): one logit for every pixel.
 
     Args:
@@ -198,7 +191,3 @@ class UNetDiscriminator(keras.Model):
         for layer in self.refine:
             x = ops.leaky_relu(layer(x, training=training), SLOPE)
         return ops.cast(self.tail(x), "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "num_channels")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

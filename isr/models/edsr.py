@@ -137,7 +137,3 @@ class EDSR(SuperResolutionModel):
     @property
     def receptive_radius(self) -> int:
         return 1 + 2 * self.num_blocks + 1 + self.upsampler.reach
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("scale", "num_features", "num_blocks", "res_scale")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

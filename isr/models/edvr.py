@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.layers import DeformableConv2D, HalvingConv, PairConv, ResidualBlock, conv
 from isr.models.base import DIV2K_MEAN, Features, MultiFrameModel, compare_weights, join_frames, split_frames
@@ -21,7 +22,7 @@ def lrelu(x: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class Predeblur(keras.layers.Layer):
+class Predeblur(ConfigFromArguments, keras.layers.Layer):
     """Sharpens blurred frames before they are aligned (section 3.1): residual blocks on a pyramid of three levels.
 
     Args:
@@ -72,12 +73,9 @@ class Predeblur(keras.layers.Layer):
             l1 = block(l1)
         return l1
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_features": self.num_features, "hr_in": self.hr_in}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class AlignmentLevel(keras.layers.Layer):
+class AlignmentLevel(ConfigFromArguments, keras.layers.Layer):
     """One level of the alignment's pyramid (equations 3 and 4).
 
     Args:
@@ -131,13 +129,9 @@ class AlignmentLevel(keras.layers.Layer):
         aligned = self.dcn(neighbour, offsets)
         return offsets, self.feat_conv(aligned, enlarge_bilinear(lrelu(aligned_below), 2))
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "deform_groups", "coarsest")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class PCDAlignment(keras.layers.Layer):
+class PCDAlignment(ConfigFromArguments, keras.layers.Layer):
     """Alignment with pyramid, cascading and deformable convolution (figure 3): neighbours to the reference.
 
     Args:
@@ -203,13 +197,9 @@ class PCDAlignment(keras.layers.Layer):
         offsets = lrelu(self.cascade_conv2(lrelu(join_frames(comparison))))
         return split_frames(lrelu(self.cascade_dcn(aligned, offsets)), num_frames)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "deform_groups")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class TSAFusion(keras.layers.Layer):
+class TSAFusion(ConfigFromArguments, keras.layers.Layer):
     """Fusion with temporal and spatial attention (figure 4; equations 5 to 7 and below).
 
     Args:
@@ -268,9 +258,6 @@ class TSAFusion(keras.layers.Layer):
         half = lrelu(self.spatial4(lrelu(self.spatial3(half)) + quarter))
         attention = self.spatial5(enlarge_bilinear(half, 2))
         return features * ops.sigmoid(attention) * 2 + self.add2(lrelu(self.add1(attention)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_features": self.num_features}
 
 
 def rectangles(num_channels: int) -> np.ndarray:
@@ -584,16 +571,3 @@ class EDVR(MultiFrameModel):
     @property
     def size_multiple(self) -> int:
         return 16 if self.hr_in else 4
-
-    def get_config(self) -> dict[str, Any]:
-        names = (
-            "num_features",
-            "deform_groups",
-            "num_extract_blocks",
-            "num_reconstruct_blocks",
-            "hr_in",
-            "with_predeblur",
-            "with_tsa",
-            "num_upsample_features",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -170,10 +170,6 @@ class MDSR(SuperResolutionModel):
         before = 1 + 4 * 2 + 2 * self.num_blocks + 1
         return before + max(upsampler.reach for upsampler in self.upsamplers)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("scales", "num_features", "num_blocks")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def below(prefix: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The values whose names begin with a prefix, without it."""

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.layers import (
     ResidualDenseBlock,
@@ -30,7 +31,7 @@ UPSAMPLERS = ("pixelshuffle", "pixelshuffle_growth", "idealo_ups", "idealo_shuff
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class IdealoUpsampler(keras.layers.Layer):
+class IdealoUpsampler(ConfigFromArguments, keras.layers.Layer):
     """Enlarges as idealo's ISR does: three convolutions, then pixels repeated (`ups`) or shuffled (`shuffle`).
 
     Args:
@@ -90,10 +91,6 @@ class IdealoUpsampler(keras.layers.Layer):
     def reach(self) -> int:
         """Input pixels on each side that a 3x3 convolution of the result depends on, rounded up."""
         return 2 + 1 + 1 + 1  # a 5x5 and two 3x3 convolutions; then less than a pixel
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("scale", "num_channels", "nearest")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -251,10 +248,6 @@ class RDN(SuperResolutionModel):
     def receptive_radius(self) -> int:
         # One pixel for each 3x3 convolution before the upsampler.
         return 1 + 1 + self.num_blocks * self.num_layers + 1 + self.enlarge.reach
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("scale", "num_features", "growth", "num_blocks", "num_layers", "upsampler")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def smooth_repeated(layer: keras.layers.Conv2D, factor: int, count: int) -> None:

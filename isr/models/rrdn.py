@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, exact, shrink
 from isr.models.base import SuperResolutionModel
@@ -18,7 +19,7 @@ from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle, sca
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class RRDB(keras.layers.Layer):
+class RRDB(ConfigFromArguments, keras.layers.Layer):
     """`x + res_scale * blocks(x)`, the residual in residual dense block (Wang et al. 2018, figure 4).
 
     Args:
@@ -75,10 +76,6 @@ class RRDB(keras.layers.Layer):
         for block in self.dense_blocks:
             deep = block(deep)
         return x + scaled(deep, self.res_scale)
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "growth", "num_dense_blocks", "num_layers", "negative_slope", "res_scale")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -253,19 +250,6 @@ class RRDBNet(SuperResolutionModel):
         body = 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1
         return (body + 2) * self.unshuffle
 
-    def get_config(self) -> dict[str, Any]:
-        names = (
-            "scale",
-            "num_features",
-            "growth",
-            "num_blocks",
-            "num_dense_blocks",
-            "num_layers",
-            "res_scale",
-            "unshuffle",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(package="isr")
 class RRDN(SuperResolutionModel):
@@ -399,18 +383,6 @@ class RRDN(SuperResolutionModel):
     def receptive_radius(self) -> int:
         # One pixel for each 3x3 convolution, of which the last sees finer ones.
         return 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1 + 1 + 1
-
-    def get_config(self) -> dict[str, Any]:
-        names = (
-            "scale",
-            "num_features",
-            "growth",
-            "num_blocks",
-            "num_dense_blocks",
-            "num_layers",
-            "res_scale",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def residual_ends(blocks: Sequence[RRDB]) -> list[keras.layers.Conv2D]:

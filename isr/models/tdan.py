@@ -8,6 +8,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.layers import (
     DeformableConv2D,
@@ -25,7 +26,7 @@ from isr.ops import Tensor
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class Alignment(keras.layers.Layer):
+class Alignment(ConfigFromArguments, keras.layers.Layer):
     """Aligns the features of a neighbour with those of the centre frame (section 3.2 of the paper).
 
     Four deformable convolutions in a row, each with offsets from a convolution of what came before. The first two
@@ -72,10 +73,6 @@ class Alignment(keras.layers.Layer):
         feature = self.refine2(feature)
         feature = self.sample(neighbour, feature)
         return self.polish(feature)
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "deform_groups", "border")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -238,14 +235,3 @@ class TDAN(MultiFrameModel):
     @property
     def receptive_radius(self) -> None:
         return None  # offsets have no bound
-
-    def get_config(self) -> dict[str, Any]:
-        names = (
-            "scale",
-            "num_features",
-            "num_extract_blocks",
-            "num_reconstruct_blocks",
-            "deform_groups",
-            "border",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

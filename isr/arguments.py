@@ -1,0 +1,29 @@
+"""The arguments that an object was made with, as Keras' configuration."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class ConfigFromArguments:
+    """Derive `get_config` from the constructor's signature.
+
+    A layer, network or loss that keeps each argument as an attribute of the same name names this class before the one
+    of Keras and needs no `get_config` of its own. An argument that is no plain value, such as a function, is put into
+    a plain form by a `get_config` that begins with this one's.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """Give what `from_config` makes an equal object of: Keras' own entries, then the arguments by name."""
+        own = argument_names(type(self))
+        # Those of the base classes first: the order of every file that was written so far.
+        ordered = {name: None for base in reversed(type(self).__mro__) for name in argument_names(base)}
+        config = super().get_config()  # type: ignore[misc]
+        return {**config, **{name: getattr(self, name) for name in ordered if name in own}}
+
+
+def argument_names(of: type) -> list[str]:
+    """Give the names of a constructor's arguments, but for `*args` and `**kwargs`."""
+    _, *parameters = inspect.signature(of.__init__).parameters.values()  # type: ignore[misc]
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
