@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+# How each network begins: a file registers what it knows.
+import isr.models.starts.edsr
+import isr.models.starts.edvr
+import isr.models.starts.mdsr
+import isr.models.starts.rdn
+import isr.models.starts.rrdn
+import isr.models.starts.tdan  # noqa: F401
 from isr.errors import RequestError
 from isr.models.aplus import APlus
 from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file

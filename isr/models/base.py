@@ -19,6 +19,7 @@ from isr import presets
 from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
 from isr.io.files import atomic
+from isr.models import starts
 from isr.ops import Tensor
 from isr.spec import ModelSpec
 
@@ -112,10 +113,12 @@ class SuperResolutionModel(ConfigFromArguments, keras.Model):
             )
 
     def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates; RequestError where it cannot."""
-        raise RequestError(
-            f"{type(self).__name__} has no interpolating start; start from a preset or at random"
-        )
+        """Set the weights so that the untrained network interpolates, as `isr.models.starts.interpolate` does.
+
+        Raises:
+            RequestError: the network cannot begin so.
+        """
+        starts.interpolate(self)
 
     def normalise(self, lr: Tensor) -> Tensor:
         """`[0, 1]` to the range the convolutions expect, in float32 whatever the policy."""
@@ -163,13 +166,19 @@ class SuperResolutionModel(ConfigFromArguments, keras.Model):
         assign_by_name(self.named_weights(), values, source)
 
     def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Take over the weights of a related model, such as one for another scale.
+        """Take over the weights of a related model, such as one for another scale, as `isr.models.starts.adopt` does.
 
-        Arguments as in `load_named_weights`. Returns the names that were made from others rather than copied.
-        Raises RequestError where the networks are not related; this base asks for the same network.
+        Args:
+            values: arrays by the names of the other model's `named_weights`; any float dtype.
+            source: what the error names, usually the file.
+
+        Returns:
+            The names that were made from others rather than copied.
+
+        Raises:
+            RequestError: the models are not related.
         """
-        self.load_named_weights(values, source)
-        return []
+        return starts.adopt(self, values, source)
 
     def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load `.safetensors` (names as in a preset) or Keras' `.weights.h5`.

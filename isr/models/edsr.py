@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, exact, shrink
-from isr.models.base import SuperResolutionModel, compare_weights
+from isr.layers import ResidualBlock, Upsampler, conv, exact
+from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor
 
 
@@ -91,44 +89,6 @@ class EDSR(SuperResolutionModel):
 
         sr = self.tail(self.upsampler(deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
-
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates.
-
-        The pictures' channels pass through as the first features, are enlarged by the upsampler and come out;
-        everything else starts as a small correction. Training then begins at about the PSNR of bicubic
-        interpolation, and its first steps are not spent on copying colours.
-        Raises RequestError where there are fewer features than channels.
-        """
-        if self.num_features < self.num_channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
-            )
-        carry(self.head, self.num_channels)
-        shrink([*(block.conv2 for block in self.blocks), self.body_end])
-        self.upsampler.start_as_interpolation(self.num_channels, rest=0.1)
-        carry(self.tail, self.num_channels, rest=0.1)
-
-    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Take over the weights of an EDSR of the same body, also of another scale.
-
-        A step of the upsampler that the other network has with another factor is resampled from it, one that it
-        lacks enlarges the features by interpolation; so the new scale starts close to the old one's quality.
-        """
-        values = {name: np.asarray(value, np.float32) for name, value in values.items()}
-        own = self.named_weights()
-        body, given = (
-            {name: tuple(value.shape) for name, value in weights.items() if not name.startswith("upsampler/")}
-            for weights in (own, values)
-        )
-        compare_weights(body, given, source)  # before anything is made of the upsampler
-        steps = {n.removeprefix("upsampler/"): v for n, v in values.items() if n.startswith("upsampler/")}
-        weights, made = adopted_upsampler(self.upsampler, steps)
-        body_values = {name: values[name] for name in body}
-        self.load_named_weights(
-            body_values | {f"upsampler/{name}": value for name, value in weights.items()}, source
-        )
-        return [f"upsampler/{name}" for name in made]
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from isr.arguments import ConfigFromArguments
-from isr.errors import RequestError
 from isr.layers import DeformableConv2D, HalvingConv, PairConv, ResidualBlock, conv
-from isr.models.base import DIV2K_MEAN, Features, MultiFrameModel, compare_weights, join_frames, split_frames
+from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
 from isr.ops import Tensor, average_pool_halves, enlarge_bilinear, max_pool_halves, pixel_shuffle
 
 
@@ -260,23 +258,6 @@ class TSAFusion(ConfigFromArguments, keras.layers.Layer):
         return features * ops.sigmoid(attention) * 2 + self.add2(lrelu(self.add1(attention)))
 
 
-def rectangles(num_channels: int) -> np.ndarray:
-    """A picture of many edges as strong as those of photographs, `[1, 96, 96, num_channels]`, always the same."""
-    rng = np.random.default_rng(0)
-    picture = np.full((1, 96, 96, num_channels), 0.5, np.float32)
-    for size in np.geomspace(64, 2, 500).astype(int):
-        top, left = rng.integers(-size // 2, 96, 2).clip(0)
-        height, width = rng.integers(1, size + 1, 2)
-        picture[:, top : top + height, left : left + width] = rng.uniform(0.35, 0.65, num_channels)
-    return picture
-
-
-def shift_of(features: Tensor) -> np.ndarray:
-    """What to add to each channel so that one value in a thousand is negative, `[f]`."""
-    values = ops.convert_to_numpy(ops.cast(features, "float32"))
-    return np.maximum(-np.quantile(values, 0.001, axis=(0, 1, 2)), 0)
-
-
 def pools(x: Tensor) -> Tensor:
     """Maximum and mean over 3x3 pixels at half the sides, `[b, h/2, w/2, 2 * f]`."""
     return ops.concatenate([max_pool_halves(x), average_pool_halves(x)], axis=-1)
@@ -444,116 +425,6 @@ class EDVR(MultiFrameModel):
         base = self.normalise(window["frame"][:, center])
         base = base if self.hr_in else enlarge_bilinear(base, 4)
         return self.denormalise(base + ops.cast(residual, "float32"))
-
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network nearly interpolates, since its base is interpolated.
-
-        The last convolution and those of the residual blocks start small.
-        """
-        shrunk = [block.conv2 for block in (*self.extract, *self.reconstruct)]
-        for layer in (*shrunk, self.tail):
-            layer.kernel.assign(layer.kernel * 0.1)
-
-    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Take over the weights of the same network, also of one without TSA, or of an EDSR.
-
-        Without TSA: its one convolution becomes that of the attention's features, and the rest of the attention
-        starts at random, as the authors train it (section 4.1).
-        An EDSR for x4 with its default mean and range, into a network without TSA: its residual blocks become those
-        before the alignment and behind the fusion, its upsampler this one's; see `_adopt_photo_network`.
-        """
-        if "body_end/kernel" in values:
-            return self._adopt_photo_network(values, source)
-        if self.with_tsa and "fusion/kernel" in values:
-            own = {name: np.asarray(value) for name, value in self.named_weights().items()}
-            made = [name for name in own if name.startswith("fusion/")]
-            others = {name: value for name, value in values.items() if not name.startswith("fusion/")}
-            plain = {name: tuple(own[f"fusion/fuse/{name}"].shape) for name in ("kernel", "bias")}
-            given = {
-                name: tuple(values[f"fusion/{name}"].shape) for name in plain if f"fusion/{name}" in values
-            }
-            compare_weights(plain, given, source)
-            attention = {name: own[name] for name in made}
-            # An untrained weight of a frame is a sigmoid about 0: a half.
-            attention["fusion/fuse/kernel"] = 2 * np.asarray(values["fusion/kernel"], np.float32)
-            attention["fusion/fuse/bias"] = np.asarray(values["fusion/bias"], np.float32)
-            self.load_named_weights({**others, **attention}, source)
-            return made
-        return super().adopt(values, source)
-
-    def _adopt_photo_network(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Start where an EDSR for photographs stands: its features of the centre frame reach the reconstruction.
-
-        EDSR's features have signs and pass its blocks without activations between them, where leaky ReLUs stand
-        here. A shift per channel, as large as the most negative feature of a test picture, carries them through; the
-        fusion takes it off again. The neighbours add little at first, their offsets being 0.
-        """
-        if (
-            self.with_tsa
-            or self.with_predeblur
-            or self.hr_in
-            or self.num_upsample_features != self.num_features
-        ):
-            raise RequestError(
-                f"{source}: an EDSR starts an EDVR without TSA, predeblur and hr_in, of as many features after the "
-                "upsampler as before"
-            )
-        count, blocks = self.num_features, [*self.extract, *self.reconstruct]
-        own = {name: tuple(value.shape) for name, value in self.named_weights().items()}
-        needed = {f"head/{part}": own[f"head/{part}"] for part in ("kernel", "bias")}
-        for number in range(len(blocks)):
-            for part in ("conv1/kernel", "conv1/bias", "conv2/kernel", "conv2/bias"):
-                needed[f"block{number}/{part}"] = own[f"{blocks[0].name}/{part}"]
-        for number, layer in enumerate((self.up1, self.up2)):
-            for part in ("kernel", "bias"):
-                needed[f"upsampler/conv{number}/{part}"] = own[f"{layer.name}/{part}"]
-        given = {name: tuple(values[name].shape) for name in needed if name in values}
-        compare_weights(needed, given, source)
-
-        def take(layer: keras.layers.Layer, name: str) -> None:
-            kernel, bias = (np.asarray(values[f"{name}/{part}"], np.float32) for part in ("kernel", "bias"))
-            layer.set_weights(
-                [kernel, bias * self.pixel_range / 255]
-            )  # else the networks do not know the range
-
-        def shift(layer: keras.layers.Layer, by: np.ndarray) -> None:
-            layer.bias.assign(layer.bias + by.astype(np.float32))
-
-        take(self.head, "head")
-        mean = np.asarray(DIV2K_MEAN if self.num_channels == 3 else [np.mean(DIV2K_MEAN)] * self.num_channels)
-        difference = (np.asarray(self.pixel_mean) - mean) * self.pixel_range
-        shift(self.head, np.einsum("hwco,c->o", np.asarray(self.head.kernel), difference))
-        for number, block in enumerate(blocks):
-            take(block.conv1, f"block{number}/conv1")
-            take(block.conv2, f"block{number}/conv2")
-        take(self.up1, "upsampler/conv0")
-        take(self.up2, "upsampler/conv1")
-
-        features = self.head(self.normalise(rectangles(self.num_channels)))
-        before = shift_of(features)
-        for block in self.extract:
-            features = block(features)
-        after = shift_of(features)
-        shift(self.head, before)
-        for block in self.extract:
-            shift(block.conv1, -np.einsum("hwio,i->o", np.asarray(block.conv1.kernel), before))
-        for layer, gain, rest in (
-            (self.align.levels[0].dcn, 2, 0.0),  # an untrained mask is a half
-            (self.align.levels[0].feat_conv, 1, 0.05),
-            (self.align.cascade_dcn, 2, 0.0),
-        ):
-            kernel = np.asarray(layer.kernel, np.float64) * rest
-            kernel[1, 1, :count] += gain * np.eye(count)
-            layer.kernel.assign(kernel)
-        shift(self.align.levels[0].feat_conv, after - before)
-        kernel = np.asarray(self.fusion.kernel, np.float64) * 0.1
-        first = self.center_frame_idx * count
-        kernel[0, 0, first : first + count] += np.eye(count)
-        self.fusion.set_weights([kernel, -after.astype(np.float32)])
-        self.tail.kernel.assign(self.tail.kernel * 0.1)
-
-        taken = {layer.name for layer in (self.head, *blocks, self.up1, self.up2)}
-        return [name for name in own if name.split("/")[0] not in taken]
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from isr.errors import RequestError
-from isr.layers import ResidualBlock, Upsampler, adopted_upsampler, carry, conv, exact, shrink
-from isr.models.base import SuperResolutionModel, compare_weights
+from isr.layers import ResidualBlock, Upsampler, conv, exact
+from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor
-
-BRANCH = re.compile(r"x(\d+)_")  # how the names of the weights of one scale begin
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -108,58 +102,6 @@ class MDSR(SuperResolutionModel):
         sr = self.tail(self.upsamplers[branch](deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
 
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates at every scale, as `EDSR` does.
-
-        Raises RequestError where there are fewer features than channels.
-        """
-        if self.num_features < self.num_channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
-            )
-        carry(self.head, self.num_channels)
-        shrink([*(block.conv2 for block in self.blocks), self.body_end])
-        shrink(
-            (block.conv2 for blocks in self.pre_blocks for block in blocks), 0.01
-        )  # no `body_end` behind them
-        for upsampler in self.upsamplers:
-            upsampler.start_as_interpolation(self.num_channels, rest=0.1)
-        carry(self.tail, self.num_channels, rest=0.1)
-
-    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Take over the weights of an MDSR of other scales, or of an EDSR, of the same body.
-
-        A scale that the other network lacks starts with pre-processing that changes nothing and with an upsampler
-        made of that of the next scale below, or above. At the scale of an EDSR the result equals the EDSR's.
-        """
-        values = {name: np.asarray(value, np.float32) for name, value in values.items()}
-        if steps := below("upsampler/", values):
-            factors = [
-                math.isqrt(v.size // self.num_features) for n, v in steps.items() if n.endswith("bias")
-            ]
-            branch = {f"x{math.prod(factors)}_upsampler/{name}": value for name, value in steps.items()}
-            values = {n: v for n, v in values.items() if not n.startswith("upsampler/")} | branch
-        own = self.named_weights()
-        shared, given = (
-            {name: tuple(value.shape) for name, value in weights.items() if not BRANCH.match(name)}
-            for weights in (own, values)
-        )
-        compare_weights(shared, given, source)  # before anything is made of the branches
-
-        known = {int(match[1]) for match in map(BRANCH.match, values) if match}
-        weights = {name: values.get(name, value) for name, value in own.items()}
-        made = [name for name in own if name not in values]
-        for upsampler in self.upsamplers:
-            scale = upsampler.scale
-            source_scale = max((s for s in known if s <= scale), default=min(known, default=0))
-            steps, _ = adopted_upsampler(upsampler, below(f"x{source_scale}_upsampler/", values))
-            weights |= {f"x{scale}_upsampler/{name}": value for name, value in steps.items()}
-        for name in made:
-            if "_pre" in name and "/conv2/" in name:
-                weights[name] = np.zeros(own[name].shape, np.float32)
-        self.load_named_weights(weights, source)
-        return made
-
     @property
     def scales(self) -> tuple[int, ...]:
         return self._scales
@@ -169,8 +111,3 @@ class MDSR(SuperResolutionModel):
         # Four 5x5 convolutions of the pre-processing see two pixels each.
         before = 1 + 4 * 2 + 2 * self.num_blocks + 1
         return before + max(upsampler.reach for upsampler in self.upsamplers)
-
-
-def below(prefix: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The values whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -6,91 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 from keras import ops
 
-from isr.arguments import ConfigFromArguments
-from isr.errors import RequestError
-from isr.layers import (
-    ResidualDenseBlock,
-    Upsampler,
-    carry,
-    carry_enlarged,
-    carry_signed,
-    conv,
-    exact,
-    shrink,
-    take_signed,
-)
+from isr.layers import IdealoUpsampler, ResidualDenseBlock, Upsampler, conv, exact
 from isr.models.base import SuperResolutionModel
-from isr.ops import Tensor, enlarge_nearest, pixel_shuffle
+from isr.ops import Tensor
 
-# Before pixels are repeated and smoothed, which is bilinear interpolation; by 2 both together are bicubic.
-SHARPEN = np.array([-3, 38, -3]) / 32
 UPSAMPLERS = ("pixelshuffle", "pixelshuffle_growth", "idealo_ups", "idealo_shuffle")
-
-
-@keras.saving.register_keras_serializable(package="isr")
-class IdealoUpsampler(ConfigFromArguments, keras.layers.Layer):
-    """Enlarges as idealo's ISR does: three convolutions, then pixels repeated (`ups`) or shuffled (`shuffle`).
-
-    Args:
-        scale: factor, at least 2.
-        num_channels: c, the pictures' channels.
-        nearest: repeat the pixels of all `c * scale**2` channels; otherwise shuffle these to c.
-
-    Input `[b, h, w, f]`, output `[b, scale * h, scale * w, c * scale**2]`, or c channels without `nearest`.
-    Raises ValueError for a scale under 2.
-    """
-
-    def __init__(self, scale: int, num_channels: int, nearest: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if scale < 2:
-            raise ValueError(f"scale={scale}: must be at least 2")
-        self.scale = scale
-        self.num_channels = num_channels
-        self.nearest = nearest
-        self.conv1 = conv(64, "conv1", self.dtype_policy, 5, activation="relu")
-        self.conv2 = conv(32, "conv2", self.dtype_policy, activation="relu")
-        self.conv3 = conv(num_channels * scale**2, "conv3", self.dtype_policy)
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        for layer in (self.conv1, self.conv2, self.conv3):
-            layer.build(shape)
-            shape = (*shape[:-1], layer.filters)
-        self.built = True
-
-    def call(self, x: Tensor) -> Tensor:
-        x = self.conv3(self.conv2(self.conv1(x)))  # [b, h, w, s^2 * c]
-        return enlarge_nearest(x, self.scale) if self.nearest else pixel_shuffle(x, self.scale)
-
-    def start_as_interpolation(self, count: int, rest: float = 1.0) -> None:
-        """Make its first `count` channels interpolate the first `count` features; see `smooth_repeated`."""
-        carry_signed(self.conv1, count)
-        carry(self.conv2, 2 * count)
-        if not self.nearest:
-            carry_enlarged(self.conv3, self.scale, count, rest, signed=True)
-            return
-        take_signed(self.conv3, count, rest)
-        kernel = ops.convert_to_numpy(self.conv3.kernel).copy()
-        sharper = np.outer(SHARPEN, SHARPEN)[:, :, None]
-        kernel[:, :, : 2 * count, :count] = kernel[1, 1, : 2 * count, :count] * sharper[..., None]
-        self.conv3.kernel.assign(kernel)
-
-    @property
-    def num_features(self) -> int:
-        """Channels out."""
-        return self.num_channels * self.scale**2 if self.nearest else self.num_channels
-
-    @property
-    def carries(self) -> int:
-        """How many channels of a picture can pass it, each as its positive and its negative part."""
-        return self.conv2.filters // 2
-
-    @property
-    def reach(self) -> int:
-        """Input pixels on each side that a 3x3 convolution of the result depends on, rounded up."""
-        return 2 + 1 + 1 + 1  # a 5x5 and two 3x3 convolutions; then less than a pixel
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -222,24 +144,6 @@ class RDN(SuperResolutionModel):
         sr = self.tail(self.enlarge(deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
 
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates.
-
-        The pictures' channels pass the blocks as the first features, everything else starts as a small correction.
-        Raises RequestError where there are too few features for the channels.
-        """
-        channels = self.num_channels
-        if min(self.num_features, self.enlarge.carries) < channels:
-            raise RequestError(f"too few features to carry {channels} channels; start at random")
-        carry(self.head1, channels)
-        shrink(block.fusion for block in self.blocks)
-        shrink([self.fusion2], 0.01)  # without a mean to subtract, features are far from 0
-        self.enlarge.start_as_interpolation(channels, rest=0.1)
-        if self.upsampler == "idealo_ups":
-            smooth_repeated(self.tail, self.scale, channels)
-        else:
-            carry(self.tail, channels, rest=0.1)
-
     @property
     def scales(self) -> tuple[int, ...]:
         return (self.scale,)
@@ -248,23 +152,6 @@ class RDN(SuperResolutionModel):
     def receptive_radius(self) -> int:
         # One pixel for each 3x3 convolution before the upsampler.
         return 1 + 1 + self.num_blocks * self.num_layers + 1 + self.enlarge.reach
-
-
-def smooth_repeated(layer: keras.layers.Conv2D, factor: int, count: int) -> None:
-    """Make a 3x3 convolution of repeated pixels interpolate their first `count` channels.
-
-    Args:
-        layer: built.
-        factor: how often each pixel was repeated; up to 3 the result is bilinear interpolation.
-        count: channels that go in and out.
-    """
-    carry(layer, count)
-    side = (factor - 1) / (2 * factor)
-    taps = np.array([side, 1 / factor, side])
-    kernel = ops.convert_to_numpy(layer.kernel).copy()
-    for channel in range(count):
-        kernel[:, :, channel, channel] = np.outer(taps, taps)
-    layer.kernel.assign(kernel)
 
 
 def idealo_arguments(arch_params: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:

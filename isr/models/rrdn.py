@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from isr.arguments import ConfigFromArguments
-from isr.errors import RequestError
-from isr.layers import ResidualDenseBlock, carry, carry_enlarged, conv, exact, shrink
+from isr.layers import ResidualDenseBlock, conv, exact
 from isr.models.base import SuperResolutionModel
-from isr.models.rdn import SHARPEN, idealo_arguments
+from isr.models.rdn import idealo_arguments
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle, scaled
 
 
@@ -191,51 +189,6 @@ class RRDBNet(SuperResolutionModel):
     def _lrelu(self, x: Tensor) -> Tensor:
         return ops.leaky_relu(x, self.SLOPE)
 
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates.
-
-        The pictures' channels pass the blocks as the first features and the leaky ReLUs in pairs of either sign, from
-        which a linear value is got back. Everything else starts as a small correction.
-        Raises RequestError where there are fewer than two features for each channel, or `unshuffle` is not 1.
-        """
-        channels = self.num_channels
-        if self.unshuffle > 1:
-            what = f"RRDBNet has no interpolating start with unshuffle={self.unshuffle}"
-            raise RequestError(f"{what}; start from a preset or at random")
-        if self.num_features < 2 * channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {channels} channels twice; start at random"
-            )
-        carry(self.head, channels)
-        if self.up_convs:
-            kernel = ops.convert_to_numpy(self.head.kernel).copy()
-            for channel in range(channels):
-                kernel[:, :, channel, channel] = np.outer(SHARPEN, SHARPEN)
-            self.head.kernel.assign(kernel)
-        shrink(residual_ends(self.blocks))
-        shrink([self.body_end], 0.01)  # without a mean to subtract, features are far from 0
-        layers = [*self.up_convs, self.hr_conv, self.tail]
-        for layer in layers:
-            taps = [0.25, 0.5, 0.25] if layer in self.up_convs else [0, 1, 0]  # pixels were repeated, or not
-            self._carry_pairs(layer, np.outer(taps, taps), first=layer is layers[0])
-
-    def _carry_pairs(self, layer: keras.layers.Conv2D, taps: np.ndarray, first: bool) -> None:
-        """Make a convolution filter the pictures' channels, which come and go as pairs of either sign.
-
-        The first layer is given them once, the tail gives them once.
-        """
-        count = self.num_channels
-        kernel = ops.convert_to_numpy(layer.kernel).copy()
-        kernel[..., : 2 * count] = 0
-        for channel in range(count):
-            half = 1 / (1 + self.SLOPE)  # lrelu(x) - lrelu(-x) = (1 + slope) * x
-            inputs = {channel: 1.0} if first else {channel: half, count + channel: -half}
-            for feature, factor in inputs.items():
-                kernel[:, :, feature, channel] = factor * taps
-                if layer is not self.tail:
-                    kernel[:, :, feature, count + channel] = -factor * taps
-        layer.kernel.assign(kernel)
-
     @property
     def scales(self) -> tuple[int, ...]:
         return (self.scale,)
@@ -360,21 +313,6 @@ class RRDN(SuperResolutionModel):
         sr = self.tail(pixel_shuffle(self.up_conv(deep), self.scale))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
 
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates, as `EDSR` does.
-
-        Raises RequestError where there are fewer features than channels.
-        """
-        if self.num_features < self.num_channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
-            )
-        carry(self.head, self.num_channels)
-        shrink(residual_ends(self.blocks))
-        shrink([self.body_end], 0.01)  # without a mean to subtract, features are far from 0
-        carry_enlarged(self.up_conv, self.scale, self.num_channels, rest=0.1)
-        carry(self.tail, self.num_channels, rest=0.1)
-
     @property
     def scales(self) -> tuple[int, ...]:
         return (self.scale,)
@@ -383,8 +321,3 @@ class RRDN(SuperResolutionModel):
     def receptive_radius(self) -> int:
         # One pixel for each 3x3 convolution, of which the last sees finer ones.
         return 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1 + 1 + 1
-
-
-def residual_ends(blocks: Sequence[RRDB]) -> list[keras.layers.Conv2D]:
-    """The convolutions that end the residuals of RRDBs."""
-    return [dense.fusion for block in blocks for dense in block.dense_blocks]

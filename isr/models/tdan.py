@@ -9,18 +9,7 @@ import keras
 from keras import ops
 
 from isr.arguments import ConfigFromArguments
-from isr.errors import RequestError
-from isr.layers import (
-    DeformableConv2D,
-    PairConv,
-    ResidualBlock,
-    Upsampler,
-    carry,
-    carry_enlarged,
-    carry_signed,
-    conv,
-    take_signed,
-)
+from isr.layers import DeformableConv2D, PairConv, ResidualBlock, Upsampler, conv
 from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
 from isr.ops import Tensor
 
@@ -202,31 +191,6 @@ class TDAN(MultiFrameModel):
     def _without_center(self, x: Tensor) -> Tensor:
         center = self.center_frame_idx
         return ops.concatenate([x[:, :center], x[:, center + 1 :]], axis=1)
-
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates the centre frame.
-
-        The positive and the negative part of every channel pass through all layers as features of their own, since
-        a ReLU follows the first convolutions; the neighbours pass the alignment as they are. All else starts as a
-        small correction.
-        Raises RequestError where there are too few features for that.
-        """
-        channels = self.num_channels
-        if self.num_features < 2 * channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {channels} channels of both signs; start at random"
-            )
-        carry_signed(self.head, channels)
-        for block in (*self.extract, *self.reconstruct):
-            kernel, bias = block.conv2.get_weights()
-            block.conv2.set_weights([kernel * 0.1, bias])
-        for layer in (self.align.sample, self.align.polish):
-            carry(layer, 2 * channels)
-        take_signed(self.to_frame, channels)
-        carry_signed(self.fuse, channels, first=self.center_frame_idx * channels)
-        for layer, factor in zip(self.upsampler.convs, self.upsampler.factors, strict=True):
-            carry_enlarged(layer, factor, 2 * channels, rest=0.1)
-        take_signed(self.tail, channels)
 
     @property
     def scales(self) -> tuple[int, ...]:

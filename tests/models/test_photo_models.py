@@ -15,9 +15,8 @@ from tiny_models import Case, numpy, pictures, randomise
 import isr
 from isr.cli.app import run
 from isr.errors import RequestError
-from isr.layers import ResidualDenseBlock
+from isr.layers import IdealoUpsampler, ResidualDenseBlock
 from isr.models import EDSR, MDSR, RDN, RRDN, RRDBNet, SuperResolutionModel
-from isr.models.rdn import IdealoUpsampler
 from isr.models.rrdn import RRDB
 from isr.ops import enlarge_nearest, pixel_shuffle, pixel_unshuffle
 from isr.runtimes import as_upscaler

@@ -9,9 +9,9 @@ from tiny_models import numpy, randomise
 
 from isr.errors import RequestError
 from isr.imresize import imresize
-from isr.layers import resample_phases
 from isr.metrics import psnr
 from isr.models import EDSR
+from isr.models.starts.kernels import resample_phases
 
 
 def arrays(model: EDSR) -> dict[str, np.ndarray]:
