@@ -8,6 +8,7 @@ import isr.models.starts.edvr
 import isr.models.starts.mdsr
 import isr.models.starts.rdn
 import isr.models.starts.rrdn
+import isr.models.starts.span
 import isr.models.starts.tdan  # noqa: F401
 from isr.errors import RequestError
 from isr.models.aplus import APlus

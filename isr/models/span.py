@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from isr.errors import RequestError
-from isr.layers import carry, carry_enlarged, conv, exact, resample_phases
+from isr.arguments import ConfigFromArguments
+from isr.layers import conv, exact
 from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor, pixel_shuffle
 
@@ -18,7 +18,7 @@ Weights = dict[str, np.ndarray]
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class BranchedConv(layers.Layer):
+class BranchedConv(ConfigFromArguments, layers.Layer):
     """A 3x3 convolution of several branches that can be written as one (figure 3 of the paper).
 
     One branch is a 1x1, a 3x3 and a 1x1 convolution with more channels between them, the other a single 1x1
@@ -65,12 +65,9 @@ class BranchedConv(layers.Layer):
         kernel, bias = (ops.cast(value, self.compute_dtype) for value in merge(self.branches))
         return ops.conv(x, kernel, padding="same") + bias
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "expansion": self.expansion}
-
 
 @keras.saving.register_keras_serializable(package="isr")
-class AttentionBlock(layers.Layer):
+class AttentionBlock(ConfigFromArguments, layers.Layer):
     """Three convolutions whose result is its own attention (SPAB; equations 3 to 6 of the paper).
 
     `(h + x) * (sigmoid(h) - 0.5)`, where h is what the convolutions, with SiLU between them, make of x.
@@ -105,10 +102,6 @@ class AttentionBlock(layers.Layer):
         first = ops.silu(conv1(x))
         h = conv3(ops.silu(conv2(first)))
         return (h + x) * (ops.sigmoid(h) - 0.5), first
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("num_features", "reparametrised", "expansion")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -209,56 +202,6 @@ class SPAN(SuperResolutionModel):
         plain.load_named_weights(merged(weights), self.name)
         return plain
 
-    def _take_plain(self, values: Mapping[str, np.ndarray], source: str) -> None:
-        """Assign weights of the plain form, to branches that add up to them where this one has branches."""
-        if self.reparametrised:
-            self.load_named_weights(values, source)
-            return
-        rng = np.random.default_rng(0)
-        weights: Weights = {}
-        for name, value in values.items():
-            layer, _, part = name.rpartition("/")
-            if f"{layer}/skip_bias" not in self.named_weights():
-                weights[name] = value
-            elif part == "kernel":
-                branches = branch(value, values[f"{layer}/bias"], self.expansion, rng)
-                weights |= {f"{layer}/{name}": value for name, value in branches.items()}
-        self.load_named_weights(weights, source)
-
-    # Starts
-
-    def start_as_interpolation(self) -> None:
-        """Set the weights so that the untrained network interpolates, as `EDSR` does.
-
-        The pictures' channels pass through as the first features of the head, which the last convolution enlarges.
-        Raises RequestError where there are fewer features than channels.
-        """
-        if self.num_features < self.num_channels:
-            raise RequestError(
-                f"{self.num_features} features cannot carry {self.num_channels} channels; start at random"
-            )
-        plain = self.reparametrise()
-        carry(plain.head, self.num_channels)
-        carry(plain.fusion, self.num_channels)
-        carry_enlarged(plain.tail, self.scale, self.num_channels, rest=0.1)
-        weights = {name: np.asarray(value) for name, value in plain.named_weights().items()}
-        self._take_plain(weights, "start")
-
-    def adopt(self, values: Mapping[str, np.ndarray], source: str) -> list[str]:
-        """Take over the weights of a SPAN of the same body: of either form, also of another scale.
-
-        For another scale, the filters of its sub-pixels are interpolated between those of the old one.
-        """
-        values = merged({name: np.asarray(value, np.float32) for name, value in values.items()})
-        bias = values.get("tail/bias", np.zeros(0))
-        old = round((bias.size / self.num_channels) ** 0.5)
-        made = []
-        if old != self.scale and old > 0 and old**2 * self.num_channels == bias.size:
-            made = ["tail/kernel", "tail/bias"]
-            values |= {name: resample_phases(values[name], old, self.scale) for name in made}
-        self._take_plain(values, source)
-        return made
-
     @property
     def scales(self) -> tuple[int, ...]:
         return (self.scale,)
@@ -266,10 +209,6 @@ class SPAN(SuperResolutionModel):
     @property
     def receptive_radius(self) -> int:
         return 1 + 3 * self.num_blocks + 1 + 1
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("scale", "num_features", "num_blocks", "reparametrised", "expansion")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -290,34 +229,6 @@ def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     # The input is padded before the first of them, so the biases are the same at the borders.
     bias = ops.matmul(w["expand_bias"], ops.sum(middle, axis=(0, 1))) + w["middle_bias"]
     return kernel, ops.matmul(bias, reduce) + w["reduce_bias"] + w["skip_bias"]
-
-
-def branch(kernel: np.ndarray, bias: np.ndarray, expansion: int, rng: np.random.Generator) -> Weights:
-    """Branches that add up to a convolution: the inverse of `merge`, one of many.
-
-    The 1x1 convolutions around the 3x3 one turn their channels by orthogonal matrices, so all of them learn at the
-    same pace.
-
-    Args:
-        kernel: `[3, 3, c, filters]`.
-        bias: `[filters]`.
-        expansion: of the layer.
-        rng: draws the matrices.
-    """
-    channels, filters = kernel.shape[2:]
-    expand = np.linalg.qr(rng.normal(size=(channels * expansion, channels)))[0].T
-    reduce = np.linalg.qr(rng.normal(size=(filters * expansion, filters)))[0]
-    weights = {
-        "expand_kernel": expand[None, None],
-        "expand_bias": np.zeros(channels * expansion),
-        "middle_kernel": expand.T @ kernel @ reduce.T,
-        "middle_bias": np.zeros(filters * expansion),
-        "reduce_kernel": reduce[None, None],
-        "reduce_bias": bias,
-        "skip_kernel": np.zeros((1, 1, channels, filters)),
-        "skip_bias": np.zeros(filters),
-    }
-    return {name: np.asarray(value, np.float32) for name, value in weights.items()}
 
 
 def merged(weights: Mapping[str, np.ndarray]) -> Weights:

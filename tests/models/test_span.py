@@ -17,7 +17,8 @@ from isr import config as configuration
 from isr.errors import RequestError
 from isr.models import SPAN
 from isr.models.loading import load
-from isr.models.span import AttentionBlock, BranchedConv, branch, merge
+from isr.models.span import AttentionBlock, BranchedConv, merge
+from isr.models.starts.span import branch
 from isr.train import Trainer
 
 TINY: dict[str, Any] = {"scale": 3, "num_features": 6, "num_blocks": 2, "pixel_range": 2.0}
