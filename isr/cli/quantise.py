@@ -44,10 +44,10 @@ def quantise(
     scale = presets.scales(preset)[0]
     import_keras()
     from isr.models.loading import load
-    from isr.runtimes.int8 import FOLDER, WEIGHTS, calibrate, save
+    from isr.runtimes.int8 import calibrate, save
 
-    if (folder / FOLDER / WEIGHTS).exists() and not overwrite:
-        raise RequestError(f"{folder / FOLDER / WEIGHTS}: exists; give --overwrite to replace it")
+    if presets.variant(folder).exists() and not overwrite:
+        raise RequestError(f"{presets.variant(folder)}: exists; give --overwrite to replace it")
     model = load(folder)
     files = find_pairs(photos, None, scale)
     files = files[:: -(-len(files) // count)]

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from isr import presets
 from isr.convert.checkpoint import Checkpoint, read
 from isr.convert.families import FAMILIES
 from isr.convert.family import Family, Layers, Plan, Tensors, as_pattern, name_in_file
 from isr.errors import RequestError
+from isr.io.files import whole_folder
 from isr.models import SuperResolutionModel, get_model
 from isr.models.base import first_line
 
@@ -200,22 +202,9 @@ def save(conversion: Conversion, folder: str | Path) -> None:
 
     Raises RequestError where the folder exists.
     """
-    import shutil
-    import tempfile
-
-    target = Path(folder)
-    if target.exists():
-        raise RequestError(f"{target}: exists already; give another folder with --output")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        facts = {"parameters": conversion.model.count_params(), "licence": "that of the published file"}
-        conversion.model.save_preset(temporary, files={"card.md": _card(conversion)}, facts=facts)
-        temporary.chmod(0o755)
-        temporary.rename(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    facts = {"parameters": conversion.model.count_params(), "licence": "that of the published file"}
+    with whole_folder(Path(folder)) as temporary:
+        conversion.model.save_preset(temporary, files={presets.CARD: _card(conversion)}, facts=facts)
 
 
 def _card(conversion: Conversion) -> str:

@@ -19,9 +19,9 @@ from isr.export.serving import write_configuration, write_warm_up
 from isr.io.files import whole_folder
 from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
-from isr.models.base import check_numbers
 from isr.predict.frames import WindowOptions, enlarge_frames
 from isr.predict.picture import TileOptions, enlarge
+from isr.presets import check_numbers
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
 from isr.runtimes.formats import describe_model

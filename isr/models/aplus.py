@@ -8,8 +8,7 @@ Improve Example-Based Single Image Super Resolution" (CVPR 2016), and the symmet
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,6 @@ import numpy as np
 from isr import presets
 from isr.errors import RequestError
 from isr.imresize import imresize
-from isr.io.files import atomic
 from isr.metrics import LUMA_WEIGHTS
 from isr.spec import ModelSpec
 
@@ -299,7 +297,7 @@ def crop(picture: np.ndarray, border: int) -> np.ndarray:
     return picture[border : picture.shape[0] - border, border : picture.shape[1] - border]
 
 
-class APlus:
+class APlus(presets.SavedAsPreset):
     """An upscaler for photographs: bicubic, and luma corrected by the regressor of the nearest anchor.
 
     Chroma is bicubic. It has no gradients, so of the contract of the networks (`SuperResolutionModel`) what needs
@@ -376,37 +374,9 @@ class APlus:
         """The arrays of `named_weights`."""
         return list(self.named_weights().values())
 
-    def save_preset(
-        self,
-        folder: str | Path,
-        *,
-        dtype: str = "float32",
-        files: Mapping[str, str] | None = None,
-        facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write this upscaler as a preset: a folder that `from_preset` reads.
-
-        Args:
-            folder: made where missing; an existing preset there is replaced, file by file.
-            dtype: what numbers are stored as, "float32" or "float16".
-            files: further texts by file name, such as `card.md`.
-            facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
-        """
-        from safetensors.numpy import save
-
-        target = Path(folder)
-        stored = {
-            name: np.ascontiguousarray(value, dtype if value.dtype.kind == "f" else value.dtype)
-            for name, value in self.named_weights().items()
-        }
-        with atomic(target / presets.WEIGHTS) as path:
-            path.write_bytes(save(stored, {"format": "keras-isr"}))
-        config = {"model": type(self).__name__, "arguments": {"scale": self.scale}, "weights": dtype}
-        if facts:
-            config["facts"] = dict(facts)
-        for name, text in {**(files or {}), presets.CONFIG: json.dumps(config, indent=2) + "\n"}.items():
-            with atomic(target / name) as path:
-                path.write_text(text, encoding="utf-8")
+    def preset_arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain JSON values; the stages lie in the weights."""
+        return {"scale": self.scale}
 
     @classmethod
     def from_preset(cls, preset: str | Path) -> Self:
@@ -419,7 +389,9 @@ class APlus:
         if config["model"] != cls.__name__:
             raise RequestError(f"{preset}: holds the network {config['model']}, not {cls.__name__}")
         path = folder / presets.WEIGHTS
-        values = _read(path)
+        stored = presets.read_safetensors(path)
+        presets.check_numbers(stored, str(path))
+        values = {name: v.astype(np.float32) if v.dtype.kind == "f" else v for name, v in stored.items()}
         names = [field.name for field in fields(Stage)]
         count = len(values) // len(names)
         expected = {f"stage{index}/{name}" for index in range(count) for name in names}
@@ -434,21 +406,6 @@ class APlus:
             return cls(int(config["arguments"]["scale"]), stages, name=folder.resolve().name)
         except (ValueError, KeyError, TypeError) as error:
             raise RequestError(f"{path}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file, floats as float32; RequestError where it is none or holds NaN."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RequestError(f"{path}: not a readable safetensors file ({error})") from None
-    for name, value in stored.items():
-        if not np.all(np.isfinite(value)):
-            raise RequestError(f"{path}: {name} holds values that are no numbers; take other weights")
-    return {name: v.astype(np.float32) if v.dtype.kind == "f" else v for name, v in stored.items()}
 
 
 def _check(stage: Stage, scale: int) -> None:

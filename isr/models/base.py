@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -18,16 +17,16 @@ from keras import ops
 from isr import presets
 from isr.arguments import ConfigFromArguments
 from isr.errors import RequestError
-from isr.io.files import atomic
 from isr.models import starts
 from isr.ops import Tensor
+from isr.presets import SavedAsPreset, check_numbers, read_safetensors
 from isr.spec import ModelSpec
 
 Features = dict[str, Tensor]  # what a video network computes of one frame, or of a window of them
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
 
 
-class SuperResolutionModel(ConfigFromArguments, keras.Model):
+class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     """Base of the networks: float [0, 1] in, float32 about [0, 1] out, channels last, unclipped.
 
     A subclass takes plain values as arguments, keeps each as an attribute of the same name and returns them
@@ -206,37 +205,6 @@ class SuperResolutionModel(ConfigFromArguments, keras.Model):
             self.set_weights(before)
             raise
 
-    def save_preset(
-        self,
-        folder: str | Path,
-        *,
-        dtype: str = "float32",
-        files: Mapping[str, str] | None = None,
-        facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write this model as a preset: a folder that `from_preset` reads.
-
-        Args:
-            folder: made where missing; an existing preset there is replaced, file by file.
-            dtype: what weights are stored as, "float32" or "float16".
-            files: further texts by file name, such as `card.md`.
-            facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
-        """
-        from safetensors.numpy import save
-
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        weights = {name: np.asarray(value).astype(dtype) for name, value in self.named_weights().items()}
-        with atomic(target / presets.WEIGHTS) as path:
-            path.write_bytes(save(weights, {"format": "keras-isr"}))
-        config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": dtype}
-        if facts:
-            config["facts"] = dict(facts)
-        texts = {**(files or {}), presets.CONFIG: json.dumps(config, indent=2) + "\n"}
-        for name, text in texts.items():
-            with atomic(target / name) as path:
-                path.write_text(text, encoding="utf-8")
-
     def preset_arguments(self) -> dict[str, Any]:
         """The constructor's arguments without what Keras adds (name, dtype, trainable)."""
         config = self.get_config()
@@ -371,17 +339,6 @@ def assign_by_name(
         variable.assign(np.asarray(values[name], variable.dtype))
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file by name; RequestError where it is none."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RequestError(f"{path}: not a readable safetensors file ({error})") from None
-
-
 def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights in a `.weights.h5` by their path in the file, the optimizer's left out."""
     import h5py
@@ -413,16 +370,6 @@ def compare_weights(
     for name, shape in expected.items():
         if found[name] != shape:
             raise RequestError(f"{source}: {name} has shape {found[name]}, the model's is {shape}")
-
-
-def check_numbers(values: Mapping[str, Any], source: str) -> None:
-    """Raise RequestError where a weight is not finite.
-
-    The pictures alone do not show it: on a CPU a convolution that is fused with its ReLU gives 0 for NaN.
-    """
-    for name, value in values.items():
-        if not np.all(np.isfinite(np.asarray(value))):
-            raise RequestError(f"{source}: {name} holds values that are no numbers; take other weights")
 
 
 def load_keras_file(path: str | Path) -> SuperResolutionModel:

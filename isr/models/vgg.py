@@ -14,8 +14,9 @@ import numpy as np
 from keras import ops
 
 from isr.errors import RequestError
-from isr.models.base import check_numbers, first_line
+from isr.models.base import first_line
 from isr.ops import Tensor
+from isr.presets import check_numbers
 
 CONVS_PER_BLOCK = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # columns D and E of the paper's table 1
 FEATURES_PER_BLOCK = (64, 128, 256, 512, 512)

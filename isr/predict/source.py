@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     Source = SuperResolutionModel | Upscaler | str | Path | None
 
-EIGHT_BITS = "int8/weights.safetensors"  # in the folder of a preset
-
 
 class Network:
     """Something that upscales: a preset, a file, a model or an upscaler; the latter two as they are.
@@ -93,7 +91,7 @@ class Network:
         if self.engine not in ENGINES:
             return ("float32", "bfloat16") if self.engine else ()
         offered = ENGINES[self.engine].precisions if self.num_frames == 1 else ("float32",)
-        has_int8 = self._folder is not None and (self._folder / EIGHT_BITS).is_file()
+        has_int8 = self._folder is not None and presets.variant(self._folder).is_file()
         return tuple(name for name in offered if name != "int8" or has_int8)
 
     def fingerprint(self) -> str:
@@ -201,7 +199,7 @@ class Network:
         digest = hashlib.sha256(f"{__version__} {engine.version} {precision} {self.fingerprint()}".encode())
         if precision == "int8":
             assert self._folder is not None
-            digest.update((self._folder / EIGHT_BITS).read_bytes())
+            digest.update(presets.variant(self._folder).read_bytes())
         key = f"{self.name}-{precision}-{digest.hexdigest()[:16]}"
         if key not in self._upscalers:
             folder = cache_folder() / self.engine / key

@@ -1,22 +1,55 @@
-"""The weights that ship with the package: an index of folders that imports no model.
+"""Presets: the files of their folders, and the index of those that ship. Imports no model.
 
 A preset is a folder with `config.json` (network and arguments), `weights.safetensors`, `recipe.yml` (how it was
-trained) and `card.md` (what a user should know). `from_preset` of a model takes a name from here or a path.
+trained) and `card.md` (what a user should know). A variant of the weights, such as `int8`, has a folder in it.
+`from_preset` of a model takes a name from here or a path.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from isr.errors import RequestError
+from isr.presets.files import (
+    CARD,
+    CONFIG,
+    INT8,
+    RECIPE,
+    WEIGHTS,
+    SavedAsPreset,
+    check_numbers,
+    read_config,
+    read_safetensors,
+    variant,
+    write_safetensors,
+)
 
-CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
-RECIPE = "recipe.yml"
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "INT8",
+    "RECIPE",
+    "WEIGHTS",
+    "SavedAsPreset",
+    "check_numbers",
+    "default_for",
+    "default_scales",
+    "describe",
+    "describe_folder",
+    "find",
+    "num_frames",
+    "read_config",
+    "read_safetensors",
+    "scales",
+    "scales_of",
+    "shipped",
+    "variant",
+    "write_safetensors",
+]
+
 HERE = Path(__file__).parent
 
 # Name and scales; a test holds it to isr.models, which needs Keras to be read.
@@ -57,19 +90,6 @@ def find(preset: str | Path) -> Path:
     raise RequestError(
         f"preset {str(preset)!r} is neither a shipped name ({names}) nor a folder with {CONFIG}"
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a preset: `model` (class name), `arguments` (its constructor's), `weights` (dtype).
-
-    Raises RequestError where it cannot be read or lacks a key.
-    """
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": str(config["model"]), "arguments": dict(config["arguments"]), **config}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path}: not the configuration of a preset ({error})") from None
 
 
 def scales(preset: str | Path) -> tuple[int, ...]:

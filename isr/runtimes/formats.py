@@ -20,7 +20,7 @@ from isr.errors import ISRError, RequestError
 from isr.io.files import whole_folder
 from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
-from isr.models.base import check_numbers
+from isr.presets import check_numbers
 from isr.runtimes import PRECISIONS
 from isr.runtimes.engines import ENGINES
 from isr.runtimes.exported import ABOUT, open_exported

@@ -20,13 +20,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from isr import presets
 from isr.errors import RequestError
-from isr.io.files import atomic
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.progress import Progress, Silent, check_cancelled
 
-FOLDER = "int8"  # in the folder of a preset
-WEIGHTS = "weights.safetensors"
 STEPS = 255  # between the smallest and the largest of an input's numbers
 LARGEST = 127  # of a kernel's
 SAMPLES = 1500  # values of each channel that a picture gives to find the range of an input
@@ -262,30 +260,36 @@ def round_kernel(kernel: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def save(convs: Mapping[str, EightBitConv], folder: Path) -> Path:
-    """Write convolutions into `int8/` of a preset's folder; returns the file."""
-    from safetensors.numpy import save as serialise
+    """Write convolutions as the 8-bit variant of a preset.
 
+    Args:
+        convs: by their paths.
+        folder: of the preset.
+
+    Returns:
+        The file.
+    """
     values = {}
     for path, conv in convs.items():
         values[f"{path}/kernel"], values[f"{path}/kernel_step"] = conv.kernel, conv.kernel_step
         values[f"{path}/input_step"] = np.array([conv.input_step], np.float32)
         values[f"{path}/input_zero"] = np.array([conv.input_zero], np.uint8)
-    target = folder / FOLDER / WEIGHTS
-    with atomic(target) as temporary:
-        temporary.write_bytes(serialise(values, {"format": "keras-isr int8"}))
+    target = presets.variant(folder)
+    presets.write_safetensors(target, values, "keras-isr int8")
     return target
 
 
 def read(folder: Path) -> dict[str, EightBitConv]:
-    """The convolutions in `int8/` of a preset's folder; RequestError where there are none or they are no numbers."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """Read the convolutions of a preset's 8-bit variant, by their paths.
 
-    path = folder / FOLDER / WEIGHTS
+    Raises:
+        RequestError: there are none, or the file holds something else.
+    """
+    path = presets.variant(folder)
     if not path.is_file():
         raise RequestError(f"{folder}: has no 8-bit variant; `isr quantise` makes one")
+    values = presets.read_safetensors(path)
     try:
-        values = load_file(path)
         result = {
             name.removesuffix("/input_step"): EightBitConv(
                 values[f"{stem}/kernel"],
@@ -305,7 +309,7 @@ def read(folder: Path) -> dict[str, EightBitConv]:
             and conv.input_step > 0
             for conv in result.values()
         )
-    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError) as error:
         raise RequestError(f"{path}: not a readable 8-bit variant ({error})") from None
     if not sound or len(result) * 4 != len(values):
         raise RequestError(f"{path}: not the steps and kernels of an 8-bit variant")

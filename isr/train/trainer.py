@@ -37,7 +37,7 @@ from isr.io.files import atomic
 from isr.layers.deformable import mean_offsets
 from isr.losses import ContentLoss, adversarial_loss, pixel_loss
 from isr.models import VGG, Discriminator, SuperResolutionModel, UNetDiscriminator, get_model
-from isr.models.base import assign_by_name, first_line, read_safetensors, weights_by_name
+from isr.models.base import assign_by_name, first_line, weights_by_name
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import PRECISIONS, as_upscaler
 from isr.train.callbacks import Log, Report, check_healthy, note_environment
@@ -428,7 +428,7 @@ class Trainer:
     def _read_state(self, path: Path) -> None:
         from safetensors import safe_open
 
-        arrays = read_safetensors(path)
+        arrays = presets.read_safetensors(path)
         with safe_open(path, "np") as file:
             self.state = State(**json.loads(file.metadata()["state"]))
         weights = {name[6:]: array for name, array in arrays.items() if name.startswith("model/")}
@@ -571,7 +571,7 @@ def build_objective(
         )
         if settings.discriminator_from is not None:
             source = Path(settings.discriminator_from)
-            assign_by_name(weights_by_name(discriminator), read_safetensors(source), str(source))
+            assign_by_name(weights_by_name(discriminator), presets.read_safetensors(source), str(source))
     return Objective(model, weights, content, adversarial, discriminator, config.data.patch_size, replicas)
 
 
@@ -640,7 +640,7 @@ def build_model(config: TrainConfig, progress: Progress | None) -> SuperResoluti
 def start_from(model: SuperResolutionModel, source: str, progress: Progress) -> None:
     """Take over the weights of a preset or file, also those of another scale; RequestError where they do not fit."""
     path = Path(source)
-    values = read_safetensors(
+    values = presets.read_safetensors(
         path if path.suffix == ".safetensors" else presets.find(source) / presets.WEIGHTS
     )
     made = model.adopt(values, f"model.start_from: {source}")

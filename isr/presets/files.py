@@ -1,0 +1,133 @@
+"""The files of a preset's folder: written whole, read and checked. Knows NumPy alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isr.errors import RequestError
+from isr.io.files import atomic
+
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.yml"
+CARD = "card.md"
+INT8 = "int8"
+
+
+class SavedAsPreset:
+    """What can be written as a preset: named arrays, and the arguments of a constructor."""
+
+    def named_weights(self) -> Mapping[str, Any]:
+        """Return every array by the name that it has in a preset, such as `block0/conv1/kernel`."""
+        raise NotImplementedError
+
+    def preset_arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain JSON values."""
+        raise NotImplementedError
+
+    def save_preset(
+        self,
+        folder: str | Path,
+        *,
+        dtype: str = "float32",
+        files: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a preset: a folder that `from_preset` reads.
+
+        Args:
+            folder: made where missing; an existing preset there is replaced, file by file.
+            dtype: what weights are stored as, "float32" or "float16".
+            files: further texts by file name, such as `card.md`.
+            facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
+
+        Raises:
+            RequestError, MachineError: a file cannot be written; a file that was there stays as it was.
+        """
+        target = Path(folder)
+        arrays = {name: np.asarray(value) for name, value in self.named_weights().items()}
+        stored = {
+            name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in arrays.items()
+        }
+        write_safetensors(target / WEIGHTS, stored)
+        config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": dtype}
+        if facts:
+            config["facts"] = dict(facts)
+        for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
+            write_text(target / name, text)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` of a preset.
+
+    Returns:
+        At least `model` (the name of its class) and `arguments` (its constructor's).
+
+    Raises:
+        RequestError: the file cannot be read, or lacks one of the two.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"model": str(config["model"]), "arguments": dict(config["arguments"]), **config}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path}: not the configuration of a preset ({error})") from None
+
+
+def variant(folder: Path, name: str = INT8) -> Path:
+    """Return where the weights of a preset's variant lie, whether or not there is one."""
+    return folder / name / WEIGHTS
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a `.safetensors` file by name.
+
+    Raises:
+        RequestError: the file is missing, or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RequestError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], contents: str = "keras-isr") -> None:
+    """Write arrays as a `.safetensors` file, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made where missing.
+        arrays: by name.
+        contents: what the file says that it holds.
+
+    Raises:
+        RequestError, MachineError: the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(contiguous, {"format": contents}))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; raises as `write_safetensors`."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Raise RequestError, naming the array, where a value is not finite.
+
+    The pictures alone do not show it: on a CPU a convolution that is fused with its ReLU gives 0 for NaN.
+    """
+    for name, value in arrays.items():
+        if not np.all(np.isfinite(np.asarray(value))):
+            raise RequestError(f"{source}: {name} holds values that are no numbers; take other weights")
