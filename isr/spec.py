@@ -35,8 +35,20 @@ class ModelSpec:
     receptive_radius: int | None = None
     size_multiple: int = 1
 
+    @property
+    def frame_axis(self) -> tuple[int, ...]:
+        """The shape of the input's axis of time: `(num_frames,)`, or `()` for a single picture.
+
+        An input of the network is `[batch, *frame_axis, height, width, num_channels]`.
+        """
+        return (self.num_frames,) if self.num_frames > 1 else ()
+
     def check_scale(self, scale: int | None) -> int:
-        """The scale, or the default for None; ValueError where the upscaler has no such scale."""
+        """Return the scale, or the default for None.
+
+        Raises:
+            ValueError: the upscaler has no such scale.
+        """
         if scale is None:
             return self.scales[0]
         if scale not in self.scales:
@@ -44,12 +56,12 @@ class ModelSpec:
         return scale
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values; `from_json` is the inverse."""
+        """Return the fields as plain JSON values; `from_json` is the inverse."""
         return {**asdict(self), "scales": list(self.scales)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> ModelSpec:
-        """The spec that `to_json` wrote."""
+        """Return the spec that `to_json` wrote."""
         return cls(**{**fields, "scales": tuple(fields["scales"])})
 
 

@@ -226,9 +226,8 @@ FIRST = [Case(model, TINY[model.__name__][0]) for model in list_models() if mode
 def pictures(model: SuperResolutionModel, height: int, width: int, batch: int = 1) -> np.ndarray:
     """A random input in [0, 1] for a network; sides are counted in its `size_multiple`."""
     spec = model.spec
-    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
     sides = (height * spec.size_multiple, width * spec.size_multiple)
-    return np.random.default_rng(3).random((batch, *frames, *sides, spec.num_channels), np.float32)
+    return np.random.default_rng(3).random((batch, *spec.frame_axis, *sides, spec.num_channels), np.float32)
 
 
 def randomise(model: SuperResolutionModel) -> SuperResolutionModel:

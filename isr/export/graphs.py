@@ -51,8 +51,7 @@ class Graph:
     def __init__(self, model: SuperResolutionModel, scale: int, bounds: Bounds) -> None:
         self.model, self.scale, self.bounds = model, scale, bounds
         self.spec: ModelSpec = model.spec
-        frames = (self.spec.num_frames,) if self.spec.num_frames > 1 else ()
-        self.shape = (None, *frames, None, None, self.spec.num_channels)
+        self.shape = (None, *self.spec.frame_axis, None, None, self.spec.num_channels)
         # One function for all callers: its graph, by far the largest, then stands in the file once.
         self._network = tf.function(
             partial(model.at_scale, scale=scale),

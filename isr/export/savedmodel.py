@@ -194,11 +194,14 @@ def trace_signatures(graphs: dict[str, Graph], about: dict[str, Any]) -> dict[st
         return traced[name]
 
     for end, graph in graphs.items():
-        frames = (graph.spec.num_frames,) if graph.spec.num_frames > 1 else ()
         add(f"serving_default{end}", graph.arrays, tf.TensorSpec(graph.shape, tf.float32, "lr"))
         add(f"serving_uint8{end}", graph.arrays, tf.TensorSpec(graph.shape, tf.uint8, "lr"))
         # A server that speaks JSON takes for binary what is called so.
-        add(f"serving_bytes{end}", graph.files, tf.TensorSpec((None, *frames), tf.string, "lr_bytes"))
+        add(
+            f"serving_bytes{end}",
+            graph.files,
+            tf.TensorSpec((None, *graph.spec.frame_axis), tf.string, "lr_bytes"),
+        )
     first = graphs[""]
     if isinstance(first.model, MultiFrameModel):
         frame = tf.TensorSpec((None, *first.shape[2:]), tf.float32, "lr")
@@ -230,13 +233,12 @@ def compare(
     ask = loaded.signatures  # belongs to `loaded`, which has to live as long
     rng = np.random.default_rng(0)
     spec = model.spec
-    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
     upscaler = as_upscaler(model)
     worst = 0.0
     for end, graph in graphs.items():
         for size in ((17, 23), (8, graph.bounds.tile + 9)):
-            pixels = rng.random((*frames, *size, spec.num_channels), np.float32)
-            if frames:
+            pixels = rng.random((*spec.frame_axis, *size, spec.num_channels), np.float32)
+            if spec.frame_axis:
                 stream = partial(
                     enlarge_frames, cast(MultiFrameUpscaler, upscaler), options=WindowOptions(options.tiles)
                 )

@@ -154,15 +154,14 @@ def write_warm_up(folder: Path, model: str, spec: ModelSpec, signatures: tuple[s
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     rows, columns = (side + -side % spec.size_multiple for side in WARM_UP_SIZE)
-    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
-    pixels = np.zeros((1, *frames, rows, columns, spec.num_channels), np.uint8)
+    pixels = np.zeros((1, *spec.frame_axis, rows, columns, spec.num_channels), np.uint8)
     inputs: dict[str, tuple[str, Any]] = {
         "serving_default": ("lr", pixels.astype(np.float32)),
         "serving_uint8": ("lr", pixels),
     }
     if spec.num_channels in (1, 3):
         encoded = tf.io.encode_png(pixels.reshape(-1, *pixels.shape[-3:])[0]).numpy()
-        inputs["serving_bytes"] = ("lr_bytes", np.full((1, *frames), encoded, object))
+        inputs["serving_bytes"] = ("lr_bytes", np.full((1, *spec.frame_axis), encoded, object))
     path = folder / "assets.extra" / WARM_UP
     with tf.io.TFRecordWriter(str(path)) as records:
         for signature in signatures:

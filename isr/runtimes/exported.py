@@ -30,7 +30,7 @@ def open_exported(folder: str | Path) -> Upscaler:
         raise RequestError(f"{folder}: not a folder of an exported network") from None
     if missing := [name for name in functions if not (folder / f"{name}{suffix}").is_file()]:
         raise RequestError(f"{folder}: {missing[0]}{suffix} is missing; export the network again")
-    kind = ExportedFramesUpscaler if spec.num_frames > 1 else ExportedUpscaler
+    kind = ExportedFramesUpscaler if spec.frame_axis else ExportedUpscaler
     return kind(folder, spec, engine)
 
 
@@ -53,7 +53,7 @@ class ExportedUpscaler:
 
     def check(self, batch: np.ndarray) -> None:
         """Raise ValueError for another shape than the network takes."""
-        frames = (self.spec.num_frames,) if self.spec.num_frames > 1 else ()
+        frames = self.spec.frame_axis
         if (
             batch.ndim != 4 + len(frames)
             or batch.shape[1:-3] != frames

@@ -119,8 +119,7 @@ def functions(model: SuperResolutionModel, halves_only: bool) -> dict[str, Any]:
     graph = partial(tf.function, autograph=False, jit_compile=False)
 
     def upscale(scale: int) -> Any:
-        frames = (spec.num_frames,) if spec.num_frames > 1 else ()
-        lr = tf.TensorSpec((None, *frames, *frame), tf.float32, "lr")
+        lr = tf.TensorSpec((None, *spec.frame_axis, *frame), tf.float32, "lr")
         return graph(lambda lr: {"sr": model.at_scale(lr, scale)}, input_signature=[lr])
 
     made = {f"x{scale}": upscale(scale) for scale in spec.scales}
@@ -149,16 +148,17 @@ def compare(folder: Path, model: SuperResolutionModel, tolerance: float) -> floa
     """How far a folder that `write` made is from the network at worst, at odd sizes; ISRError over `tolerance`."""
     opened = open_exported(folder)
     spec = model.spec
-    frames = (spec.num_frames,) if spec.num_frames > 1 else ()
     rng = np.random.default_rng(0)
     worst = 0.0
     for scale in spec.scales:
         for batch, height, width in ((1, 17, 23), (2, 9, 30)):
             sides = [side + -side % spec.size_multiple for side in (height, width)]
-            lr = rng.random((batch, *frames, *sides, spec.num_channels), np.float32)
+            lr = rng.random((batch, *spec.frame_axis, *sides, spec.num_channels), np.float32)
             found = opened(lr, scale=scale)
             expected = (
-                model(lr, training=False).numpy() if frames else TensorFlowUpscaler(model)(lr, scale=scale)
+                model(lr, training=False).numpy()
+                if spec.frame_axis
+                else TensorFlowUpscaler(model)(lr, scale=scale)
             )
             if found.shape != expected.shape:
                 raise ISRError(
