@@ -26,7 +26,7 @@ from isr.models.loading import load
 from isr.predict.picture import TileOptions, enlarge
 from isr.runtimes import as_upscaler
 from isr.spec import Upscaler
-from isr.train.callbacks import read_log
+from isr.train.log import read_log
 
 
 def score(model: SuperResolutionModel | Upscaler, hr: Path, scale: int) -> Table:

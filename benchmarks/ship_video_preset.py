@@ -23,7 +23,7 @@ from isr.data.clips import find_clips
 from isr.evaluate import BICUBIC, ClipProtocol, ClipTable, describe_degradation, evaluate_clips, read_clips
 from isr.models import EDVR, TDAN, SuperResolutionModel
 from isr.models.loading import load
-from isr.train.callbacks import read_log
+from isr.train.log import read_log
 
 
 def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> ClipTable:

@@ -20,7 +20,7 @@ from isr.data.pairs import PicturePairs, find_pairs
 from isr.data.tfdata import dataset
 from isr.losses import pixel_loss
 from isr.models import EDSR
-from isr.train.steps import AveragingAdam
+from isr.train.optimizer import AveragingAdam
 
 STEPS = 8
 

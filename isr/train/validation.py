@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import numpy as np
 
+from isr.config import TrainConfig
 from isr.data.clips import Clip
 from isr.data.pairs import PairFiles
 from isr.errors import RequestError
@@ -18,6 +20,7 @@ from isr.metrics import psnr
 from isr.predict.frames import enlarge_frames
 from isr.predict.picture import TileOptions, enlarge
 from isr.spec import MultiFrameUpscaler, Upscaler
+from isr.train.sources import Sources
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,30 @@ class Score:
         return ", ".join([line, *(f"x{scale} {score.describe()}" for scale, score in self.by_scale.items())])
 
 
+def validator(upscaler: Upscaler, sources: Sources, config: TrainConfig) -> Callable[[], Score]:
+    """Find and decode what a run is judged on.
+
+    Args:
+        upscaler: scored with the weights that it has when it is scored.
+        sources: of the run.
+        config: how much is looked at.
+
+    Returns:
+        A function that scores the upscaler.
+
+    Raises:
+        RequestError: what the configuration names is missing, or not readable.
+    """
+    if upscaler.spec.num_frames > 1:
+        return partial(
+            score_clips, upscaler, sources.validation_clips(), config.data.val_stride, config.samples
+        )
+    files = {scale: sources.validation_pictures(scale) for scale in upscaler.spec.scales}
+    return partial(score_scales, upscaler, files, config.samples)
+
+
 def score_scales(upscaler: Upscaler, files: Mapping[int, Sequence[PairFiles]], samples: int) -> Score:
-    """The mean over the scales of `score_pictures`, of the files for each."""
+    """Score every scale with `score_pictures` on its files, and return the mean over the scales."""
     scores = {scale: score_pictures(upscaler, files[scale], samples, scale) for scale in files}
     if len(scores) == 1:
         return next(iter(scores.values()))
@@ -53,7 +78,7 @@ def score_scales(upscaler: Upscaler, files: Mapping[int, Sequence[PairFiles]], s
 
 
 def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int, scale: int) -> Score:
-    """The mean over whole pictures, `samples` of them kept."""
+    """Score whole pictures and return the mean over them, `samples` results kept."""
     pictures: dict[str, np.ndarray] = {}
 
     def upscale(lr: np.ndarray) -> np.ndarray:
@@ -68,9 +93,12 @@ def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int,
 
 
 def score_clips(upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples: int) -> Score:
-    """The mean over clips of the mean over every `stride`-th frame, one frame of the first `samples` clips kept.
+    """Score every `stride`-th frame of clips and return the mean over clips of the mean over their frames.
 
-    Raises RequestError, naming the clip, where it is too small to be scored.
+    One result of each of the first `samples` clips is kept.
+
+    Raises:
+        RequestError: a clip is too small to be scored; the message names it.
     """
     pictures: dict[str, np.ndarray] = {}
     means = []

@@ -51,7 +51,7 @@ def test_a_clip_outside_colab(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_outside_colab(tmp_path: Path) -> None:
-    from isr.train.callbacks import read_log
+    from isr.train.log import read_log
 
     folder, shown = run("train.ipynb", tmp_path)
     log = [row for row in read_log(folder / "runs" / "small" / "log.csv") if row["val_psnr_y"]]

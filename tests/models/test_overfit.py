@@ -17,7 +17,8 @@ from tiny_models import FIRST, TINY, Case, numpy
 from isr.imresize import imresize
 from isr.losses import ContentLoss, adversarial_loss, pixel_loss
 from isr.models import EDSR, Discriminator, SuperResolutionModel, UNetDiscriminator
-from isr.train.steps import AveragingAdam, LossWeights, Objective, aligns_frames
+from isr.train.objective import LossWeights, Objective, aligns_frames
+from isr.train.optimizer import AveragingAdam
 
 RATE = 3e-3
 # By which the pixel loss falls. EDVR adds to an interpolation, the others begin at random.

@@ -22,8 +22,8 @@ from isr.models import EDSR
 from isr.models.loading import load
 from isr.predict.picture import TileOptions, enlarge
 from isr.runtimes import as_upscaler
-from isr.train.callbacks import check_healthy
-from isr.train.steps import AveragingAdam
+from isr.train.optimizer import AveragingAdam
+from isr.train.watch import check_healthy
 
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow alone")
 

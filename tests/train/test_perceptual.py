@@ -19,7 +19,8 @@ from isr.losses import ContentLoss, adversarial_loss, pixel_loss
 from isr.models import EDSR, Discriminator
 from isr.progress import Callback
 from isr.train import Trainer
-from isr.train.steps import LossWeights, Objective
+from isr.train.objective import LossWeights, Objective
+from isr.train.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +203,11 @@ def test_a_discriminator_that_is_sure_for_long_is_said_once(
     progress.message = said.append  # type: ignore[method-assign]
     changes = {"perceptual.adversarial_loss": loss, "perceptual.content_weight": 0}
     trainer = Trainer(settings(photos, tmp_path / "run", **changes), progress=progress)
+    watched = Watch(tmp_path / "run", trainer.objective, progress)
     said.clear()
 
     def watch(share: float, steps: int) -> bool:
-        trainer._watch_discriminator({"discriminator_loss": share * undecided}, steps)
+        watched.discriminator({"discriminator_loss": share * undecided}, steps)
         return bool(said)
 
     assert not watch(0.029, 300)

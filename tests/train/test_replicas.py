@@ -19,7 +19,7 @@ from isr.config import TrainConfig
 from isr.errors import RequestError
 from isr.models import EDSR, TDAN
 from isr.train import Trainer
-from isr.train.trainer import find_strategy
+from isr.train.build import find_strategy
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="replicas are TensorFlow's MirroredStrategy"

@@ -236,7 +236,7 @@ def test_several_scales_learn_together_and_resume_exactly(photos: Path, tmp_path
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_batch_moves_its_own_scale(scale: int) -> None:
     from isr.models import MDSR
-    from isr.train.steps import LossWeights, Objective
+    from isr.train.objective import LossWeights, Objective
 
     model = MDSR(num_features=4, num_blocks=1)
     objective = Objective(model, LossWeights(), patch_size=24)
@@ -473,12 +473,12 @@ def test_validation_is_the_psnr_of_whole_frames(clips: Path, tmp_path: Path) -> 
 
 
 def test_far_offsets_are_warned_of_once(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from isr.train import trainer as module
+    from isr.train import watch
 
     said: list[str] = []
     progress = Callback(lambda *_: True)
     progress.message = said.append  # type: ignore[method-assign]
-    monkeypatch.setattr(module, "mean_offsets", lambda model, lr: {"align/dcn": 60.0, "align/near": 2.0})
+    monkeypatch.setattr(watch, "mean_offsets", lambda model, lr: {"align/dcn": 60.0, "align/near": 2.0})
     config = clip_settings(clips, tmp_path / "run", **{"data.photo_motion": 0, "steps.total": 10})
     trainer(config, model=Window(), progress=progress).train()
     (warning,) = [line for line in said if "offset" in line]
@@ -491,7 +491,7 @@ def test_far_offsets_are_warned_of_once(clips: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("accumulate", [None, 3])
 def test_adam_scales_rates_and_starts_late_as_if_anew(accumulate: int | None) -> None:
     # Against Adam written out: every variable counts its own steps, its rate has its own factor.
-    from isr.train.steps import AveragingAdam
+    from isr.train.optimizer import AveragingAdam
 
     factors, starts, rate = [1.0, 0.1, 0.5], [0, 0, 3], 0.01
     variables = [keras.Variable(np.full(2, 1.0, "float32"), name=f"v{i}") for i in range(3)]
@@ -523,8 +523,9 @@ def test_adam_scales_rates_and_starts_late_as_if_anew(accumulate: int | None) ->
 def test_accumulated_batches_are_one_step_on_all_their_pictures() -> None:
     # The same gradient, clipped as a whole, rate of the schedule, moments and averages.
     from isr.models import EDSR
+    from isr.train.objective import LossWeights, Objective
+    from isr.train.optimizer import AveragingAdam
     from isr.train.schedules import schedule as build
-    from isr.train.steps import AveragingAdam, LossWeights, Objective
 
     rng = np.random.default_rng(0)
     lr, hr = (rng.random((24, side, side, 3), np.float32) for side in (6, 12))
@@ -600,10 +601,13 @@ def test_an_accumulated_run_counts_steps_and_resumes_exactly(
 
 
 def test_an_accumulated_loss_is_the_mean_over_all_batches(photos: Path, tmp_path: Path) -> None:
+    from isr.train.sources import Sources
+
     changes = {"optimizer.learning_rate": 1e-12, "steps.total": 4, "steps.save_every": 2}
     run = trainer(accumulated_settings(photos, tmp_path / "run", **changes))
     run.train()
-    batches, log = run._batches(), rows(tmp_path / "run")
+    batches = Sources(run.config, run.model, run.folder.cache, run.progress).batches()
+    log = rows(tmp_path / "run")
     for row, first in ((log[1], 0), (log[2], 4)):
         drawn = [batches[index] for index in range(first, first + 4)]
         expected = np.mean([np.abs(np.asarray(run.model(batch.lr)) - batch.hr).mean() for batch in drawn])
@@ -639,7 +643,7 @@ def test_accumulating_and_executing_work_on_jax() -> None:
 
 def test_a_loss_that_is_no_number_ends_an_execution() -> None:
     from isr.progress import Silent
-    from isr.train.callbacks import Report
+    from isr.train.watch import Report
 
     report = Report(Silent(), batches=8, accumulate=2)
     report.set_model(keras.Sequential())
@@ -655,7 +659,7 @@ def test_a_loss_that_is_no_number_ends_an_execution() -> None:
 def test_a_run_says_what_it_was_made_with(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isr.train.callbacks import note_environment
+    from isr.train.environment import note_environment
 
     (entry,) = json.loads((uninterrupted / "environment.json").read_text(encoding="utf-8"))
     backend = keras.backend.backend()
@@ -666,14 +670,14 @@ def test_a_run_says_what_it_was_made_with(
         return [(e["step"], e["git"]) for e in json.loads((tmp_path / "environment.json").read_text())]
 
     for step, git in ((0, "a"), (4, "a"), (9, "b"), (12, "a")):
-        monkeypatch.setattr("isr.train.callbacks._revision", lambda git=git: git)
+        monkeypatch.setattr("isr.train.environment._revision", lambda git=git: git)
         note_environment(tmp_path, step)
     assert noted() == [(0, "a"), (9, "b"), (12, "a")]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_revision_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from isr.train.callbacks import _revision
+    from isr.train.environment import _revision
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -695,7 +699,7 @@ def test_the_revision_is_that_of_the_current_folder(tmp_path: Path, monkeypatch:
 
 
 def test_a_log_of_fewer_columns_goes_on(tmp_path: Path) -> None:
-    from isr.train.callbacks import Log
+    from isr.train.log import Log
 
     (tmp_path / "log.csv").write_text("step,loss\n0,\n5,0.5\n10,0.25\n")
     log = Log(tmp_path, 5)

@@ -1,0 +1,149 @@
+"""What a step minimises: the losses of a network, each times its weight, and that of its discriminator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+from keras import ops
+
+from isr.losses import AdversarialLoss, ContentLoss, TotalVariation, alignment_loss
+from isr.models import SuperResolutionModel
+from isr.ops import Tensor
+from isr.train.adversarial import contest
+
+
+def aligns_frames(model: SuperResolutionModel) -> bool:
+    """Tell whether a network gives its aligned frames beside the result, as TDAN does."""
+    return "return_aligned" in inspect.signature(type(model).call).parameters
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the losses that training adds up."""
+
+    pixel: float = 1.0
+    alignment: float = 0.0
+    content: float = 0.0
+    adversarial: float = 0.0
+    total_variation: float = 0.0
+
+
+class Objective(keras.Model):
+    """What training minimises, as a Keras model that `fit` trains.
+
+    `L = pixel * L_pixel + alignment * L_align + content * L_content + adversarial * L_G + total_variation * L_TV`
+    moves the network (Ledig et al. 2017, SRGAN, equation 3; Wang et al. 2018, ESRGAN, equation 3), `L_D` its
+    discriminator. Both are added up, and each network gets its own gradients only (see `isr.train.adversarial`), so
+    one optimizer serves both on every backend.
+
+    Args:
+        network: keeps its weights' names.
+        weights: a loss of weight 0 is not computed, but for the pixel loss, which `compile` gives.
+        content: compares features; needed for its weight.
+        adversarial: judges the discriminator's logits; needed for its weight, with the discriminator.
+        discriminator: pictures `[b, h, w, c]` to logits.
+        patch_size: side of the HR patches, from which a network of several scales knows the one of a batch.
+        replicas: how many share a batch. The losses of all add up to those of the batch; a discriminator's own means
+            (the relativistic loss, batch normalisation) are of a share.
+
+    Attributes:
+        parts: means since the last state: every loss of the whole batch, and what the discriminator gave real and
+            made pictures.
+        perceptual: whether the content, adversarial and total-variation losses are on, and the pixel loss has its
+            weight; otherwise that has 1. To be set before `compile`.
+    """
+
+    def __init__(
+        self,
+        network: SuperResolutionModel,
+        weights: LossWeights,
+        content: ContentLoss | None = None,
+        adversarial: AdversarialLoss | None = None,
+        discriminator: keras.Model | None = None,
+        patch_size: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.patch_size = patch_size
+        self.replicas = replicas
+        self.discriminator = discriminator
+        self.weighting = weights
+        self.content = content
+        self.adversarial = adversarial
+        self.variation = TotalVariation()
+        self.perceptual = True
+        self.parts = [keras.metrics.Mean(name=name) for name in self._names()]
+
+    def _names(self) -> list[str]:
+        weights = self.weighting
+        names = ["pixel_loss"]
+        for name in ("alignment", "content", "adversarial", "total_variation"):
+            names += [f"{name}_loss"] * (getattr(weights, name) > 0)
+        return names + ["discriminator_loss", "real_score", "fake_score"] * (weights.adversarial > 0)
+
+    def call(self, lr: Tensor) -> Any:
+        scales = self.network.scales
+        if self.weighting.alignment:
+            return self.network(lr, return_aligned=True)
+        if len(scales) == 1:
+            return self.network(lr)
+        if lr.shape[1] is not None:
+            return self.network(lr, scale=self.patch_size // lr.shape[1])
+        # TensorFlow has one graph for patches of all sizes; it computes the branch taken only.
+        sizes = ops.convert_to_tensor([self.patch_size // scale for scale in scales])
+        branch = ops.argmax(ops.cast(ops.equal(sizes, ops.shape(lr)[1]), "int32"))
+        return ops.switch(branch, [partial(self.network.at_scale, scale=scale) for scale in scales], lr)
+
+    def compute_loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        y_pred: Any,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        lr, hr, weights = x, y, self.weighting
+        sr, aligned = y_pred if weights.alignment else (y_pred, None)
+        # Losses that Keras does not average over a batch itself count by a replica's share of it.
+        share = 1 / self.replicas
+
+        losses = {"pixel": super().compute_loss(lr, hr, sr, sample_weight, training)}
+        scores: dict[str, Tensor] = {}
+        discriminator_loss: Any = 0.0
+        if aligned is not None:
+            losses["alignment"] = share * alignment_loss(aligned, lr, self.network.spec.center_frame)
+        if self.perceptual and self.content is not None and weights.content:
+            losses["content"] = self.content(hr, sr)
+        if self.perceptual and self.adversarial is not None and weights.adversarial:
+            assert self.discriminator is not None
+            played = contest(self.discriminator, self.adversarial, hr, sr)
+            losses["adversarial"] = share * played.generator_loss
+            discriminator_loss = share * played.discriminator_loss
+            scores = {"real_score": played.real_score, "fake_score": played.fake_score}
+        if self.perceptual and weights.total_variation:
+            losses["total_variation"] = self.variation(hr, sr)
+
+        self._note(losses, discriminator_loss, scores)
+        pixel = losses.pop("pixel")
+        pixel = weights.pixel * pixel if self.perceptual else pixel
+        return (
+            pixel + sum(getattr(weights, name) * loss for name, loss in losses.items()) + discriminator_loss
+        )
+
+    def _note(
+        self, losses: Mapping[str, Tensor], discriminator_loss: Tensor, scores: Mapping[str, Tensor]
+    ) -> None:
+        """Add what a step gave to the means that `fit` reports; what is off counts as 0."""
+        shown = {
+            **{f"{name}_loss": self.replicas * loss for name, loss in losses.items()},
+            "discriminator_loss": self.replicas * discriminator_loss,
+            **scores,
+        }
+        for metric in self.parts:
+            metric.update_state(shown.get(metric.name, 0.0))

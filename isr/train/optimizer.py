@@ -1,0 +1,123 @@
+"""Adam with an average of the weights that is right from the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class AveragingAdam(keras.optimizers.Adam):
+    """Adam with an exponential moving average of the weights that is right from the first step.
+
+    Keras' own average keeps a share `momentum**n` of the random start and replaces the weights when `fit` ends.
+    Here the first step sets the average, the momentum is warmed up to `min(momentum, (1 + n) / (10 + n))` after n
+    steps, and the weights are left alone: read `averages`.
+
+    With Keras' `gradient_accumulation_steps` a step is so many calls of `apply`, and `iterations` counts steps; but
+    Keras gives a schedule the number of calls.
+
+    Args:
+        average_momentum: weight of the past in the average, 0 to 1; 0 keeps no average.
+        multipliers: of the learning rate, one for each variable that the optimizer is built with; None: 1.
+        starts: first step of each of these variables; None: 0. See `release`.
+        replicas: how many share a batch; what they have in sum is clipped.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-4,
+        average_momentum: float = 0.999,
+        multipliers: Sequence[float] | None = None,
+        starts: Sequence[int] | None = None,
+        replicas: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.average_momentum = average_momentum
+        self.multipliers = None if multipliers is None else list(multipliers)
+        self.starts = None if starts is None else list(starts)
+        self.replicas = replicas
+        self.released = 0
+        self.averages: list[Any] = []
+
+    def build(self, variables: list[Any]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        if self.average_momentum:
+            self.averages = self.add_optimizer_variables(variables, "average")
+
+    def release(self, step: int) -> bool:
+        """Let the variables move that start at `step` or before; the gradients of the others are not computed.
+
+        Returns whether there are new ones, so that the training step must be built again.
+        """
+        before, self.released = self.released, step
+        return any(before < start <= step for start in self.starts or ())
+
+    def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> Any:
+        if trainable_variables is not None and not self.built:
+            self.build(trainable_variables)
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        moving = [
+            pair for pair in zip(grads, variables, strict=True) if self._start(pair[1]) <= self.released
+        ]
+        grads, moved = map(list, zip(*moving, strict=True))
+        if self.replicas > 1 and self.global_clipnorm:
+            from isr.train.replicas_tensorflow import clip_sum
+
+            grads = clip_sum(grads, self.global_clipnorm, self.replicas)
+        result = super().apply(grads, moved)
+        if self.average_momentum:
+            before = ops.cast(self.iterations, "float32") - 1.0  # steps before this one
+            warmed = ops.where(before < 1.0, 0.0, (1.0 + before) / (10.0 + before))
+            momentum = ops.minimum(self.average_momentum, warmed)
+            if every := self.gradient_accumulation_steps:
+                momentum = ops.where(self._iterations % every == 0, momentum, 1.0)  # a step is complete
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
+        return result
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if self.multipliers is not None:
+            learning_rate = learning_rate * self.multipliers[self._get_variable_index(variable)]
+        if start := self._start(variable):
+            # Adam's correction for its empty start belongs to the variable's own first steps.
+            learning_rate = learning_rate * self._correction(start) / self._correction(0)
+        super().update_step(gradient, variable, learning_rate)
+
+    def _start(self, variable: Any) -> int:
+        return 0 if self.starts is None else self.starts[self._get_variable_index(variable)]
+
+    def _correction(self, start: int) -> Any:
+        steps = ops.cast(self.iterations + 1 - start, "float32")
+        return ops.sqrt(1 - ops.power(self.beta_2, steps)) / (1 - ops.power(self.beta_1, steps))
+
+    def state(self) -> list[np.ndarray]:
+        """What goes on after a complete step: the number of steps, then moments and averages."""
+        return [np.asarray(self.iterations), *(np.asarray(variable) for variable in self._lasting())]
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Go on from what `state` gave; ValueError where it is another optimizer's."""
+        lasting = self._lasting()
+        if [array.shape for array in state] != [(), *(tuple(variable.shape) for variable in lasting)]:
+            raise ValueError("the state of another optimizer")
+        steps, *values = state
+        self._iterations.assign(steps * (self.gradient_accumulation_steps or 1))
+        for variable, value in zip(lasting, values, strict=True):
+            variable.assign(value)
+
+    def _lasting(self) -> list[Any]:
+        passing = {id(self._iterations)}
+        if self.gradient_accumulation_steps:
+            passing |= {id(sums) for sums in self._accumulated_gradients}  # 0 after a complete step
+        return [variable for variable in self.variables if id(variable) not in passing]
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("average_momentum", "multipliers", "starts", "replicas")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,149 @@
+"""What a run learns from and is judged on: the pictures and clips of a configuration, found and decoded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from isr.config import TrainConfig
+from isr.data.batches import Batches, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
+from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
+from isr.data.motion import MotionBatches
+from isr.data.pairs import PairFiles, PicturePairs, find_pairs
+from isr.errors import RequestError
+from isr.models import SuperResolutionModel
+from isr.progress import Progress
+
+
+class Sources:
+    """The pictures and clips of a configuration, for one network.
+
+    Args:
+        config: of the run; its section `data` is what is read.
+        model: the network, whose `spec` says what it takes.
+        cache: folder of what is decoded.
+        progress: told of the decoding.
+    """
+
+    def __init__(
+        self, config: TrainConfig, model: SuperResolutionModel, cache: Path, progress: Progress
+    ) -> None:
+        self.data = config.data
+        self.seed = config.seed
+        self.network = type(model).__name__
+        self.spec = model.spec
+        self.scale = self.spec.scales[0]
+        self.cache = cache
+        self.progress = progress
+
+    # To train on
+
+    def batches(self) -> Batches:
+        """Open what is trained on: patches of photographs, or windows of clips.
+
+        Raises:
+            RequestError: a folder, size or file does not fit; the message names the key or the file.
+        """
+        data, spec = self.data, self.spec
+        for scale in spec.scales:
+            if data.patch_size % scale:
+                raise RequestError(f"data.patch_size {data.patch_size} is no multiple of the scale {scale}")
+            if (data.patch_size // scale) % spec.size_multiple:
+                raise RequestError(
+                    f"data.patch_size {data.patch_size} is no multiple of {scale * spec.size_multiple}, "
+                    f"which {self.network} needs"
+                )
+        patches = PatchRecipe(
+            patch_size=data.patch_size,
+            batch_size=data.batch_size,
+            candidates=data.candidates,
+            flatness=data.flatness,
+            augment=data.augment,
+            seed=self.seed,
+        )
+        if spec.num_frames > 1:
+            windows = WindowRecipe(
+                **vars(patches),
+                num_frames=spec.num_frames,
+                center_frame=spec.center_frame,
+                frame_intervals=tuple(data.frame_intervals),
+                reverse=data.reverse,
+            )
+            return self._windows(windows)
+        sources = [self._patches(scale, patches) for scale in spec.scales]
+        return sources[0] if len(sources) == 1 else MultiScaleBatches(sources)
+
+    def _patches(self, scale: int, recipe: PatchRecipe) -> Batches:
+        """Patches of photographs for one scale."""
+        data = self.data
+        if data.scale_augment and data.train_lr:
+            raise RequestError("data.scale_augment: low resolution is made then; leave out data.train_lr")
+        files = find_pairs(Path(data.train_hr), _folder(data.train_lr), scale)
+        files += [replace(file, shrink=factor) for factor in data.scale_augment for file in files]
+        pairs = PicturePairs(
+            files,
+            scale,
+            self.spec.num_channels,
+            self.cache,
+            smallest=recipe.patch_size,
+            progress=self.progress,
+        )
+        return PatchBatches(pairs, scale, recipe)
+
+    def _windows(self, recipe: WindowRecipe) -> Batches:
+        """Windows of clips, of photographs in motion, or of both."""
+        data, share = self.data, self.data.photo_motion
+        motion = None
+        if share > 0:
+            pairs = find_pairs(Path(data.train_hr), None, self.scale)
+            photos = self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
+            motion = MotionBatches(photos, self.scale, recipe, degradation=data.degradation)
+            if left_out := len(photos) - len(motion.photos):
+                self.progress.message(f"{left_out} photographs are too small for data.photo_motion")
+            if share == 1:
+                return motion
+        clips = WindowBatches(
+            self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size),
+            self.scale,
+            recipe,
+            weights=data.clip_weights,
+            degradation=data.degradation,
+        )
+        return clips if motion is None else MixedBatches(clips, motion, share)
+
+    # To validate on
+
+    def validation_pictures(self, scale: int) -> list[PairFiles]:
+        """Find the pictures that are scored, `data.val_count` of them."""
+        data = self.data
+        files = find_pairs(Path(data.val_hr), _folder(data.val_lr), scale)
+        if data.val_count is None or data.val_count >= len(files):
+            return files
+        return [files[i * len(files) // data.val_count] for i in range(data.val_count)]
+
+    def validation_clips(self) -> Clips:
+        """Decode the clips that are scored."""
+        return self._decode(self._clip_files("val_clips"))
+
+    def _clip_files(self, key: Literal["train_clips", "val_clips"]) -> list[ClipFiles]:
+        """The clips that a key of the configuration names."""
+        hr, lr = getattr(self.data, key), getattr(self.data, f"{key}_lr")
+        if hr is None:
+            raise RequestError(f"data.{key}: {self.network} needs a folder of clips here")
+        return find_clips(Path(hr), _folder(lr))
+
+    def _decode(self, files: list[ClipFiles], smallest: int = 1) -> Clips:
+        return Clips(
+            files,
+            self.scale,
+            self.spec.num_channels,
+            self.cache,
+            degradation=self.data.degradation,
+            smallest=smallest,
+            progress=self.progress,
+        )
+
+
+def _folder(path: str | None) -> Path | None:
+    return Path(path) if path else None
