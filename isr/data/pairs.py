@@ -126,7 +126,7 @@ def read_pair(
 
     Raises RequestError, naming the file, where it cannot be read or the two sizes do not belong together.
     """
-    hr = _read(files.hr, num_channels, keep_gray)
+    hr = read_channels(files.hr, num_channels, keep_gray=keep_gray)
     if files.shrink != 1:
         hr = imresize(hr, scale=files.shrink)
     height, width = hr.shape[0] // scale, hr.shape[1] // scale
@@ -135,7 +135,7 @@ def read_pair(
     if files.lr is None:
         hr = hr[: height * scale, : width * scale]
         return imresize(hr, scale=1 / scale), hr
-    lr = _read(files.lr, hr.shape[-1], keep_gray=False)
+    lr = read_channels(files.lr, hr.shape[-1])
     # LR made without cutting HR first has one row or column more; both conventions are in use.
     if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
         raise RequestError(
@@ -144,7 +144,20 @@ def read_pair(
     return lr[:height, :width], hr[: height * scale, : width * scale]
 
 
-def _read(path: Path, num_channels: int, keep_gray: bool) -> np.ndarray:
+def read_channels(path: Path, num_channels: int, *, keep_gray: bool = False) -> np.ndarray:
+    """Read a picture in the channels of a network.
+
+    Args:
+        path: of the picture.
+        num_channels: as for `as_channels`.
+        keep_gray: leave a gray picture as one channel.
+
+    Returns:
+        `[h, w, num_channels]`, integers as stored.
+
+    Raises:
+        RequestError: the file cannot be read, or its channels cannot be converted.
+    """
     pixels = pictures.read(path).pixels
     try:
         return as_channels(pixels, 1 if keep_gray and pixels.shape[-1] <= 2 else num_channels)

@@ -11,6 +11,7 @@ section 3).
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,17 +22,21 @@ import keras
 import numpy as np
 
 from isr import presets
+from isr.data.pairs import find_pairs, read_channels
 from isr.errors import RequestError
+from isr.imresize import imresize
+from isr.io.files import whole_folder
+from isr.levels import to_float
 from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.models.loading import load
 from isr.progress import Progress, Silent, check_cancelled
 
 STEPS = 255  # between the smallest and the largest of an input's numbers
 LARGEST = 127  # of a kernel's
 SAMPLES = 1500  # values of each channel that a picture gives to find the range of an input
-GRAM_PICTURES, GRAM_PIXELS = (
-    12,
-    96,
-)  # how many pictures roundings are made good on, and the side of their parts
+GRAM_PICTURES = 12  # how many pictures roundings are made good on
+GRAM_PIXELS = 96  # the side of their parts
+SIDE = 96  # input pixels of the part of a photograph that is looked at
 DAMPING = 0.01  # of the mean square of a feature, added to every feature's
 SHRINKS = np.linspace(0.3, 1, 36)  # of the range of an input: what lies outside is clipped
 
@@ -55,6 +60,80 @@ class EightBitConv:
         """Inputs as 8 bits hold them."""
         number = np.clip(np.rint(inputs / self.input_step) + self.input_zero, 0, STEPS)
         return (number - self.input_zero) * np.float32(self.input_step)
+
+
+def quantise(
+    preset: str | Path,
+    photos: str | Path,
+    *,
+    count: int = 60,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Make the 8-bit variant of a preset from photographs.
+
+    Args:
+        preset: a shipped name or a folder.
+        photos: folder of photographs in high resolution like those that the network is for; sub-folders are walked.
+            Their channels become the network's: gray is repeated, RGB becomes luma.
+        count: how many of them to look at, spread over the folder.
+        output: a new folder for the whole preset with the variant; None: the variant goes into the preset's own.
+        overwrite: replace the variant that the preset has.
+        progress: told of every photograph; asked for `cancelled` between them.
+
+    Returns:
+        The file of the variant.
+
+    Raises:
+        RequestError: there is no such preset, its network takes several frames, it has a variant, `output` exists, or
+            a photograph cannot be read.
+        Cancelled: the progress asked for it. Nothing is written then.
+
+    Example:
+        >>> quantise("runs/mine/best", "photos")
+        PosixPath('runs/mine/best/int8/weights.safetensors')
+    """
+    folder = presets.find(preset)
+    if output is not None and Path(output).exists():
+        raise RequestError(f"{output}: exists already; give another folder with --output")
+    if output is None and presets.variant(folder).exists() and not overwrite:
+        raise RequestError(f"{presets.variant(folder)}: exists; give --overwrite to replace it")
+    model = load(folder)
+    convs = calibrate(model, read_parts(Path(photos), count, model.scales[0], model.num_channels), progress)
+    if output is None:
+        return save(convs, folder)
+    with whole_folder(Path(output)) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        save(convs, temporary)
+    return presets.variant(Path(output))
+
+
+def read_parts(photos: Path, count: int, scale: int, num_channels: int) -> list[np.ndarray]:
+    """Read photographs of a folder as the network sees them: the middles, made small by MATLAB's bicubic rule.
+
+    Args:
+        photos: the folder.
+        count: how many of its photographs, spread over it.
+        scale: what the network enlarges by.
+        num_channels: what it takes.
+
+    Returns:
+        Float32 in [0, 1], `[h, w, num_channels]`, `SIDE` pixels or fewer each way.
+
+    Raises:
+        RequestError: there are none, or one cannot be read or has too few pixels.
+    """
+    files = find_pairs(photos, None, scale)
+    parts = []
+    for file in files[:: -(-len(files) // count)]:
+        hr = read_channels(file.hr, num_channels)
+        sides = [min(side, SIDE * scale) // scale * scale for side in hr.shape[:2]]
+        if not all(sides):
+            raise RequestError(f"{file.hr}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}")
+        top, left = ((whole - side) // 2 for whole, side in zip(hr.shape[:2], sides, strict=True))
+        parts.append(to_float(imresize(hr[top : top + sides[0], left : left + sides[1]], scale=1 / scale)))
+    return parts
 
 
 def convolutions(model: SuperResolutionModel) -> dict[str, keras.layers.Conv2D]:

@@ -31,6 +31,7 @@ from isr.runtimes.int8 import (
     computing_in_8_bits,
     convolutions,
     neighbourhoods,
+    quantise,
     read,
     round_kernel,
     save,
@@ -263,6 +264,39 @@ def test_isr_quantise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run(["quantise", str(tmp_path / "tdan"), "--photos", str(photos)]) == 2
     assert "several frames have no 8 bits" in capsys.readouterr().err
     assert not (tmp_path / "tdan" / "int8").exists()
+
+
+@pytest.mark.parametrize(("network", "mode"), [(3, "L"), (3, "LA"), (3, "RGBA"), (1, "RGB")])
+def test_photographs_of_other_channels_become_those_of_the_network(
+    network: int, mode: str, tmp_path: Path
+) -> None:
+    model: Any = EDSR(2, num_features=4, num_blocks=1, num_channels=network)
+    model.start_as_interpolation()
+    model.save_preset(tmp_path / "net")
+    for folder, into in (("given", mode), ("same", "L" if network == 1 else "RGB")):
+        photos = tmp_path / folder
+        photos.mkdir()
+        Image.fromarray(robin(80)).convert("L").convert(into).save(photos / "a.png")
+    found, expected = (
+        quantise(tmp_path / "net", tmp_path / photos, output=tmp_path / f"{photos}_net").read_bytes()
+        for photos in ("given", "same")
+    )
+    assert found == expected
+
+
+def test_a_copy_of_a_preset_gets_the_variant(quantised: Path, tmp_path: Path) -> None:
+    photos = folder_of_photographs(tmp_path / "photos", 1, 60, 70)
+    before = (quantised / "int8" / "weights.safetensors").read_bytes()
+    line = ["quantise", str(quantised), "--photos", str(photos), "-o", str(tmp_path / "copy"), "--quiet"]
+    assert run(line) == 0
+    assert (tmp_path / "copy" / "int8" / "weights.safetensors").read_bytes() != before
+    assert (quantised / "int8" / "weights.safetensors").read_bytes() == before
+    assert load(tmp_path / "copy").count_params() == load(quantised).count_params()
+    assert run(line) == 2  # it exists
+    Image.new("RGB", (1, 1)).save(photos / "0.png")
+    with pytest.raises(RequestError, match=r"0\.png: 1x1 pixels are too few"):
+        quantise(quantised, photos, output=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_fast_means_8_bits_where_there_are_some(
