@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from importlib.util import find_spec
 from typing import Any, Protocol
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 
@@ -237,44 +241,47 @@ _HTTP_CODES = {
 
 class _Rest:
     def __init__(self, host: str, secure: bool, model: str, version: int | None, timeout: float) -> None:
-        import requests
-
         self.host, self._timeout = host, timeout
-        self._session = requests.Session()
         exact = "" if version is None else f"/versions/{version}"
         self._url = f"http{'s' * secure}://{host}/v1/models/{model}{exact}:predict"
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        import requests
-
-        body: Any = {
+        body = {
             "signature_name": signature,
             "inputs": {name: _to_json(value) for name, value in inputs.items()},
         }
+        status, reason, text = self._post(json.dumps(body).encode())
         try:
-            answer = self._session.post(self._url, json=body, timeout=self._timeout)
-        except requests.Timeout as error:
-            raise _refused("DEADLINE_EXCEEDED", str(error)) from None
-        except requests.ConnectionError as error:
-            raise _refused("UNAVAILABLE", str(error)) from None
-        try:
-            content = answer.json()
-            if answer.status_code == 200:
+            content: Any = json.loads(text)
+            if status == 200:
                 outputs = content["outputs"]
                 # A single output comes without its name.
                 named = outputs if isinstance(outputs, dict) and "b64" not in outputs else {"": outputs}
                 return {name: _from_json(value) for name, value in named.items()}
             message = str(content["error"])
         except (ValueError, KeyError, TypeError):
-            message = f"HTTP {answer.status_code} {answer.reason}"
-            if answer.status_code == 200:
+            message = f"HTTP {status} {reason}"
+            if status == 200:
                 raise _refused("UNKNOWN", "an answer that is not a model server's") from None
-        raise _refused(_HTTP_CODES.get(answer.status_code, "UNKNOWN"), message)
+        raise _refused(_HTTP_CODES.get(status, "UNKNOWN"), message)
+
+    def _post(self, body: bytes) -> tuple[int, str, bytes]:
+        """Status, its words and the content of the answer to a request."""
+        request = Request(self._url, body, {"Content-Type": "application/json"})
+        try:
+            with urlopen(request, timeout=self._timeout) as answer:
+                return answer.status, answer.reason, answer.read()
+        except HTTPError as error:
+            with error:
+                return error.code, error.reason, error.read()
+        except (OSError, HTTPException) as error:
+            # A URLError wraps the error of a connection that was never made.
+            cause = getattr(error, "reason", error)
+            code = "DEADLINE_EXCEEDED" if isinstance(cause, TimeoutError) else "UNAVAILABLE"
+            raise _refused(code, str(cause)) from None
 
 
 def _to_json(value: np.ndarray) -> Any:
-    import base64
-
     if value.dtype != object:
         return value.tolist()
 
@@ -289,8 +296,6 @@ def _to_json(value: np.ndarray) -> Any:
 
 
 def _from_json(value: Any) -> np.ndarray:
-    import base64
-
     def read(item: Any) -> Any:
         if isinstance(item, list):
             return [read(part) for part in item]
