@@ -24,7 +24,7 @@ from isr.predict.picture import TileOptions, enlarge
 from isr.presets import check_numbers
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
-from isr.runtimes.formats import describe_model
+from isr.runtimes.engines.conversion import describe_model
 from isr.runtimes.serving import require_serving_api
 from isr.spec import MultiFrameUpscaler
 

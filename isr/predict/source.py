@@ -223,7 +223,7 @@ class Network:
     def _convert(self, folder: Path, precision: str, progress: Progress) -> None:
         model = self._loaded()
         progress.message(f"{self.name}: converted for {self.engine}, {precision}, once: see `isr engines`")
-        from isr.runtimes.formats import write
+        from isr.runtimes.engines.conversion import write
         from isr.runtimes.int8 import read
 
         convs = None if precision != "int8" or self._folder is None else read(self._folder)

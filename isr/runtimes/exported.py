@@ -1,4 +1,4 @@
-"""Folders that `isr.runtimes.formats` wrote, as upscalers. Knows no Keras and no TensorFlow."""
+"""Folders that `isr.runtimes.engines.conversion` wrote, as upscalers. Knows no Keras and no TensorFlow."""
 
 from __future__ import annotations
 

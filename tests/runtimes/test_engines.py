@@ -57,7 +57,7 @@ def written(
     photo_model: SuperResolutionModel,
 ) -> Iterator[tuple[Path, Any]]:
     """A network written for each engine, and opened."""
-    from isr.runtimes.formats import write
+    from isr.runtimes.engines.conversion import write
 
     pytest.importorskip(ENGINES[request.param].package)
     folder = tmp_path_factory.mktemp(request.param) / "edsr"
@@ -129,7 +129,7 @@ def test_a_folder_opens_where_there_is_no_keras(written: tuple[Path, Any], tmp_p
 
 @pytest.mark.parametrize("engine", mostly_slow("onnxruntime"))
 def test_every_scale_of_a_network_has_its_file(engine: str, tmp_path: Path) -> None:
-    from isr.runtimes.formats import write
+    from isr.runtimes.engines.conversion import write
 
     pytest.importorskip(ENGINES[engine].package)
     model = randomise(MDSR(**TINY["MDSR"][0]))
@@ -145,7 +145,7 @@ def test_every_scale_of_a_network_has_its_file(engine: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("network", [TDAN, EDVR, RDN])
 @pytest.mark.parametrize("engine", ALL)
 def test_other_networks_convert(engine: str, network: type[SuperResolutionModel], tmp_path: Path) -> None:
-    from isr.runtimes.formats import write
+    from isr.runtimes.engines.conversion import write
 
     pytest.importorskip(ENGINES[engine].package)
     model = randomise(network(**TINY[network.__name__][0]))
@@ -162,7 +162,7 @@ def test_other_networks_convert(engine: str, network: type[SuperResolutionModel]
 
 def test_a_small_video_network_converts(tmp_path: Path) -> None:
     """The deformable layers of the one that converts fastest."""
-    from isr.runtimes.formats import write
+    from isr.runtimes.engines.conversion import write
 
     pytest.importorskip("ai_edge_litert")
     model = randomise(TDAN(**TINY["TDAN"][0]))
@@ -177,25 +177,25 @@ def test_a_small_video_network_converts(tmp_path: Path) -> None:
 def test_what_cannot_be_converted_is_said_and_nothing_is_left(
     tmp_path: Path, photo_model: SuperResolutionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isr.runtimes import formats
+    from isr.runtimes.engines import conversion
 
     pytest.importorskip("openvino")
     target = tmp_path / "new" / "edsr"
     with pytest.raises(RequestError, match="computes in float32 here"):
-        formats.write(photo_model, target, "litert", "bfloat16")
+        conversion.write(photo_model, target, "litert", "bfloat16")
     with pytest.raises(RequestError, match="several frames are converted in float32"):
-        formats.write(TDAN(**TINY["TDAN"][0]), target, "openvino", "bfloat16")
+        conversion.write(TDAN(**TINY["TDAN"][0]), target, "openvino", "bfloat16")
     broken = EDSR(**TINY_PHOTO)
     broken.head.kernel.assign(broken.head.kernel * np.nan)
     with pytest.raises(RequestError, match="no numbers"):
-        formats.write(broken, target, "openvino")
-    monkeypatch.setattr(formats, "open_exported", lambda folder: lambda lr, scale: np.full(1, np.nan))
+        conversion.write(broken, target, "openvino")
+    monkeypatch.setattr(conversion, "open_exported", lambda folder: lambda lr, scale: np.full(1, np.nan))
     with pytest.raises(ISRError, match="gives"):
-        formats.write(photo_model, target, "openvino")
+        conversion.write(photo_model, target, "openvino")
     assert not (tmp_path / "new").exists()
     target.mkdir(parents=True)
     with pytest.raises(RequestError, match="exists already"):
-        formats.write(photo_model, target, "openvino")
+        conversion.write(photo_model, target, "openvino")
 
 
 def test_a_result_that_is_no_number_is_found(
@@ -204,7 +204,7 @@ def test_a_result_that_is_no_number_is_found(
     """LiteRT makes NaN of Keras' variables when it is given the function itself, and says nothing."""
     import tensorflow as tf
 
-    from isr.runtimes import formats, litert
+    from isr.runtimes.engines import conversion, litert
 
     pytest.importorskip("ai_edge_litert")
 
@@ -214,7 +214,7 @@ def test_a_result_that_is_no_number_is_found(
 
     monkeypatch.setattr(litert, "convert", unfrozen)
     with pytest.raises((ISRError, ValueError, RuntimeError)):
-        formats.write(photo_model, tmp_path / "edsr", "litert")
+        conversion.write(photo_model, tmp_path / "edsr", "litert")
     assert not (tmp_path / "edsr").exists()
 
 
@@ -371,7 +371,7 @@ def test_openvino_rounds_to_the_nearest_bfloat16(tmp_path: Path) -> None:
     import tensorflow as tf
 
     pytest.importorskip("openvino")
-    from isr.runtimes import openvino
+    from isr.runtimes.engines import openvino
 
     kernel = np.zeros((1, 1, 4, 4), np.float32)
     kernel[0, 0] = np.eye(4)
@@ -452,7 +452,7 @@ SCALED = [
 def test_scaled_residuals_convert_in_bfloat16(
     cls: type[SuperResolutionModel], arguments: dict[str, Any], tmp_path: Path
 ) -> None:
-    from isr.runtimes.formats import write
+    from isr.runtimes.engines.conversion import write
 
     pytest.importorskip("openvino")
     write(randomise(cls(**arguments)), tmp_path / "net", "openvino", "bfloat16")
@@ -460,10 +460,10 @@ def test_scaled_residuals_convert_in_bfloat16(
 
 def fail_in(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> list[str]:
     """Let the conversion fail in these precisions; returns a list of all that are asked for."""
-    from isr.runtimes import formats
+    from isr.runtimes.engines import conversion
 
     asked = []
-    write = formats.write
+    write = conversion.write
 
     def failing(
         model: Any, folder: Path, engine: str, precision: str = "float32", *more: Any, **kw: Any
@@ -473,7 +473,7 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> list[str]:
             raise ISRError(f"{model.name}: differs")
         return write(model, folder, engine, precision, *more, **kw)
 
-    monkeypatch.setattr(formats, "write", failing)
+    monkeypatch.setattr(conversion, "write", failing)
     return asked
 
 
@@ -525,15 +525,15 @@ def test_an_engine_that_was_asked_for_is_not_replaced(
 def test_what_a_converter_raises_becomes_one_line(
     photo_model: SuperResolutionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    openvino = pytest.importorskip("isr.runtimes.openvino")
-    from isr.runtimes import formats
+    openvino = pytest.importorskip("isr.runtimes.engines.openvino")
+    from isr.runtimes.engines import conversion
 
     def broken(function: Any, path: Path) -> None:
         raise RuntimeError("a long story\nwhose end says why")
 
     monkeypatch.setattr(openvino, "convert", broken)
     with pytest.raises(ISRError, match=r"cannot take it in float32: whose end says why$"):
-        formats.write(photo_model, tmp_path / "net", "openvino")
+        conversion.write(photo_model, tmp_path / "net", "openvino")
 
 
 def test_no_host_is_looked_up(tiny_preset: Path, tmp_path: Path) -> None:

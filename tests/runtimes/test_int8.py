@@ -140,8 +140,8 @@ def test_a_network_computes_with_the_rounded_numbers() -> None:
 
 @pytest.mark.slow
 def test_an_engine_of_integers_gives_the_same(tmp_path: Path) -> None:
+    from isr.runtimes.engines.conversion import write
     from isr.runtimes.exported import open_exported
-    from isr.runtimes.formats import write
 
     pytest.importorskip("openvino")
     model = load("edsr_fast_x2")

@@ -39,7 +39,7 @@ class Engine:
     """What is known of an engine without importing it.
 
     Attributes:
-        name: as users write it; its module in `isr.runtimes` and the extra that installs it have the same name.
+        name: as users write it; its module in `isr.runtimes.engines` and the extra that installs it have the same name.
         package: what it is imported as.
         distribution: what it is installed as.
         needed: further packages that converting needs, TensorFlow aside.
@@ -74,7 +74,7 @@ class Engine:
     def module(self) -> EngineModule:
         """Its module; imports the engine. Raises as `require`."""
         self.require()
-        return import_module(f"isr.runtimes.{self.name}")
+        return import_module(f"{__name__}.{self.name}")
 
 
 ENGINES = {
