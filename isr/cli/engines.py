@@ -16,7 +16,8 @@ def engines(
 
     Also prints where converted networks are kept.
     """
-    from isr.runtimes.engines import ENGINES, backend, cache_folder, clear_cache, fastest, size_of
+    from isr.runtimes.engines import ENGINES, backend, fastest
+    from isr.runtimes.engines.cache import cache_folder, cache_size, clear_cache
 
     folder = cache_folder()
     if clear:
@@ -42,10 +43,7 @@ def engines(
             "auto": backend() == fastest(),
         },
     )
-    kept: dict[str, Any] = {
-        "folder": str(folder),
-        "bytes": sum(size_of(folder / name) for name in ENGINES if (folder / name).is_dir()),
-    }
+    kept: dict[str, Any] = {"folder": str(folder), "bytes": cache_size()}
     if as_json:
         typer.echo(json.dumps({"engines": rows, "cache": kept}, indent=2))
         return

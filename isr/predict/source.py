@@ -17,7 +17,8 @@ from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.progress import Progress, Silent
-from isr.runtimes.engines import BACKENDS, ENGINES, backend, cache_folder, check_engine, fastest
+from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest
+from isr.runtimes.engines.cache import cache_folder
 from isr.spec import ModelSpec, Upscaler
 
 if TYPE_CHECKING:

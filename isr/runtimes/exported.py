@@ -1,4 +1,4 @@
-"""Folders that `isr.runtimes.engines.conversion` wrote, as upscalers. Knows no Keras and no TensorFlow."""
+"""Open what `isr.runtimes.engines.conversion` wrote as an upscaler, without Keras and TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ ABOUT = "isr.json"
 
 
 def open_exported(folder: str | Path) -> Upscaler:
-    """The network in a folder of an engine's files; each file is opened when it is first needed.
+    """Open the network in a folder of an engine's files; each file is read when it is first needed.
 
-    Raises RequestError where the folder is none, MachineError where the engine is not installed.
+    Args:
+        folder: with the engine's files and `isr.json`.
+
+    Returns:
+        The network, as `isr.spec.MultiFrameUpscaler` where it takes several frames.
+
+    Raises:
+        RequestError: the folder is no such folder, or a file is missing.
+        MachineError: the engine is not installed.
     """
     folder = Path(folder)
     try:

@@ -26,7 +26,8 @@ from isr.predict import source as source_module
 from isr.predict.precision import resolve_precision
 from isr.predict.source import Network, networks_of
 from isr.runtimes import engines
-from isr.runtimes.engines import ENGINES, cache_folder
+from isr.runtimes.engines import ENGINES
+from isr.runtimes.engines.cache import cache_folder
 from isr.runtimes.exported import ABOUT, open_exported
 
 ALL = list(ENGINES)
@@ -177,7 +178,7 @@ def test_a_small_video_network_converts(tmp_path: Path) -> None:
 def test_what_cannot_be_converted_is_said_and_nothing_is_left(
     tmp_path: Path, photo_model: SuperResolutionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isr.runtimes.engines import conversion
+    from isr.runtimes.engines import comparison, conversion
 
     pytest.importorskip("openvino")
     target = tmp_path / "new" / "edsr"
@@ -189,7 +190,7 @@ def test_what_cannot_be_converted_is_said_and_nothing_is_left(
     broken.head.kernel.assign(broken.head.kernel * np.nan)
     with pytest.raises(RequestError, match="no numbers"):
         conversion.write(broken, target, "openvino")
-    monkeypatch.setattr(conversion, "open_exported", lambda folder: lambda lr, scale: np.full(1, np.nan))
+    monkeypatch.setattr(comparison, "open_exported", lambda folder: lambda lr, scale: np.full(1, np.nan))
     with pytest.raises(ISRError, match="gives"):
         conversion.write(photo_model, target, "openvino")
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,8 @@
-"""The engines beside Keras' own backend: which are installed, what each can, and where converted networks are kept."""
+"""The engines beside Keras' own backend: which there are, what each can do, and which is fastest.
+
+This registry imports none of them. Each has a module here with its name, which writes and opens its files. A network
+is converted (`conversion`), compared with what was written (`comparison`), and kept (`cache`).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +27,19 @@ Session = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 class EngineModule(Protocol):
-    """What the module of an engine offers."""
+    """What the module of an engine offers.
 
-    SUFFIX: str  # of its files
+    Attributes:
+        SUFFIX: of its files.
+    """
+
+    SUFFIX: str
 
     def convert(self, function: Any, path: Path) -> None:
         """Write a `tf.function` with an input signature as a file of the engine."""
 
     def load(self, path: Path) -> Session:
-        """The function in a file that `convert` wrote."""
+        """Open the function in a file that `convert` wrote."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Engine:
     """What is known of an engine without importing it.
 
     Attributes:
-        name: as users write it; its module in `isr.runtimes.engines` and the extra that installs it have the same name.
+        name: as users write it; its module here and the extra that installs it have the same name.
         package: what it is imported as.
         distribution: what it is installed as.
         needed: further packages that converting needs, TensorFlow aside.
@@ -54,16 +62,20 @@ class Engine:
 
     @property
     def installed(self) -> bool:
-        """Whether it can be imported."""
+        """Tell whether it can be imported."""
         return importlib.util.find_spec(self.package) is not None
 
     @property
     def version(self) -> str:
-        """Of the installed distribution."""
+        """Return the version of the installed distribution."""
         return importlib.metadata.version(self.distribution)
 
     def require(self, convert: bool = False) -> None:
-        """Raise MachineError, which says what to install, where it cannot run, or not `convert`."""
+        """Check that it can run, and with `convert` that it can convert.
+
+        Raises:
+            MachineError: a package is missing; the message says what to install.
+        """
         for package in (self.package, *(self.needed if convert else ())):
             if importlib.util.find_spec(package) is None:
                 raise MachineError(
@@ -72,7 +84,7 @@ class Engine:
 
     @property
     def module(self) -> EngineModule:
-        """Its module; imports the engine. Raises as `require`."""
+        """Import its module, and with it the engine; raises as `require`."""
         self.require()
         return import_module(f"{__name__}.{self.name}")
 
@@ -90,7 +102,12 @@ NAMES = ("auto", *BACKENDS, *ENGINES)
 
 
 def check_engine(name: str) -> None:
-    """Raise RequestError for an engine that is unknown, MachineError for one that is not installed."""
+    """Check the name of an engine.
+
+    Raises:
+        RequestError: the name is none of `NAMES`.
+        MachineError: the engine is not installed.
+    """
     if name not in NAMES:
         raise RequestError(f"engine {name!r} is unknown; it is one of {', '.join(NAMES)}")
     if name in ENGINES:
@@ -98,7 +115,7 @@ def check_engine(name: str) -> None:
 
 
 def backend() -> str:
-    """Keras' backend, without importing Keras where that has not happened yet."""
+    """Return the name of Keras' backend, without importing Keras where that has not happened yet."""
     if "keras" in sys.modules:
         return str(sys.modules["keras"].backend.backend())
     if "KERAS_BACKEND" in os.environ:
@@ -111,36 +128,11 @@ def backend() -> str:
 
 
 def fastest() -> str:
-    """The engine that "auto" means for photographs: OpenVINO on a machine without a GPU.
+    """Return the engine that "auto" means for photographs: OpenVINO on a machine without a GPU.
 
-    It is the fastest of those measured (`docs/engines.md`). On another backend than TensorFlow, which converts,
+    OpenVINO is the fastest of those measured (`docs/engines.md`). On another backend than TensorFlow, which converts,
     Keras' own computes.
     """
     wanted = backend()
     gpu = shutil.which("nvidia-smi") is not None
     return "openvino" if wanted == "tensorflow" and not gpu and ENGINES["openvino"].installed else wanted
-
-
-def cache_folder() -> Path:
-    """Where converted networks are kept: `$ISR_CACHE`, or the user's cache folder of the system."""
-    if named := os.environ.get("ISR_CACHE"):
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("keras-isr", appauthor=False)) / "engines"
-
-
-def clear_cache() -> int:
-    """Remove every converted network; returns the bytes that were freed."""
-    folder = cache_folder()
-    # By the names of the engines, so that nothing else goes should the variable name a folder with other things.
-    kept = [folder / name for name in ENGINES if (folder / name).is_dir()]
-    freed = sum(size_of(path) for path in kept)
-    for path in kept:
-        shutil.rmtree(path)
-    return freed
-
-
-def size_of(folder: Path) -> int:
-    """The bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

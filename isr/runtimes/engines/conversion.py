@@ -23,13 +23,9 @@ from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.presets import check_numbers
 from isr.runtimes import PRECISIONS
 from isr.runtimes.engines import ENGINES
-from isr.runtimes.exported import ABOUT, open_exported
+from isr.runtimes.engines.comparison import compare
+from isr.runtimes.exported import ABOUT
 from isr.runtimes.int8 import EightBitConv, computing_in_8_bits
-from isr.runtimes.tensorflow import TensorFlowUpscaler
-
-# Of what is reloaded, to the network of the same precision, as a part of the largest value. Sums in another order stay
-# far below in float32; elsewhere they change how a feature is rounded.
-TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 1e-1}
 
 
 def write(
@@ -58,9 +54,11 @@ def write(
     Returns:
         The largest difference to the network, of values in [0, 1]; of others, as a part of the largest.
 
-    Raises RequestError where the folder exists, on another backend than TensorFlow, for a precision that is not
-    offered, and for weights that are no numbers; MachineError where a package is missing; ISRError where what was
-    opened again differs. Nothing is left then.
+    Raises:
+        RequestError: the folder exists, Keras runs on another backend than TensorFlow, the precision is not offered,
+            or the weights are no numbers.
+        MachineError: a package is missing.
+        ISRError: the engine cannot take the network, or what was opened again differs. Nothing is left then.
     """
     known = ENGINES[engine]
     if precision not in known.precisions:
@@ -101,7 +99,7 @@ def write(
         about = {**describe_model(model), "engine": engine, "precision": precision, "functions": names}
         about["versions"][known.distribution] = known.version
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return compare(temporary, model, TOLERANCES[precision])
+        return compare(temporary, model, precision)
 
 
 def round_kernels(model: SuperResolutionModel) -> None:
@@ -113,7 +111,7 @@ def round_kernels(model: SuperResolutionModel) -> None:
 
 
 def functions(model: SuperResolutionModel, halves_only: bool) -> dict[str, Any]:
-    """The functions of a network by the names of their files, each a `tf.function` of any size."""
+    """Return the functions of a network by the names of their files, each a `tf.function` of any size."""
     spec = model.spec
     frame = (None, None, spec.num_channels)
     graph = partial(tf.function, autograph=False, jit_compile=False)
@@ -144,37 +142,8 @@ def functions(model: SuperResolutionModel, halves_only: bool) -> dict[str, Any]:
     return halves if halves_only else made | halves
 
 
-def compare(folder: Path, model: SuperResolutionModel, tolerance: float) -> float:
-    """How far a folder that `write` made is from the network at worst, at odd sizes; ISRError over `tolerance`."""
-    opened = open_exported(folder)
-    spec = model.spec
-    rng = np.random.default_rng(0)
-    worst = 0.0
-    for scale in spec.scales:
-        for batch, height, width in ((1, 17, 23), (2, 9, 30)):
-            sides = [side + -side % spec.size_multiple for side in (height, width)]
-            lr = rng.random((batch, *spec.frame_axis, *sides, spec.num_channels), np.float32)
-            found = opened(lr, scale=scale)
-            expected = (
-                model(lr, training=False).numpy()
-                if spec.frame_axis
-                else TensorFlowUpscaler(model)(lr, scale=scale)
-            )
-            if found.shape != expected.shape:
-                raise ISRError(
-                    f"{model.name}: what was written gives {found.shape}, the network {expected.shape}"
-                )
-            largest = max(1.0, float(np.abs(expected).max()))
-            worst = max(worst, float(np.abs(found - expected).max()) / largest)
-    if not worst <= tolerance:  # NaN, too
-        raise ISRError(
-            f"{model.name}: what was written differs from the network by {worst:.1e}; it was removed"
-        )
-    return worst
-
-
 def describe_model(model: SuperResolutionModel) -> dict[str, Any]:
-    """What a reader of an exported folder should know of a network, as plain JSON values."""
+    """Describe a network for the readers of an exported folder, as plain JSON values."""
     digest = hashlib.sha256()
     for name, value in sorted(model.named_weights().items()):
         digest.update(name.encode())

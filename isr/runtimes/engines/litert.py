@@ -28,7 +28,7 @@ def convert(function: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Session:
-    """The function in a file that `convert` wrote."""
+    """Open the function in a file that `convert` wrote."""
     runner = Interpreter(model_path=str(path)).get_signature_runner()
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

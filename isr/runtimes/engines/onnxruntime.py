@@ -27,7 +27,7 @@ def convert(function: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Session:
-    """The function in an ONNX file."""
+    """Open the function in an ONNX file."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

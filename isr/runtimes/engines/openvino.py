@@ -47,7 +47,7 @@ def round_to_nearest(model: Any) -> None:
 
 
 def load(path: Path) -> Session:
-    """The function in a file that `convert` wrote; computes in the precisions of the file."""
+    """Open the function in a file that `convert` wrote; computes in the precisions of the file."""
     # Without the hint OpenVINO takes bfloat16 for everything on processors that have it.
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     names = [port.get_any_name() for port in model.outputs]
