@@ -1,4 +1,4 @@
-"""The formats of pictures: what each can hold, how it is recognised, opened and written."""
+"""The formats of pictures: one table of how each is recognised, opened and written, and what it can hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,64 +20,118 @@ from isr.io.pictures.webp import open_webp, write_webp
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format can hold."""
+    """What a file format is and can hold.
+
+    Attributes:
+        suffixes: in lower case, with the dot.
+        begins: whether these first 64 bytes are those of such a file.
+        open: reads the header of a file that is open for reading, at its beginning.
+        write: writes `[height, width, channels]` and metadata to a new file, at a quality of 1 to 100.
+        channels: numbers of channels that it holds; any other picture is converted.
+        max_side, max_area: in pixels.
+        dtypes: names of the types that it holds; any other picture is converted.
+        holds_profile: whether there is a place for an ICC profile.
+    """
 
     suffixes: tuple[str, ...]
-    channels: tuple[int, ...]
-    max_side: int
-    max_area: int
+    begins: Callable[[bytes], bool]
     open: Callable[[Path, BinaryIO], Stored]
     write: Callable[[Path, np.ndarray, Metadata, int], None]
+    channels: tuple[int, ...]
+    max_side: int
+    max_area: int = 2**62
     dtypes: tuple[str, ...] = ("uint8",)
     holds_profile: bool = True
 
 
-# The sides are those that libpng, libjpeg and libwebp accept; libavif refuses to read more than 32,768 a side
-# and 2^28 in all; a BMP's length is a 32-bit number.
-FORMATS = {
-    "PNG": Format((".png",), (1, 2, 3, 4), 1_000_000, 2**62, open_png, write_png, ("uint8", "uint16")),
-    "JPEG": Format((".jpg", ".jpeg"), (1, 3), 65_500, 2**62, open_jpeg, write_jpeg),
-    "WEBP": Format((".webp",), (3, 4), 16_383, 2**62, open_webp, write_webp),
-    "TIFF": Format(
-        (".tif", ".tiff"),
-        (1, 2, 3, 4),
-        2**31 - 1,
-        2**62,
-        open_tiff,
-        write_tiff,
-        ("uint8", "uint16", "float32"),
+_ALL = {
+    # The sides of PNG, JPEG and WebP are those that libpng, libjpeg and libwebp accept.
+    "PNG": Format(
+        suffixes=(".png",),
+        begins=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+        open=open_png,
+        write=write_png,
+        channels=(1, 2, 3, 4),
+        max_side=1_000_000,
+        dtypes=("uint8", "uint16"),
     ),
-    "BMP": Format((".bmp",), (1, 3), 2**31 - 1, 2**30, open_bmp, write_bmp, holds_profile=False),
-    "AVIF": Format((".avif",), (3, 4), 32_768, 2**28, open_avif, write_avif),
+    "JPEG": Format(
+        suffixes=(".jpg", ".jpeg"),
+        begins=lambda head: head.startswith(b"\xff\xd8\xff"),
+        open=open_jpeg,
+        write=write_jpeg,
+        channels=(1, 3),
+        max_side=65_500,
+    ),
+    "WEBP": Format(
+        suffixes=(".webp",),
+        begins=lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
+        open=open_webp,
+        write=write_webp,
+        channels=(3, 4),
+        max_side=16_383,
+    ),
+    "TIFF": Format(
+        suffixes=(".tif", ".tiff"),
+        begins=lambda head: head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        open=open_tiff,
+        write=write_tiff,
+        channels=(1, 2, 3, 4),
+        max_side=2**31 - 1,
+        dtypes=("uint8", "uint16", "float32"),
+    ),
+    # The length of the file is a 32-bit number.
+    "BMP": Format(
+        suffixes=(".bmp",),
+        begins=lambda head: head.startswith(b"BM"),
+        open=open_bmp,
+        write=write_bmp,
+        channels=(1, 3),
+        max_side=2**31 - 1,
+        max_area=2**30,
+        holds_profile=False,
+    ),
+    # What libavif refuses to read.
+    "AVIF": Format(
+        suffixes=(".avif",),
+        begins=lambda head: head[4:8] == b"ftyp" and (b"avif" in head[8:] or b"avis" in head[8:]),
+        open=open_avif,
+        write=write_avif,
+        channels=(3, 4),
+        max_side=32_768,
+        max_area=2**28,
+    ),
 }
-for _optional in ("WEBP", "AVIF"):
-    if not features.check(_optional.lower()):
-        del FORMATS[_optional]
+# Pillow is built with or without two of them.
+FORMATS = {
+    name: form for name, form in _ALL.items() if name not in ("WEBP", "AVIF") or features.check(name.lower())
+}
 
 READABLE: frozenset[str] = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
 
 
 def recognised(head: bytes) -> str | None:
-    """The format that a file's first bytes announce."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and "WEBP" in FORMATS:
-        return "WEBP"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head.startswith(b"BM"):
-        return "BMP"
-    if head[4:8] == b"ftyp" and (b"avif" in head[8:] or b"avis" in head[8:]) and "AVIF" in FORMATS:
-        return "AVIF"
-    return None
+    """Tell the format that a file's first 64 bytes announce; None for an unknown one."""
+    return next((name for name, form in FORMATS.items() if form.begins(head)), None)
+
+
+def format_for(path: Path, format: str | None) -> str:
+    """Tell the format that `path` is written in: `format`, or else its suffix's; RequestError for an unknown one."""
+    names = {suffix[1:]: name for name, form in FORMATS.items() for suffix in form.suffixes}
+    asked = (path.suffix[1:] if format is None else format).lower()
+    if asked not in names:
+        what = f"the format {format}" if format is not None else f"the suffix {path.suffix or '(none)'}"
+        raise RequestError(
+            f"{path}: {what} is not one that pictures can be written in here: "
+            f"choose one of {', '.join(sorted('.' + suffix for suffix in names))}"
+        )
+    return names[asked]
 
 
 def check_writable(
     path: StrPath, width: int, height: int, channels: int, dtype: Any, *, format: str | None = None
 ) -> None:
-    """Makes sure, before any work, that `write` could write such a picture to `path`.
+    """Make sure, before any work, that `write` could write such a picture to `path`.
 
     Args:
         path: the file to be written; it need not exist.
@@ -94,34 +148,15 @@ def check_writable(
     form = FORMATS[name]
     if width < 1 or height < 1:
         raise RequestError(f"{path}: a picture of {width}x{height} pixels cannot be written: it is empty")
-    if max(width, height) > form.max_side:
+    if max(width, height) > form.max_side or width * height > form.max_area:
+        over_side = max(width, height) > form.max_side
+        limit = f"{form.max_side} a side" if over_side else f"{form.max_area} in all"
+        roomier = [name for name in ("PNG", "TIFF") if max(width, height) <= FORMATS[name].max_side]
         raise RequestError(
-            f"{path}: {width}x{height} pixels, but {name} holds {form.max_side} a side: "
-            f"choose {_roomier(width, height)} or a smaller scale"
-        )
-    if width * height > form.max_area:
-        raise RequestError(
-            f"{path}: {width}x{height} pixels, but {name} holds {form.max_area} in all: "
-            f"choose {_roomier(width, height)} or a smaller scale"
+            f"{path}: {width}x{height} pixels, but {name} holds {limit}: "
+            f"choose {' or '.join(roomier) or 'tiles'} or a smaller scale"
         )
     if channels not in (1, 2, 3, 4):
         raise RequestError(f"{path}: {channels} channels: a picture has 1 (gray), 2, 3 (RGB) or 4 (RGBA)")
     if np.dtype(dtype).name not in ("uint8", "uint16", "float32"):
         raise RequestError(f"{path}: pixels of type {np.dtype(dtype).name}: give uint8, uint16 or float32")
-
-
-def format_for(path: Path, format: str | None) -> str:
-    names = {suffix[1:]: name for name, form in FORMATS.items() for suffix in form.suffixes}
-    asked = (path.suffix[1:] if format is None else format).lower()
-    if asked not in names:
-        what = f"the format {format}" if format is not None else f"the suffix {path.suffix or '(none)'}"
-        raise RequestError(
-            f"{path}: {what} is not one that pictures can be written in here: "
-            f"choose one of {', '.join(sorted('.' + suffix for suffix in names))}"
-        )
-    return names[asked]
-
-
-def _roomier(width: int, height: int) -> str:
-    names = [name for name in ("PNG", "TIFF") if max(width, height) <= FORMATS[name].max_side]
-    return " or ".join(names) or "tiles"
