@@ -1002,6 +1002,28 @@ def test_small_and_narrow_pictures(tmp_path: Path) -> None:
                 assert pictures.read(tmp_path / f"a{suffix}").pixels.shape[:2] == shape[:2]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".jpeg", ".tiff"])
+def test_what_is_said_to_be_lost_is_what_is_lost(tmp_path: Path, suffix: str, dtype: str) -> None:
+    for channels in (1, 2, 3, 4):
+        pixels = np.random.default_rng(0).random((16, 16, channels))
+        top = 1 if dtype == "float32" else np.iinfo(dtype).max
+        pictures.write(tmp_path / f"a{suffix}", Picture((pixels * top).astype(dtype)))
+        info = pictures.probe(tmp_path / f"a{suffix}")
+        lost = []
+        if channels in (2, 4) and info.channels in (1, 3):
+            lost.append("no transparency: laid over white")
+        if info.dtype != dtype:
+            lost.append(f"only {8 * np.dtype(info.dtype).itemsize} bits")
+        said = f"{suffix[1:]} has {' and '.join(lost)}" if lost else ""
+        assert pictures.losses(suffix.upper(), channels, dtype) == said
+
+
+def test_a_float_picture_becomes_a_png_with_a_word() -> None:
+    assert pictures.losses(".png", 3, np.float32) == "png has only 16 bits"
+    assert pictures.losses(".tif", 3, np.float32) == ""
+
+
 def test_views_in_any_memory_order_are_written_right(tmp_path: Path) -> None:
     pixels = smooth(16, 24)
     for view in (pixels[::-1, ::-1], pixels.transpose(1, 0, 2), pixels[..., ::-1], pixels[::2, 1::3]):

@@ -1461,6 +1461,19 @@ def test_a_folder_keeps_depth_alpha_profile_and_format(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_folder_of_pictures_cannot_hold_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for number in range(2):
+        floats = picture_files.Picture(np.full((8, 8, 4), 0.5, np.float32))
+        picture_files.write(folder / f"{number}.tif", floats)
+    for suffix, lost in {
+        ".tif": (),
+        ".png": ("png has only 16 bits",),
+        ".jpg": ("jpg has no transparency: laid over white and only 8 bits",),
+    }.items():
+        assert plan_output(probe(folder, exact=True), tmp_path / "out", 8, 8, suffix=suffix).notes == lost
+
+
 def test_pictures_that_cannot_be_read_are_their_neighbours(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", range(6), "{:03d}.png")
     for number in (0, 3, 4):

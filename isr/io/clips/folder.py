@@ -146,6 +146,8 @@ def plan(output: Output, choices: Choices) -> Output:
     pictures.check_writable(
         output.target / f"frame{suffix}", output.width, output.height, source.channels, source.dtype
     )
+    if lost := pictures.losses(suffix, source.channels, source.dtype):
+        notes.append(lost)
     return replace(output, suffix=suffix, notes=tuple(notes))
 
 

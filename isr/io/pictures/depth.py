@@ -3,15 +3,23 @@
 import numpy as np
 
 
+def nearest(dtype: str, dtypes: tuple[str, ...]) -> str:
+    """Tell which of `dtypes` holds most of a picture of type `dtype`; uint8 is always among them."""
+    if dtype in dtypes:
+        return dtype
+    return "uint16" if dtype == "float32" and "uint16" in dtypes else "uint8"
+
+
 def at_depth(pixels: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:
     """`pixels` in the best of `dtypes` for them; integers are rounded, not cut off."""
-    if pixels.dtype.name in dtypes:
+    dtype = nearest(pixels.dtype.name, dtypes)
+    if dtype == pixels.dtype.name:
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.dtype == np.uint16:
         return eight_bits(pixels)
-    white = 65535 if "uint16" in dtypes else 255
+    white = np.iinfo(dtype).max
     clipped = np.clip(np.nan_to_num(pixels), 0, 1)
-    return (clipped * np.float32(white) + np.float32(0.5)).astype(np.uint16 if white == 65535 else np.uint8)
+    return (clipped * np.float32(white) + np.float32(0.5)).astype(dtype)
 
 
 def eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import features
 
 from isr.errors import RequestError
 from isr.io.files import StrPath
+from isr.io.pictures.depth import nearest
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.pillow import open_avif, open_bmp, open_jpeg, write_avif, write_bmp, write_jpeg
 from isr.io.pictures.png import open_png, write_png
@@ -160,3 +161,23 @@ def check_writable(
         raise RequestError(f"{path}: {channels} channels: a picture has 1 (gray), 2, 3 (RGB) or 4 (RGBA)")
     if np.dtype(dtype).name not in ("uint8", "uint16", "float32"):
         raise RequestError(f"{path}: pixels of type {np.dtype(dtype).name}: give uint8, uint16 or float32")
+
+
+def losses(suffix: str, channels: int, dtype: Any) -> str:
+    """Tell what a file cannot hold of a picture, as a line such as "jpg has only 8 bits".
+
+    Args:
+        suffix: of the file, one of `READABLE`, in any case.
+        channels: of the picture, 1 to 4.
+        dtype: of its pixels: uint8, uint16 or float32.
+
+    Returns:
+        The line; empty where the file holds all.
+    """
+    form, lost = FORMATS[format_for(Path(suffix), suffix[1:])], []
+    if channels in (2, 4) and not {2, 4} & set(form.channels):
+        lost.append("no transparency: laid over white")
+    kept = nearest(np.dtype(dtype).name, form.dtypes)
+    if kept != np.dtype(dtype).name:
+        lost.append(f"only {8 * np.dtype(kept).itemsize} bits")
+    return f"{suffix[1:].lower()} has {' and '.join(lost)}" if lost else ""

@@ -17,7 +17,7 @@ from isr.errors import ISRError, MachineError, RequestError
 from isr.io.clips import VideoInfo, is_clip
 from isr.io.errors import file_error
 from isr.io.files import walk
-from isr.io.pictures import READABLE, PictureInfo, check_writable, probe
+from isr.io.pictures import READABLE, PictureInfo, check_writable, losses, probe
 from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
 from isr.predict.options import PredictOptions
@@ -77,12 +77,7 @@ class Job:
 
     def message(self) -> str:
         """What the format of the output cannot hold of the input; empty where it holds all."""
-        suffix, lost = self.target.suffix.lower(), []
-        if self.info.channels in (2, 4) and suffix in (".jpg", ".jpeg", ".bmp"):
-            lost.append("no transparency: laid over white")
-        if self.info.dtype != "uint8" and suffix not in (".png", ".tif", ".tiff"):
-            lost.append("only 8 bits")
-        return f"{suffix[1:]} has {' and '.join(lost)}" if lost else ""
+        return losses(self.target.suffix, self.info.channels, self.info.dtype)
 
 
 def find_jobs(
