@@ -1,7 +1,6 @@
 """TIFF: directories and pixels by tifffile, the kinds of pixels sorted out here."""
 
 import io
-import logging
 import math
 import warnings
 from dataclasses import dataclass
@@ -17,10 +16,6 @@ from isr.io.pictures.colour import rgb_from_cmyk
 from isr.io.pictures.depth import eight_bits, squeezed, unassociated
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.stored import Stored, described
-
-# tifffile reports what it finds odd in a file to its logger, which without a handler prints it; whatever
-# matters is an exception and becomes our one line.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
