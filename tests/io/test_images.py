@@ -1375,7 +1375,7 @@ def test_what_libraries_find_odd_in_a_damaged_file_is_not_printed(tmp_path: Path
 
 def test_the_import_is_cheap() -> None:
     code = (
-        "import sys, isr.io.pictures; heavy = {'imagecodecs', 'tifffile', 'imageio', 'keras', 'tensorflow'}; "
+        "import sys, isr.io.pictures; heavy = {'av', 'imagecodecs', 'tifffile', 'imageio', 'keras', 'tensorflow'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert run_python("-c", code).strip() == "[]"
