@@ -17,7 +17,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def file_error(path: str | os.PathLike[str], error: OSError) -> ISRError:
-    """The one-line error that tells a user what the operating system objected to about the file `path`."""
+    """Make the one-line error that tells what the operating system objected to about the file `path`."""
     said = error.strerror or str(error) or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(f"{path}: the disk is full ({said}): free some space or choose another folder")
@@ -40,7 +40,7 @@ def one_line(
     kind: type[ISRError] = RequestError,
     passing: tuple[type[Exception], ...] = (),
 ) -> Iterator[None]:
-    """Turns whatever is raised inside into an error of one line that begins with the path.
+    """Turn whatever is raised inside into an error of one line that begins with the path.
 
     Args:
         path: the file.

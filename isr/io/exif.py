@@ -21,21 +21,12 @@ _POINTERS = frozenset((_EXIF, _GPS, _INTEROPERABILITY))
 # make, model, software, date, artist, host computer, rating, copyright, the Windows titles.
 _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
 # Bytes of one value, and of the words it is made of, for each type of value.
+# fmt: off
 _TYPES = {
-    1: (1, 1),
-    2: (1, 1),
-    3: (2, 2),
-    4: (4, 4),
-    5: (8, 4),
-    6: (1, 1),
-    7: (1, 1),
-    8: (2, 2),
-    9: (4, 4),
-    10: (8, 4),
-    11: (4, 4),
-    12: (8, 8),
-    13: (4, 4),
+    1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4), 10: (8, 4),
+    11: (4, 4), 12: (8, 8), 13: (4, 4),
 }
+# fmt: on
 _MAX_ENTRIES = 4096
 
 
@@ -61,16 +52,18 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Entry:
+    """An entry of a directory: the type and number of its values, and all of them in the file's byte order."""
+
     kind: int
     count: int
-    data: bytes  # all its values, in the file's byte order
+    data: bytes
 
 
 _Directory = dict[int, "_Entry | _Directory"]
 
 
 def reset_orientation(block: bytes) -> tuple[int, bytes]:
-    """The Orientation (1 to 8) that `block` asks for, and the block with 1 in its place.
+    """Tell the Orientation (1 to 8) that `block` asks for, and put 1 in its place.
 
     Every other byte stays where it is: maker notes hold offsets that do not survive rewriting.
     """
@@ -92,7 +85,7 @@ def reset_orientation(block: bytes) -> tuple[int, bytes]:
 
 
 def resolution(file: BinaryIO) -> tuple[float, float] | None:
-    """The resolution that a block or TIFF file states, (horizontal, vertical) in dots per inch, or None."""
+    """Tell the resolution that a block or TIFF file states, (horizontal, vertical) in dots per inch, or None."""
     try:
         layout, start = _header(file)
         directory = _read_directory(file, layout, start)
@@ -108,7 +101,7 @@ def resolution(file: BinaryIO) -> tuple[float, float] | None:
 
 
 def with_resolution(block: bytes | None, dpi: tuple[float, float]) -> bytes:
-    """`block` (None: an empty one) with the resolution `dpi`, for formats that have no other place for it.
+    """Add the resolution `dpi` to `block` (None: an empty one), for formats that have no other place for it.
 
     A block that states a resolution already, or that cannot be parsed, comes back as it is.
     """
@@ -129,7 +122,7 @@ def with_resolution(block: bytes | None, dpi: tuple[float, float]) -> bytes:
 
 
 def from_tiff(file: BinaryIO, *, without: Collection[int] = ()) -> bytes | None:
-    """The EXIF block that says what the first directory of the TIFF file `file` says of the photograph.
+    """Make the EXIF block that says what the first directory of the TIFF file `file` says of the photograph.
 
     Tags in `without` are left out, and those that say how the pixels lie.
     """
@@ -143,7 +136,7 @@ def from_tiff(file: BinaryIO, *, without: Collection[int] = ()) -> bytes | None:
 
 
 def add_to_tiff(file: BinaryIO, block: bytes) -> None:
-    """Adds what `block` says of the photograph to the first directory of the finished TIFF file `file`.
+    """Add what `block` says of the photograph to the first directory of the finished TIFF file `file`.
 
     The directory is written anew at the end, with the old entries word for word (their values stay where
     they are); entries that the file has already are not replaced.
@@ -165,7 +158,8 @@ def add_to_tiff(file: BinaryIO, block: bytes) -> None:
     if not added:
         return
     end = file.seek(0, io.SEEK_END)
-    position = file.seek(end + end % 8)  # directories begin on a word boundary
+    # Directories begin on a word boundary.
+    position = file.seek(end + end % 8)
     written = _write_directory(layout, _in_order(added, source.order, layout.order), position, old)
     file.write(written)
     file.seek(8 if layout.big else 4)
@@ -204,8 +198,9 @@ def _read_directory(file: BinaryIO, layout: _Layout, start: int, depth: int = 0)
                 )
                 try:
                     directory[tag] = _read_directory(file, layout, target, depth + 1)
+                # A pointer to nowhere is left out.
                 except (struct.error, ValueError):
-                    continue  # a pointer to nowhere
+                    continue
             continue
         length = number * _TYPES.get(kind, (0, 0))[0]
         if length == 0 or length > size:

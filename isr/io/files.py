@@ -16,7 +16,7 @@ StrPath = str | os.PathLike[str]
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path to write to, which becomes `path` when the block ends without an exception.
+    """Yield a temporary path to write to, which becomes `path` when the block ends without an exception.
 
     The temporary file lies in the folder of `path` (made if missing) and has its suffix; its name begins
     with a dot, so `walk` never takes it for a finished file. On success it reaches the disk and then
@@ -52,10 +52,12 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes it when the block ends without an exception.
+    """Yield a temporary folder beside `target`, which becomes it when the block ends without an exception.
 
-    On any exception it is removed, and with it the folders above that were made for it. Raises RequestError where
-    `target` exists.
+    On any exception it is removed, and with it the folders above that were made for it.
+
+    Raises:
+        RequestError: `target` exists.
     """
     if target.exists():
         raise RequestError(f"{target}: exists already: choose another name or version")
@@ -77,7 +79,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """Yields the files below `folder` whose suffix is one of `suffixes` (with the dot, in any case).
+    """Yield the files below `folder` whose suffix is one of `suffixes` (with the dot, in any case).
 
     Sorted by name, each folder's entries in turn. Files and folders whose name begins with a dot are
     skipped. Symbolic links to folders are followed, but never into a folder that one is already in.
@@ -108,7 +110,7 @@ def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
 
 
 def mirrored(path: Path, source: Path, target: Path) -> Path:
-    """Where `path`, a file of the tree `source`, lies in the mirrored tree `target`.
+    """Tell where `path`, a file of the tree `source`, lies in the mirrored tree `target`.
 
     Raises:
         RequestError: `path` does not lie below `source`.

@@ -21,8 +21,10 @@ import numpy as np
 from PIL import Image
 
 SUFFIXES = {".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
-TIME_BASE = Fraction(1, 90_000)  # holds milliseconds, GIF's hundredths and the usual frame rates exactly
-UNITS = {"GIF": Fraction(1, 100), "PNG": TIME_BASE, "WEBP": Fraction(1, 1000)}  # of delays, in seconds
+# Holds milliseconds, GIF's hundredths and the usual frame rates exactly.
+TIME_BASE = Fraction(1, 90_000)
+# Of delays, in seconds.
+UNITS = {"GIF": Fraction(1, 100), "PNG": TIME_BASE, "WEBP": Fraction(1, 1000)}
 LARGEST_SIDE = {"GIF": 65_535, "PNG": 1_000_000, "WEBP": 16_383}
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -51,7 +53,7 @@ class Header:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a file is a GIF (of one frame, too), or a PNG or WebP that is animated; by its first bytes."""
+    """Tell by its first bytes whether a file is a GIF (of one frame, too), or a PNG or WebP that is animated."""
     with path.open("rb") as file:
         head = file.read(21)
         if head[:6] in (b"GIF87a", b"GIF89a"):
@@ -65,9 +67,10 @@ def is_animation(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Reads an animation through once, to know its frames.
+    """Read an animation through once, to know its frames; one that breaks off after some frames has these.
 
-    Raises whatever Pillow raises for a file it cannot read; one that breaks off after some frames has these.
+    Raises:
+        Exception: whatever Pillow raises for a file it cannot read.
     """
     with Image.open(path) as image:
         durations: list[int] = []
@@ -78,13 +81,14 @@ def read_header(path: Path) -> Header:
         name = image.format or ""
         loop = int(image.info.get("loop", 1 if name == "GIF" else 0))
         if name == "GIF" and "loop" in image.info and loop > 0:
-            loop += 1  # a GIF counts the repetitions, not the times it is played
+            # A GIF counts the repetitions, not the times it is played.
+            loop += 1
         truncated = len(durations) < _announced(image)
         return Header(name, image.width, image.height, tuple(durations), loop, has_alpha, truncated)
 
 
 def frames(path: Path, first: int = 0) -> Iterator[np.ndarray]:
-    """Yields the frames from `first` on, `[h, w, 4]` uint8, each as it is seen (laid over those before it)."""
+    """Yield the frames from `first` on, `[h, w, 4]` uint8, each as it is seen (laid over those before it)."""
     with Image.open(path) as image:
         for index, (pixels, _) in enumerate(_frames(image)):
             if index >= first:
@@ -106,7 +110,8 @@ def _frames(image: Image.Image) -> Iterator[tuple[np.ndarray, int]]:
         except (EOFError, OSError, SyntaxError, ValueError, struct.error):
             if index == 0:
                 raise
-            return  # it breaks off here
+            # It breaks off here.
+            return
         yield pixels, round(Fraction(image.info.get("duration", 0)) * 90)
 
 
@@ -114,7 +119,7 @@ def _frames(image: Image.Image) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def encoded(format: str, pixels: np.ndarray, duration: int, quality: int) -> bytes:
-    """A frame as it stands in a file of `format`, without what is before and after it.
+    """Encode a frame as it stands in a file of `format`, without what is before and after it.
 
     Args:
         format: "GIF", "PNG" or "WEBP".
@@ -126,7 +131,7 @@ def encoded(format: str, pixels: np.ndarray, duration: int, quality: int) -> byt
 
 
 def join(target: BinaryIO, header: Header, parts: Iterable[BinaryIO]) -> None:
-    """Writes the animation that `header` describes from the encoded frames in `parts`, in that order.
+    """Write the animation that `header` describes from the encoded frames in `parts`, in that order.
 
     Args:
         target: opened for writing, seekable.
@@ -141,7 +146,8 @@ def _gif_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
     clear = pixels[..., 3] < 128 if pixels.shape[-1] == 4 else None
     if clear is not None and not clear.any():
         clear = None
-    number = 256 if clear is None else 255  # one entry of the palette is the transparent one
+    # One entry of the palette is the transparent one.
+    number = 256 if clear is None else 255
     palette = colours.quantize(number, Image.Quantize.FASTOCTREE)
     indexed = colours.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     if clear is not None:
@@ -155,14 +161,16 @@ def _gif_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
     bits = data[10] & 7
     position = 13 + 3 * 2 ** (bits + 1)
     table = data[13:position]
-    while data[position] == 0x21:  # extensions; the one that is needed follows below
+    # Extensions are skipped; the one that is needed follows below.
+    while data[position] == 0x21:
         position += 2
         while data[position]:
             position += data[position] + 1
         position += 1
     descriptor = data[position : position + 9] + bytes([0x80 | bits])
     hundredths = min(round(Fraction(duration, 900)), 65_535)
-    disposal = 1 if clear is None else 2  # a frame with holes must not show the one before it
+    # A frame with holes must not show the one before it.
+    disposal = 1 if clear is None else 2
     packed = disposal << 2 | (clear is not None)
     control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, packed, hundredths, 255 if clear is not None else 0, 0)
     return control + descriptor + table + data[position + 10 : -1]
@@ -188,12 +196,13 @@ def _png_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
     if max(seconds.as_integer_ratio()) > 65_535:
         unit = 1000 if seconds < 65 else 1
         seconds = Fraction(min(round(seconds * unit), 65_535), unit)
-    # The two zeroes are the sequence numbers, which only the whole file knows.
+    # Sequence number, which only the whole file knows; size and place; delay; nothing is disposed of, and the frame
+    # replaces what was there.
     control = struct.pack(
         ">IIIIIHHBB",
         *(0, pixels.shape[1], pixels.shape[0], 0, 0),
         *(seconds.numerator, seconds.denominator),
-        *(0, 0),  # nothing is disposed of, and the frame replaces what was there
+        *(0, 0),
     )
     data = b"".join(payload for kind, payload in chunks if kind == b"IDAT")
     return _png_chunk(b"fcTL", control) + _png_chunk(b"fdAT", bytes(4) + data)
@@ -208,10 +217,9 @@ def _join_png(target: BinaryIO, header: Header, parts: Iterable[BinaryIO]) -> No
     sequence = count = 0
     for part in parts:
         for kind, payload in _png_chunks(part):
+            # The first frame is the picture of readers that know no animation.
             if kind == b"fdAT" and count == 1:
-                target.write(
-                    _png_chunk(b"IDAT", payload[4:])
-                )  # the first frame is the picture of old readers
+                target.write(_png_chunk(b"IDAT", payload[4:]))
                 continue
             target.write(_png_chunk(kind, struct.pack(">I", sequence) + payload[4:]))
             sequence += 1
@@ -250,7 +258,8 @@ def _webp_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
     height, width = pixels.shape[:2]
     milliseconds = min(round(Fraction(duration, 90)), 2**24 - 1)
     numbers = (0, 0, width - 1, height - 1, milliseconds)
-    frame = b"".join(number.to_bytes(3, "little") for number in numbers) + b"\x02" + kept  # 2: not blended
+    not_blended = b"\x02"
+    frame = b"".join(number.to_bytes(3, "little") for number in numbers) + not_blended + kept
     return b"ANMF" + struct.pack("<I", len(frame)) + frame
 
 

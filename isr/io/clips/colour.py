@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from av.video.reformatter import Colorspace, Interpolation
 
-NOT_SAID = 2  # of matrix, primaries and transfer, in ISO/IEC 23091-2
+# Of matrix, primaries and transfer, in ISO/IEC 23091-2.
+NOT_SAID = 2
 MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -21,7 +22,8 @@ SCALER = int(
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.FULL_CHR_H_INP
 )
-SCALER_WHITE = 65_280  # 255 * 256: what swscale takes for white in RGB of 16 bits from or to limited range
+# 255 * 256: what swscale takes for white in RGB of 16 bits from or to limited range.
+SCALER_WHITE = 65_280
 
 
 @dataclass(frozen=True)

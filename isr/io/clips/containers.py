@@ -16,13 +16,21 @@ ANIMATION_SUFFIXES = frozenset(animation_files.SUFFIXES)
 
 @dataclass(frozen=True)
 class Container:
-    """A container that is written: FFmpeg's name, the encoders for 8 bits and for more, what it can say."""
+    """A container that is written.
+
+    Attributes:
+        format: FFmpeg's name.
+        encoder: for 8 bits, where none is chosen.
+        deep_encoder: for more.
+        holds_turn: whether it can say how its frames are to be turned.
+        holds_times: whether it can say when each frame is shown; otherwise it has only a rate.
+    """
 
     format: str
     encoder: str = "libx264"
     deep_encoder: str = "libx265"
     holds_turn: bool = True
-    holds_times: bool = True  # of every frame; else only a rate
+    holds_times: bool = True
 
 
 CONTAINERS = {
@@ -32,7 +40,8 @@ CONTAINERS = {
     ".qt": Container("mov"),
     ".3gp": Container("3gp", deep_encoder="libx264"),
     ".mkv": Container("matroska"),
-    ".webm": Container("webm", "libvpx-vp9", "libsvtav1"),  # VP9 of 10 bits is not in every build of libvpx
+    # VP9 of 10 bits is not in every build of libvpx.
+    ".webm": Container("webm", "libvpx-vp9", "libsvtav1"),
     ".ts": Container("mpegts", holds_turn=False),
     ".mts": Container("mpegts", holds_turn=False),
     ".m2ts": Container("mpegts", holds_turn=False),
@@ -61,4 +70,5 @@ ENCODER_OPTIONS: dict[str, dict[str, str]] = {
     "libvpx-vp9": {"row-mt": "1", "cpu-used": "2"},
     "libx265": {"x265-params": "log-level=error"},
 }
-EVEN_SIDES = ("libx264", "libx265")  # in 4:2:0
+# In 4:2:0 they take only even sides.
+EVEN_SIDES = ("libx264", "libx265")

@@ -32,8 +32,9 @@ def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
     for file in paths:
         try:
             here = pictures.probe(file)
+        # It will be shown as its neighbour.
         except RequestError:
-            continue  # it will be shown as its neighbour
+            continue
         known = known or here
         if (here.width, here.height) != (known.width, known.height):
             raise RequestError(
@@ -104,7 +105,7 @@ def _picture(info: VideoInfo, path: Path) -> pictures.Picture | None:
 
 
 def numbered(folder: Path) -> tuple[list[Path], list[str]]:
-    """The numbered pictures of a folder in the order of their numbers, and notes on those that are missing."""
+    """List the numbered pictures of a folder in the order of their numbers, and notes on those that are missing."""
     try:
         entries = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError as error:

@@ -16,7 +16,8 @@ from isr.io.clips.colour import HDR, MATRICES, Colour
 from isr.io.pictures import Metadata
 
 Kind = Literal["video", "animation", "folder"]
-FOLDER_RATE = Fraction(25)  # frames per second of a folder of pictures, where nothing else is said
+# Frames per second of a folder of pictures, where nothing else is said.
+FOLDER_RATE = Fraction(25)
 
 
 class Turn(NamedTuple):
@@ -27,16 +28,16 @@ class Turn(NamedTuple):
     columns_reversed: bool = False
 
     def upright(self, pixels: np.ndarray) -> np.ndarray:
-        """`[h, w, c]` as coded -> `[h, w, c]` as seen."""
+        """Turn `[h, w, c]` as coded to `[h, w, c]` as seen."""
         return np.ascontiguousarray(self._reversed(pixels.swapaxes(0, 1) if self.transposed else pixels))
 
     def coded(self, pixels: np.ndarray) -> np.ndarray:
-        """The inverse of `upright`."""
+        """Turn `[h, w, c]` as seen to `[h, w, c]` as coded."""
         pixels = self._reversed(pixels)
         return np.ascontiguousarray(pixels.swapaxes(0, 1) if self.transposed else pixels)
 
     def matrix(self) -> list[int]:
-        """FFmpeg's display matrix that says the same: nine fixed-point numbers."""
+        """Make FFmpeg's display matrix that says the same: nine fixed-point numbers."""
         down = -(1 << 16) if self.rows_reversed else 1 << 16
         across = -(1 << 16) if self.columns_reversed else 1 << 16
         a, b, c, d = (0, down, across, 0) if self.transposed else (across, 0, 0, down)
@@ -44,7 +45,7 @@ class Turn(NamedTuple):
 
     @classmethod
     def of_matrix(cls, matrix: Sequence[int]) -> Turn | None:
-        """From a display matrix; None where it is not one of the eight turns and mirrorings by right angles."""
+        """Make a turn of a display matrix; None where it is none of the eight turns and mirrorings by right angles."""
         a, b, c, d = (round(matrix[place] / (1 << 16)) for place in (0, 1, 3, 4))
         if (abs(a), abs(b), abs(c), abs(d)) == (1, 0, 0, 1):
             return cls(False, d < 0, a < 0)
@@ -193,19 +194,21 @@ class VideoInfo:
     def frames_between(
         self, start: float | Fraction | None = None, duration: float | Fraction | None = None
     ) -> range:
-        """The frames that begin in a stretch of time; needs the timeline.
+        """Choose the frames that begin in a stretch of time; needs the timeline.
 
         Args:
             start: seconds from the beginning of the file; None: the first frame's.
             duration: seconds from `start`; None: to the end.
 
-        Raises RequestError where no frame begins in it.
+        Raises:
+            RequestError: no frame begins in it.
         """
         timeline = self.known_timeline
         first, last = 0, len(timeline.pts)
         begin = (int(timeline.pts[0]) - timeline.origin) * self.time_base
         if start is not None:
-            begin = Fraction(str(start))  # 0.1 means a tenth, not the nearest float
+            # 0.1 means a tenth, not the nearest float.
+            begin = Fraction(str(start))
             first = self._first_from(begin)
         if duration is not None:
             last = self._first_from(begin + Fraction(str(duration)))
@@ -246,7 +249,7 @@ class Frame:
 
 
 def within(info: VideoInfo, frames: range | None) -> range:
-    """`frames`, or all of the clip's for None; RequestError where it has not all of them."""
+    """Check that a clip has these frames; None becomes all of them. RequestError where it has not."""
     everything = range(info.frames)
     if frames is None:
         return everything

@@ -88,13 +88,12 @@ class Output:
         if not self.is_whole:
             return self.stretch[0]
         if self.source.container.startswith("mpeg") and self.container.format != "mpegts":
-            return (
-                self.source.known_timeline.origin * self.source.time_base
-            )  # a broadcast's clock begins anywhere
+            # A broadcast's clock begins anywhere.
+            return self.source.known_timeline.origin * self.source.time_base
         return Fraction(0)
 
     def tick(self, pts: int) -> int:
-        """A timestamp of the source in units of `time_base`."""
+        """Convert a timestamp of the source to units of `time_base`."""
         return round(pts * self.source.time_base / self.time_base)
 
     @property
@@ -103,7 +102,7 @@ class Output:
         return self.tick(int(self.source.known_timeline.pts[self.frames[0]]))
 
     def record(self) -> dict[str, Any]:
-        """What must be the same for segments to fit together, in plain values for a journal."""
+        """Collect what must be the same for segments to fit together, in plain values for a journal."""
         return {
             "kind": self.kind,
             "size": [self.width, self.height],
@@ -135,7 +134,7 @@ class Choices:
 
 
 def notes_without_encoder(output: Output, choices: Choices) -> list[str]:
-    """What a target that is no video file loses of its source; RequestError where an encoder is chosen for it."""
+    """Tell what a target that is no video file loses of its source; RequestError where an encoder is chosen for it."""
     for name, value in (
         ("codec", choices.codec),
         ("crf", choices.crf),

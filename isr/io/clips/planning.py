@@ -28,7 +28,7 @@ def plan_output(
     suffix: str | None = None,
     copy: Collection[str] = COPIED,
 ) -> Output:
-    """Settles how a clip is written, and refuses what cannot be, before any work.
+    """Settle how a clip is written, and refuse what cannot be, before any work.
 
     Args:
         source: the clip that the frames are made from, with its timeline.
@@ -44,6 +44,9 @@ def plan_output(
         quality: 1 to 100, of WebP (100: lossless) and of JPEG pictures.
         suffix: of the pictures in a folder; None: as the source's pictures, ".png" for other sources.
         copy: which kinds of streams go along, of "audio", "subtitle", "attachment" and "video".
+
+    Returns:
+        The plan, for `FrameWriter`, or `SegmentWriter` and `join`.
 
     Raises:
         RequestError: the target cannot hold the frames, or a stream of the source (then a container that can is

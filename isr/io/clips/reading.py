@@ -19,7 +19,7 @@ from isr.io.files import StrPath
 
 
 def is_clip(path: StrPath) -> bool:
-    """Whether `path` is a video file (by its suffix), an animation or a folder of numbered pictures.
+    """Tell whether `path` is a video file (by its suffix), an animation or a folder of numbered pictures.
 
     What cannot be read is none; `probe` says why.
     """
@@ -35,13 +35,16 @@ def is_clip(path: StrPath) -> bool:
 
 
 def probe(path: StrPath, *, exact: bool = False, rate: Fraction | None = None) -> VideoInfo:
-    """Reads what a clip is, from its header and first frame.
+    """Read what a clip is, from its header and first frame.
 
     Args:
         path: a file, or a folder of numbered pictures.
         exact: reads the whole file, without decoding it, for `timeline`, `frames` and `truncated`. Animations
             always are.
         rate: frames per second of a folder; None: 25.
+
+    Returns:
+        What the clip is.
 
     Raises:
         RequestError: missing, not to be read, no video in it, not a single frame, colours of an unknown kind. One
@@ -65,7 +68,8 @@ class FrameReader:
         frames: which are read.
         replaced: the indices of the frames handed out so far that could not be decoded.
 
-    Raises RequestError and MachineError as `probe`; while reading, where not one frame can be decoded.
+    Raises:
+        RequestError, MachineError: as `probe`; while reading, not one frame can be decoded.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ from isr.io.clips.output import Output
 from isr.io.errors import file_error, one_line
 from isr.io.files import StrPath, atomic
 
-_ONE_SEGMENT = 240  # frames, where nobody asks for segments
+# Frames of a segment, where nobody asks for segments.
+_ONE_SEGMENT = 240
 
 
 class SegmentWriter:
@@ -57,7 +58,7 @@ class SegmentWriter:
             self._stack.__exit__(*error)
 
     def write(self, frame: Frame) -> None:
-        """Adds a frame: pixels `[height, width, 3]` or `[.., 4]` of the output's size, later than the one before."""
+        """Add a frame: pixels `[height, width, 3]` or `[.., 4]` of the output's size, later than the one before."""
         height, width, channels = frame.pixels.shape
         if (height, width) != (self.output.height, self.output.width) or channels not in (3, 4):
             raise ValueError(f"a frame of {frame.pixels.shape} for an output {self.output.width} pixels wide")
@@ -75,7 +76,8 @@ class FrameWriter:
     Args:
         output: the plan. Of a folder, the pictures that are written stay when something goes wrong later.
 
-    Raises RequestError and MachineError as `SegmentWriter` and `join`.
+    Raises:
+        RequestError, MachineError: as `SegmentWriter` and `join`.
     """
 
     def __init__(self, output: Output) -> None:
@@ -102,7 +104,7 @@ class FrameWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, frame: Frame) -> None:
-        """Adds a frame, as `SegmentWriter.write`."""
+        """Add a frame, as `SegmentWriter.write`."""
         if self._writer is not None and self._writer.count == _ONE_SEGMENT:
             writer, self._writer = self._writer, None
             writer.__exit__(None, None, None)
@@ -113,7 +115,7 @@ class FrameWriter:
 
 
 def join(output: Output, segments: Sequence[StrPath]) -> None:
-    """Makes the target of its segments, without encoding anew, whole or not at all.
+    """Make the target of its segments, without encoding anew, whole or not at all.
 
     Sound, subtitles, cover pictures and attachments of the source are copied packet by packet, bit for bit, at
     their own times, and so are chapters, metadata, languages and dispositions.

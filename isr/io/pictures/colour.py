@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 
 
 def is_srgb(profile: bytes) -> bool:
+    """Tell whether a profile is one of sRGB."""
     try:
         return "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (ImageCms.PyCMSError, OSError):
@@ -16,7 +17,7 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """uint8 `pixels` from `profile` (gray or RGB) to sRGB; alpha and number of channels stay as they are."""
+    """Convert uint8 `pixels` from `profile` (gray or RGB) to sRGB; alpha and number of channels stay as they are."""
     colours = 1 if pixels.shape[-1] <= 2 else 3
     if profile[16:20] == b"GRAY":
         planes = [Image.fromarray(np.ascontiguousarray(pixels[..., index])) for index in range(colours)]
@@ -27,7 +28,8 @@ def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
         transform = _to_srgb(profile, planes[0].mode)
         converted = [np.asarray(ImageCms.applyTransform(plane, transform)) for plane in planes]
     except (ImageCms.PyCMSError, OSError):
-        return pixels  # nobody can read this profile, so the colours never had its meaning
+        # Nobody can read this profile, so the colours never had its meaning.
+        return pixels
     if len(converted) == 3:
         result = np.stack([plane[..., 1] for plane in converted], axis=-1)
     else:
@@ -37,7 +39,7 @@ def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
 
 
 def rgb_from_cmyk(image: Image.Image, profile: bytes | None) -> np.ndarray:
-    """A CMYK image as RGB `[h, w, 3]` uint8, through its profile where it has one that can be read."""
+    """Convert a CMYK image to RGB `[h, w, 3]` uint8, through its profile where it has one that can be read."""
     if profile and profile[16:20] == b"CMYK":
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             return np.asarray(ImageCms.applyTransform(image, _to_srgb(profile, "CMYK")))

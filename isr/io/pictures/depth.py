@@ -11,7 +11,7 @@ def nearest(dtype: str, dtypes: tuple[str, ...]) -> str:
 
 
 def at_depth(pixels: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:
-    """`pixels` in the best of `dtypes` for them; integers are rounded, not cut off."""
+    """Convert `pixels` to the best of `dtypes` for them; integers are rounded, not truncated."""
     dtype = nearest(pixels.dtype.name, dtypes)
     if dtype == pixels.dtype.name:
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -23,14 +23,14 @@ def at_depth(pixels: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:
 
 
 def eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 as uint8, rounded to nearest (65535 is 255 times 257)."""
+    """Convert uint8 or uint16 to uint8, rounded to nearest (65535 is 255 times 257)."""
     if pixels.dtype == np.uint8:
         return pixels
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def with_any_of(pixels: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
-    """`pixels` with a number of channels that is among `channels` (with alpha only 8-bit is flattened)."""
+    """Bring `pixels` to a number of channels that is among `channels`; alpha is flattened in 8 bits alone."""
     if pixels.shape[-1] in (2, 4) and not {2, 4} & set(channels):
         alpha = pixels[..., -1:].astype(np.uint16)
         over_white = pixels[..., :-1] * alpha + (255 - alpha) * np.uint16(255)
@@ -42,7 +42,7 @@ def with_any_of(pixels: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
 
 
 def unassociated(pixels: np.ndarray) -> np.ndarray:
-    """Divides the alpha of gray+alpha or RGBA out of its colours."""
+    """Divide the alpha of gray+alpha or RGBA out of its colours."""
     colours, alpha = pixels[..., :-1], pixels[..., -1:]
     if pixels.dtype == np.float32:
         divided = np.divide(colours, alpha, out=np.zeros_like(colours), where=alpha > 0)
@@ -54,8 +54,10 @@ def unassociated(pixels: np.ndarray) -> np.ndarray:
 
 
 def with_channels(pixels: np.ndarray) -> np.ndarray:
+    """Give gray `[h, w]` its axis of channels."""
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def squeezed(pixels: np.ndarray) -> np.ndarray:
+    """Take the axis of channels from gray `[h, w, 1]`."""
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

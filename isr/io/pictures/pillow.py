@@ -20,6 +20,7 @@ from isr.io.pictures.stored import Stored, described
 
 
 def open_jpeg(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a JPEG file."""
     from PIL.JpegImagePlugin import JpegImageFile
 
     image = JpegImageFile(file, "")
@@ -30,6 +31,7 @@ def open_jpeg(path: Path, file: BinaryIO) -> Stored:
 
 
 def open_bmp(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a BMP file."""
     from PIL.BmpImagePlugin import BmpImageFile
 
     image = BmpImageFile(file, "")
@@ -37,6 +39,7 @@ def open_bmp(path: Path, file: BinaryIO) -> Stored:
 
 
 def open_avif(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of an AVIF file."""
     from PIL.AvifImagePlugin import AvifImageFile
 
     image = AvifImageFile(file, "")
@@ -64,6 +67,7 @@ def _opened_by_pillow(format: str, image: Any, resolution: Any) -> Stored:
 
 
 def write_jpeg(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write a JPEG file; a block of metadata that it has no room for is left out with a warning."""
     # One segment each, and a segment's length is a 16-bit number.
     exif = _within(metadata.exif, 65_527, "EXIF", path)
     xmp = _within(metadata.xmp, 65_502, "XMP", path)
@@ -83,11 +87,13 @@ def _within(block: bytes | None, limit: int, what: str, path: Path) -> bytes | N
 
 
 def write_bmp(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write a BMP file; it has no quality, and of the metadata only the resolution."""
     resolution = {"dpi": metadata.resolution} if metadata.resolution else {}
     Image.fromarray(squeezed(pixels)).save(path, "BMP", **resolution)
 
 
 def write_avif(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write an AVIF file."""
     blocks = metadata_blocks(metadata, exif=exif_with_resolution(metadata), xmp=metadata.xmp)
     Image.fromarray(pixels).save(
         path, "AVIF", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0", **blocks
@@ -95,13 +101,13 @@ def write_avif(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int)
 
 
 def exif_with_resolution(metadata: Metadata) -> bytes | None:
-    """The EXIF block for formats that have no other place for the resolution."""
+    """Make the EXIF block for formats that have no other place for the resolution."""
     if metadata.resolution is None:
         return metadata.exif
     return exif.with_resolution(metadata.exif, metadata.resolution)
 
 
 def metadata_blocks(metadata: Metadata, **blocks: bytes | None) -> dict[str, Any]:
-    """What there is of the metadata, as arguments of Pillow's `save`."""
+    """Collect what there is of the metadata, as arguments of Pillow's `save`."""
     blocks["icc_profile"] = metadata.icc_profile
     return {key: value for key, value in blocks.items() if value}

@@ -23,7 +23,9 @@ _MAX_METADATA = 2**26
 
 
 def open_png(path: Path, file: BinaryIO) -> Stored:
-    needed: list[tuple[int, int]] = []  # where the chunks lie that the pixels hang on
+    """Read the header of a PNG file."""
+    # Where the chunks lie that the pixels hang on.
+    needed: list[tuple[int, int]] = []
     found: dict[bytes, bytes] = {}
     critical = (b"IHDR", b"PLTE", b"tRNS")
     xmp = None
@@ -110,6 +112,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def write_png(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write a PNG file; it has no quality."""
     import imagecodecs
 
     # Level 4 with zlib's strategy for filtered data: on photographs smaller than level 6 without, in half

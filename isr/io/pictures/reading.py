@@ -13,11 +13,14 @@ from isr.io.pictures.stored import Stored, upright
 
 
 def probe(path: StrPath, *, max_pixels: int = 10**9) -> PictureInfo:
-    """Reads the header of a picture file.
+    """Read the header of a picture file.
 
     Args:
         path: the file.
         max_pixels: the most pixels (width times height) that are accepted.
+
+    Returns:
+        Size, format, channels and type of what `read` would return.
 
     Raises:
         RequestError, MachineError: as `read`, as far as the header tells.
@@ -29,7 +32,7 @@ def probe(path: StrPath, *, max_pixels: int = 10**9) -> PictureInfo:
 
 
 def read(path: StrPath, *, max_pixels: int = 10**9) -> Picture:
-    """Reads a picture file, upright, at the depth it has.
+    """Read a picture file, upright, at the depth it has.
 
     Palettes become RGB or RGBA, 1-bit pictures 8-bit gray, transparent colours (PNG's tRNS) an alpha channel.
     CMYK becomes 8-bit sRGB, through the embedded profile (which is then dropped) or, without one, by the
@@ -59,7 +62,7 @@ def read(path: StrPath, *, max_pixels: int = 10**9) -> Picture:
 
 @contextmanager
 def _opened(path: StrPath, max_pixels: int) -> Iterator[Stored]:
-    """Opens a picture file up to its pixels; whatever goes wrong becomes one line that names it."""
+    """Open a picture file up to its pixels; whatever goes wrong becomes one line that names it."""
     path = Path(path)
     what, advice = "cannot be read", "it is damaged or cut off, get it anew"
     with one_line(path, what, advice, RequestError), path.open("rb") as file:

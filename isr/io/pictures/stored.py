@@ -14,7 +14,17 @@ from isr.io.pictures.picture import Metadata
 
 @dataclass(frozen=True)
 class Stored:
-    """A file whose header is read: what it holds as stored, and how to decode it."""
+    """A file whose header is read: what it holds as stored, and how to decode it.
+
+    Attributes:
+        format: name of the format.
+        width, height: in pixels, as stored.
+        channels: 1 to 4.
+        dtype: name of the type of the pixels.
+        orientation: EXIF's, 1 to 8, that makes the stored picture upright.
+        metadata: as they are once that is done.
+        decode: gives `[height, width, channels]` as stored.
+    """
 
     format: str
     width: int
@@ -23,20 +33,21 @@ class Stored:
     dtype: str
     orientation: int
     metadata: Metadata
-    decode: Callable[[], np.ndarray]  # [height, width, channels] as stored
+    decode: Callable[[], np.ndarray]
 
 
 def described(
     icc_profile: bytes | None, exif: bytes | None, xmp: bytes | None, resolution: Any, orientation: int = 1
 ) -> tuple[int, Metadata]:
-    """The orientation to apply, and the metadata as it is once that is done.
+    """Tell the orientation to apply, and the metadata as they are once that is done.
 
     The orientation is the file's own (`orientation`), else EXIF's, else XMP's; likewise the resolution.
     """
     if exif:
         exif = exif.removeprefix(b"Exif\0\0")
         if exif[:4] not in (b"II*\0", b"MM\0*"):
-            exif = None  # damaged or something else; some writers would refuse the whole picture for it
+            # Damaged or something else; some writers would refuse the whole picture for it.
+            exif = None
     if exif:
         asked, exif = exif_block.reset_orientation(exif)
         orientation = asked if orientation == 1 else orientation
@@ -58,7 +69,7 @@ def described(
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns and mirrors `[h, w, c]` as EXIF's Orientation (1 to 8) asks."""
+    """Turn and mirror `[h, w, c]` as EXIF's Orientation (1 to 8) asks."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -20,9 +20,12 @@ from isr.io.pictures.stored import Stored, described
 
 @dataclass(frozen=True)
 class _Samples:
-    """How the numbers of a TIFF page make up a picture."""
+    """How the numbers of a TIFF page make up a picture; `colours` are the samples per pixel that are colour.
 
-    colours: int  # samples per pixel that are colour: 1 gray or palette index, 3 RGB, 4 CMYK
+    One for gray or an index into a palette, 3 for RGB, 4 for CMYK.
+    """
+
+    colours: int
     alpha: bool
     bits: int
     channels: int
@@ -30,6 +33,7 @@ class _Samples:
 
 
 def open_tiff(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a TIFF file."""
     import tifffile
 
     size = file.seek(0, io.SEEK_END)
@@ -125,7 +129,8 @@ def _pixels(page: Any, samples: _Samples, profile: bytes | None) -> np.ndarray:
     pixels = pixels.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
     photometric = getattr(page.photometric, "name", "")
     if photometric == "PALETTE":
-        colours = np.asarray(page.colormap).T  # [2^bits, 3] of 16 bits, or 8 by mistake of the writer
+        # [2^bits, 3] of 16 bits, or 8 by mistake of the writer.
+        colours = np.asarray(page.colormap).T
         return eight_bits(colours if colours.max() > 255 else colours * 257)[pixels[..., 0]]
     if samples.dtype == "float32":
         pixels, white = pixels.astype(np.float32), 1
@@ -148,6 +153,7 @@ def _pixels(page: Any, samples: _Samples, profile: bytes | None) -> np.ndarray:
 
 
 def write_tiff(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write a TIFF file, deflated; it has no quality."""
     import tifffile
 
     channels = pixels.shape[-1]
@@ -158,7 +164,8 @@ def write_tiff(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int)
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="zlib",
-        predictor=pixels.dtype != np.float32,  # few readers know the one for floating point
+        # Few readers know the one for floating point.
+        predictor=pixels.dtype != np.float32,
         byteorder="<",
         metadata=None,
         software=False,

@@ -16,6 +16,7 @@ from isr.io.pictures.stored import Stored, described
 
 
 def open_webp(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a WebP file."""
     found = {kind: (position, length) for kind, position, length in _chunks(file)}
 
     def payload(kind: bytes, most: int | None = None) -> bytes | None:
@@ -70,6 +71,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def write_webp(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
+    """Write a WebP file, lossless at quality 100."""
     blocks = metadata_blocks(metadata, exif=exif_with_resolution(metadata), xmp=metadata.xmp)
     if quality == 100:
         # Pillow's `quality` means effort here; `exact` keeps the colours where alpha is zero.

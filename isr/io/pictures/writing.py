@@ -22,7 +22,7 @@ def write(
     quality: int = 95,
     strip_metadata: bool = False,
 ) -> None:
-    """Writes a picture file, whole or not at all.
+    """Write a picture file, whole or not at all.
 
     What the format cannot hold is converted: 16 bits and float32 to 8 bits with rounding (float32 to 16 bits
     in a PNG), gray to RGB for WebP and AVIF, and alpha is laid over white for JPEG and BMP, which have none.

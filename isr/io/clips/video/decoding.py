@@ -79,7 +79,8 @@ def _good_frames(
     pts, by_order = info.known_timeline.pts, info.known_timeline.by_order
     with open_video(info.path) as container:
         stream = container.streams[info.index]
-        stream.thread_type = "AUTO" if threads else "NONE"  # slice threads would not mark frames patched up
+        # Slice threads would not mark frames patched up.
+        stream.thread_type = "AUTO" if threads else "NONE"
         waiting, good, packets = 0, None, readable_packets(container, stream)
         if key is not None:
             container.seek(key, stream=stream)
@@ -140,7 +141,8 @@ class _Decoder:
         top, unit = (65_535, 256) if deep else (255, 1)
         black, white = 0, top
         if info.is_gray and not info.full_range:
-            black, white = 16 * unit, 235 * unit  # it leaves gray as it is
+            # It leaves gray as it is.
+            black, white = 16 * unit, 235 * unit
         elif deep:
             white = ((1 << info.bits) - 1) << (16 - info.bits) if info.full_range else SCALER_WHITE
         self._levels = None
@@ -155,7 +157,8 @@ class _Decoder:
         width, height = info.coded_size
         pixels = self._scaler.reformat(
             frame,
-            width=width,  # of the first frame: one that has another size is resized
+            # Of the first frame: one that has another size is resized.
+            width=width,
             height=height,
             format="rgb24" if info.dtype == "uint8" else "rgb48le",
             src_colorspace=None if info.colour.matrix == 0 else MATRICES[info.matrix],

@@ -22,11 +22,12 @@ from isr.io.clips.output import Output
 from isr.io.clips.video.packets import writing
 from isr.levels import from_float, to_float
 
-_MOST_REORDERED = 32  # frames that an encoder may hold back to encode others first; H.264 and HEVC allow 16
+# Frames that an encoder may hold back to encode others first; H.264 and HEVC allow 16.
+_MOST_REORDERED = 32
 
 
 def add_video(container: Any, output: Output) -> Any:
-    """The stream of the frames, its encoder set up: the same for every segment and for the joined file."""
+    """Add the stream of the frames, its encoder set up: the same for every segment and for the joined file."""
     source = output.source
     options = dict(ENCODER_OPTIONS.get(output.codec, {}))
     if output.crf is not None:
@@ -34,12 +35,15 @@ def add_video(container: Any, output: Output) -> Any:
     if output.codec == "libx265":
         for key, value in zip(("master-display", "max-cll"), source.hdr10, strict=True):
             options["x265-params"] += f":{key}={value}" if value else ""
+        # x265 4.2 writes beyond its memory there.
         if output.coded_size[0] < 64:
-            options["x265-params"] += ":cutree=0"  # x265 4.2 writes beyond its memory there
+            options["x265-params"] += ":cutree=0"
+    # Frames are stored in the order in which they are shown.
     if not output.container.holds_times:
-        options["bf"] = "0"  # frames are stored in the order in which they are shown
+        options["bf"] = "0"
+    # Its own way of being told to keep quiet.
     if output.codec == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # its own way of being told to keep quiet
+        os.environ.setdefault("SVT_LOG", "1")
     stream = container.add_stream(output.codec, rate=source.rate, options=options)
     context = stream.codec_context
     context.width, context.height = output.coded_size
@@ -54,8 +58,9 @@ def add_video(container: Any, output: Output) -> Any:
     # Where parameters of the stream belong, the target's container says, not the segment's.
     in_header = av.ContainerFormat(output.container.format, "w").flags & av.format.Flags.global_header.value
     context.flags = context.flags & ~Flags.global_header | (Flags.global_header if in_header else 0)
+    # By its other name Apple's players do not play it.
     if container.format.name in ("mp4", "mov") and output.codec == "libx265":
-        context.codec_tag = "hvc1"  # by its other name Apple's players do not play it
+        context.codec_tag = "hvc1"
     return stream
 
 

@@ -17,6 +17,7 @@ from isr.io.clips.video.packets import decoded_frames, open_video, rational, rea
 
 
 def read_header(path: Path) -> VideoInfo:
+    """Read what a video file is from its header and first frame."""
     with open_video(path) as container:
         stream = _main_stream(path, container)
         context = stream.codec_context

@@ -39,9 +39,8 @@ def join(output: Output, segments: list[Path]) -> None:
             and "movflags" in options
             and any(key.startswith("com.") for key in original.metadata)
         ):
-            options["movflags"] += (
-                "+use_metadata_tags"  # without it, only keys from before QuickTime's are kept
-            )
+            # Without it, only keys from before QuickTime's are kept.
+            options["movflags"] += "+use_metadata_tags"
         target = stack.enter_context(writing(f"file:{temporary}", format, options))
         streams: dict[int, Any] = {}
         for index in sorted({*output.copied, source.index}):
@@ -101,7 +100,8 @@ def _encoded_packets(output: Output, stream: Any, paths: list[Path]) -> Iterator
     step = max(1, round(1 / source.rate / base))
     times = source.known_timeline.pts[chosen.start : chosen.stop]
     ticks = np.array([*map(output.tick, times.tolist()), round(output.stretch[1] / base)], np.int64)
-    before: list[int] | None = None  # when the last frames before the segment are shown
+    # When the last frames before the segment are shown.
+    before: list[int] | None = None
     for path in paths:
         packets = list(_segment(path, output, extradata))
         shown = sorted(pts for pts, _ in packets)
@@ -144,10 +144,12 @@ def _copied_packets(output: Output, original: Any, streams: dict[int, Any]) -> I
     begin, end = output.stretch
     if not output.is_whole:
         with contextlib.suppress(av.error.FFmpegError):
-            original.seek(max(0, int((begin - 10) * 1_000_000)))  # 10 s: a subtitle may have begun earlier
+            # A subtitle may have begun 10 s earlier.
+            original.seek(max(0, int((begin - 10) * 1_000_000)))
     for packet in readable_packets(original, *(original.streams[index] for index in streams)):
+        # The empty text that ends a cue; FFmpeg's muxer writes one by itself.
         if packet.size == 2 and packet.stream.name == "mov_text":
-            continue  # the empty text that ends a cue; FFmpeg's muxer writes one by itself
+            continue
         time, base = packet.pts if packet.pts is not None else packet.dts, rational(packet.time_base)
         if (not output.is_whole or output.source.truncated) and time is not None:
             if time * base >= end:

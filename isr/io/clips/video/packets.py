@@ -25,7 +25,7 @@ _TAGS: dict[str, Any] = (
 
 
 def open_video(path: Path) -> Any:
-    """An input container of PyAV."""
+    """Open a file as an input container of PyAV."""
     # The protocol is said, or a colon in a file's name would be taken for one.
     options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
     return av.open(f"file:{path}", container_options=options, **_TAGS)
@@ -33,7 +33,7 @@ def open_video(path: Path) -> Any:
 
 @contextmanager
 def writing(file: Any, format: str, options: dict[str, str] | None = None) -> Iterator[Any]:
-    """An output container of PyAV; where something went wrong, closed without a word of its own."""
+    """Open an output container of PyAV; where something went wrong, it is closed without a word of its own."""
     container = av.open(file, "w", format=format, container_options=options or {}, **_TAGS)
     try:
         yield container
@@ -45,7 +45,7 @@ def writing(file: Any, format: str, options: dict[str, str] | None = None) -> It
 
 
 def readable_packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """The packets of these streams up to where the file can be read."""
+    """Yield the packets of these streams up to where the file can be read."""
     packets = container.demux(*streams)
     while True:
         try:
@@ -56,15 +56,18 @@ def readable_packets(container: Any, *streams: Any) -> Iterator[Any]:
             return
         if packet is None:
             return
-        if packet.size or packet.pts is not None or packet.dts is not None:  # the others only end decoding
+        # The others only end decoding.
+        if packet.size or packet.pts is not None or packet.dts is not None:
             yield packet
 
 
 def decoded_frames(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
-    """What the decoder makes of packets; of those that are damaged, nothing."""
-    for packet in itertools.chain(packets, [None]):  # for None it gives what it still holds
+    """Yield what the decoder makes of packets; of those that are damaged, nothing."""
+    # For None the decoder gives what it still holds.
+    for packet in itertools.chain(packets, [None]):
+        # The frame before stays; the decoder would take it for the end.
         if packet is not None and packet.size == 0:
-            continue  # the frame before stays; the decoder would take it for the end
+            continue
         try:
             frames = stream.decode(packet)
         except (av.error.FFmpegError, ValueError) as error:
@@ -75,5 +78,5 @@ def decoded_frames(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
 
 
 def rational(value: Any) -> Fraction:
-    """A rational of PyAV, of whatever class."""
+    """Convert a rational of PyAV, of whatever class."""
     return Fraction(value.numerator, value.denominator)

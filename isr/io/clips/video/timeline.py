@@ -15,9 +15,10 @@ from isr.io.clips.video.packets import open_video, rational, readable_packets
 
 
 def read_through(info: VideoInfo) -> VideoInfo:
-    """`info` with what only all packets of the file tell."""
+    """Complete `info` by what only all packets of the file tell."""
     shown = _Shown()
-    end = Fraction(0)  # of the last packet of any stream, seconds
+    # Of the last packet of any stream, seconds.
+    end = Fraction(0)
     with open_video(info.path) as container:
         for packet in readable_packets(container, *container.streams):
             time = packet.pts if packet.pts is not None else packet.dts
@@ -25,7 +26,7 @@ def read_through(info: VideoInfo) -> VideoInfo:
                 end = max(end, (time + (packet.duration or 0)) * rational(packet.time_base))
             if packet.stream_index == info.index and not packet.is_discard and _is_shown(info.codec, packet):
                 shown.add(packet)
-        truncated = _is_cut_off(info, container, end)
+        truncated = _is_truncated(info, container, end)
         origin = round(Fraction(container.start_time or 0, 1_000_000) / info.time_base)
     timeline = shown.timeline(info, origin, truncated)
     length = int(timeline.pts[-1] + timeline.durations[-1] - timeline.pts[0])
@@ -41,22 +42,24 @@ def read_through(info: VideoInfo) -> VideoInfo:
 class _Shown:
     """The packets of a stream that bring frames, in the order of the file."""
 
-    nothing = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
+    # FFmpeg's AV_NOPTS_VALUE.
+    nothing = -(2**63)
 
     def __init__(self) -> None:
         self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
         self.keys = bytearray()
-        self.cut = 0  # how many at the end are only there in part
+        # How many at the end are only there in part.
+        self.partial = 0
 
     def add(self, packet: Any) -> None:
         self.pts.append(self.nothing if packet.pts is None else packet.pts)
         self.dts.append(self.nothing if packet.dts is None else packet.dts)
         self.durations.append(packet.duration or 0)
         self.keys.append(packet.is_keyframe)
-        self.cut = self.cut + 1 if packet.is_corrupt else 0
+        self.partial = self.partial + 1 if packet.is_corrupt else 0
 
     def timeline(self, info: VideoInfo, origin: int, truncated: bool) -> Timeline:
-        count = len(self.pts) - (self.cut if truncated else 0)
+        count = len(self.pts) - (self.partial if truncated else 0)
         if not count:
             raise RequestError(f"{info.path}: there is not one frame in it: get it anew")
         step = max(1, round(1 / info.rate / info.time_base))
@@ -83,15 +86,16 @@ def _is_shown(codec: str, packet: Any) -> bool:
     data = memoryview(packet)
     if codec.startswith("vp8"):
         return bool(data[0] & 0x10)
+    # A superframe: hidden frames together with a shown one.
     if data[-1] & 0xE0 == 0xC0:
-        return True  # a superframe: hidden frames together with a shown one
+        return True
     # frame_marker (2 bits), profile (2), reserved_zero in profile 3, show_existing_frame, frame_type, show_frame
     after = 5 if data[0] & 0x30 == 0x30 else 4
     bits = [data[0] >> (7 - place) & 1 for place in range(after, 8)]
     return bool(bits[0] or bits[2])
 
 
-def _is_cut_off(info: VideoInfo, container: Any, end: Fraction) -> bool:
+def _is_truncated(info: VideoInfo, container: Any, end: Fraction) -> bool:
     """Whether the file is shorter than its header says."""
     if info.container.startswith("mov"):
         size = info.path.stat().st_size
