@@ -11,16 +11,21 @@ from isr.layers.blocks import (
     exact,
 )
 from isr.layers.deformable import DeformableConv2D, deform_conv2d
+from isr.layers.flow import OpticalFlow, confidence, halve, warp_blocks
 
 __all__ = [
     "DeformableConv2D",
     "HalvingConv",
     "IdealoUpsampler",
+    "OpticalFlow",
     "PairConv",
     "ResidualBlock",
     "ResidualDenseBlock",
     "Upsampler",
+    "confidence",
     "conv",
     "deform_conv2d",
     "exact",
+    "halve",
+    "warp_blocks",
 ]
