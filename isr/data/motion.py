@@ -1,14 +1,14 @@
 """Synthetic camera motion over photographs: windows of frames whose motion no clip limits.
 
 A photograph is looked at through a frame that pans, zooms and turns a little from one moment to the next, by parts
-of a pixel; across some windows moves a piece of another photograph.
+of a pixel; across some windows moves a piece of another photograph. So the motion of every pixel is known, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -124,17 +124,21 @@ class MotionBatches(Batches):
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
-        track = self._track(rng)
-        view = detailed(rng, recipe, lambda rng: self._view(rng, track, self.frame), self._look)
-        low, high = view.track.box(self.frame)
-        frames = look(cut(view, low - INTERPOLATION, high + INTERPOLATION), view.track, self.frame)
-        if rng.random() < self.camera.foreground:
-            self._add_foreground(rng, frames)
+        frames, _, _ = self._scene(rng)
         hr = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
         hr = dihedral(hr, int(rng.integers(NUM_VIEWS)) if recipe.augment else 0)
         lr = degrade(hr, self.scale, self.degradation)
         edge = MARGIN * self.scale
         return lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN], hr[recipe.center_frame, edge:-edge, edge:-edge]
+
+    def _scene(self, rng: np.random.Generator) -> tuple[list[Image.Image], Track, Foreground | None]:
+        """The frames, where they lie over the photograph, and what moves across them."""
+        track = self._track(rng)
+        view = detailed(rng, self.recipe, lambda rng: self._view(rng, track, self.frame), self._look)
+        low, high = view.track.box(self.frame)
+        frames = look(cut(view, low - INTERPOLATION, high + INTERPOLATION), view.track, self.frame)
+        moving = rng.random() < self.camera.foreground
+        return frames, view.track, self._add_foreground(rng, frames) if moving else None
 
     def _track(self, rng: np.random.Generator) -> Track:
         """A steady motion with some shake; the centre frame stands straight and in the middle."""
@@ -167,7 +171,7 @@ class MotionBatches(Batches):
         patch: np.ndarray = view.photo.lr[0, top : top + side, left : left + side]
         return patch
 
-    def _add_foreground(self, rng: np.random.Generator, frames: list[Image.Image]) -> None:
+    def _add_foreground(self, rng: np.random.Generator, frames: list[Image.Image]) -> Foreground:
         """Let a piece of another photograph move across the frames, on a track of its own."""
         side = int(self.frame * rng.uniform(0.25, 0.6))
         track, place = self._track(rng), self.frame * rng.random(2)
@@ -181,6 +185,75 @@ class MotionBatches(Batches):
         masks = look(Source(outline, np.array([-box, -box])), moved, self.frame)
         for frame, piece, mask in zip(frames, pieces, masks, strict=True):
             frame.paste(piece, mask=mask)
+        return Foreground(moved, [np.asarray(mask) for mask in masks])
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """What moves across a window.
+
+    Attributes:
+        track: of its piece of a photograph, as `Track` has it.
+        masks: how much of every frame's pixels it covers, uint8 `[side, side]` each.
+    """
+
+    track: Track
+    masks: list[np.ndarray]
+
+    def covers(self, frame: int, points: np.ndarray) -> np.ndarray:
+        """Whether it covers points of a frame, `[..., 2]` in HR pixels from its middle; outside it does not."""
+        mask = self.masks[frame]
+        column, row = np.moveaxis(np.floor(points + len(mask) / 2).astype(int), -1, 0)
+        inside = (row >= 0) & (row < len(mask)) & (column >= 0) & (column < len(mask))
+        return inside & (mask[np.where(inside, row, 0), np.where(inside, column, 0)] > 127)
+
+
+class FlowBatches(MotionBatches):
+    """Pairs of moved photographs and the exact motion from the first to the second.
+
+    `lr` is `[b, 2, p / scale, p / scale, c]`. In place of `hr` stands the motion at the middles of the quarters of the
+    first picture's pixels, `[b, 2 * p / scale, 2 * p / scale, 3]`: down and right in pixels of `lr`, and 1 where the
+    second picture shows the same, 0 where it is covered there or lies outside.
+
+    Args:
+        photos, scale, recipe, degradation, camera: as for `MotionBatches`, but for the frames of the recipe.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Clip],
+        scale: int,
+        recipe: WindowRecipe,
+        *,
+        degradation: Degradation = "bi",
+        camera: Camera | None = None,
+    ) -> None:
+        pairs = replace(recipe, num_frames=2, center_frame=0)
+        super().__init__(photos, scale, pairs, degradation=degradation, camera=camera)
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        frames, track, foreground = self._scene(rng)
+        hr = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
+        lr = degrade(hr, self.scale, self.degradation)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        count = 2 * self.side
+        place = ((np.arange(count) + 0.5) / count - 0.5) * self.recipe.patch_size
+        points = np.stack(np.meshgrid(place, place), axis=-1)  # [y, x, (x, y)], HR pixels from the middle
+        target = followed(track, points)
+        visible = np.ones(points.shape[:2], bool)
+        if foreground is not None:
+            visible = ~foreground.covers(1, target)
+            covered = foreground.covers(0, points)
+            target = np.where(covered[..., None], followed(foreground.track, points), target)
+            visible |= covered
+        visible &= np.all(np.abs(target) < self.recipe.patch_size / 2, axis=-1)
+        flow = (target - points)[..., ::-1] / self.scale
+        return lr, np.concatenate([flow, visible[..., None]], axis=-1).astype(np.float32)
+
+
+def followed(track: Track, points: np.ndarray) -> np.ndarray:
+    """Where the second frame shows what the first shows at points `[..., 2]`, x and y from its middle."""
+    shown = np.einsum("ij,...j->...i", track.matrix[0], points) + track.shift[0]
+    return np.einsum("ij,...j->...i", np.linalg.inv(track.matrix[1]), shown - track.shift[1])
 
 
 @dataclass(frozen=True)
