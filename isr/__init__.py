@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, RRDBNet
+    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, FlowVSR, RRDBNet
     from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
 _PUBLIC = {
     "EDSR": "isr.models",
     "EDVR": "isr.models",
+    "FlowVSR": "isr.models",
     "MDSR": "isr.models",
     "RDN": "isr.models",
     "RRDBNet": "isr.models",
@@ -38,6 +39,7 @@ __all__ = [
     "RRDN",
     "SPAN",
     "TDAN",
+    "FlowVSR",
     "Predictor",
     "RRDBNet",
     "Trainer",

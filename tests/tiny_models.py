@@ -124,6 +124,33 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "pixel_range": 2.0,
         },
     ],
+    "FlowVSR": [
+        {
+            "base": {"model": "EDSR", "arguments": {"scale": 4, "num_features": 8, "num_blocks": 1}},
+            "num_features": 8,
+            "num_blocks": 1,
+            "flow_features": 4,
+            "flow_rounds": [1, 1],
+        },
+        {
+            "base": {"model": "EDSR", "arguments": {"scale": 2, "num_features": 6, "num_blocks": 0}},
+            "num_frames": 7,
+            "num_features": 4,
+            "num_blocks": 0,
+            "flow_features": 2,
+            "flow_rounds": [1],
+            "freeze_base": False,
+        },
+        {
+            "base": {"model": "EDSR", "arguments": {"scale": 3, "num_features": 8, "num_blocks": 0}},
+            "num_frames": 3,
+            "center_frame_idx": 0,
+            "num_features": 4,
+            "num_blocks": 1,
+            "flow_features": 2,
+            "flow_rounds": [1, 0, 2],
+        },
+    ],
     "Cascade": [
         {
             "models": [
@@ -197,6 +224,19 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"num_reconstruct_blocks": -1},
         {"deform_groups": 0},
         {"num_upsample_features": 0},
+    ],
+    "FlowVSR": [
+        {"base": {"model": "EDSR", "arguments": {"scale": 5}}},
+        {"base": {"model": "RRDBNet", "arguments": {"scale": 1, "num_blocks": 0, "num_features": 4}}},
+        {"base": {"model": "TDAN", "arguments": {"num_features": 8}}},
+        {"num_frames": 1},
+        {"center_frame_idx": 5},
+        {"num_features": 0},
+        {"num_blocks": -1},
+        {"flow_features": 0},
+        {"flow_rounds": []},
+        {"flow_rounds": [0, 0]},
+        {"flow_rounds": [1, -1]},
     ],
     "Cascade": [{"models": []}, {"models": [{"model": "EDSR", "arguments": {"scale": 5}}]}],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 # How each network begins: a file registers what it knows.
 import isr.models.starts.edsr
 import isr.models.starts.edvr
+import isr.models.starts.flowvsr
 import isr.models.starts.mdsr
 import isr.models.starts.rdn
 import isr.models.starts.rrdn
@@ -17,6 +18,7 @@ from isr.models.cascade import Cascade
 from isr.models.discriminator import Discriminator, UNetDiscriminator
 from isr.models.edsr import EDSR
 from isr.models.edvr import EDVR
+from isr.models.flowvsr import FlowVSR
 from isr.models.mdsr import MDSR
 from isr.models.rdn import RDN
 from isr.models.rrdn import RRDN, RRDBNet
@@ -36,6 +38,7 @@ __all__ = [
     "APlus",
     "Cascade",
     "Discriminator",
+    "FlowVSR",
     "MultiFrameModel",
     "RRDBNet",
     "SuperResolutionModel",
@@ -54,6 +57,7 @@ MODELS: tuple[type[SuperResolutionModel], ...] = (
     SPAN,
     TDAN,
     EDVR,
+    FlowVSR,
     Cascade,
 )
 

@@ -62,6 +62,8 @@ NETWORKS = {
     "SPAN": (2, 3, 4),
     "TDAN": (2, 3, 4, 8),
     "EDVR": (4,),
+    # Those of its base.
+    "FlowVSR": (),
     "Cascade": (),
 }
 DEFAULT_BY_SCALE = {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"}
@@ -108,6 +110,8 @@ def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     if "models" in arguments:  # a cascade's
         factors = (scales_of(part["model"], part["arguments"])[0] for part in arguments["models"])
         return (math.prod(factors),)
+    if "base" in arguments:  # what FlowVSR stands on
+        return scales_of(arguments["base"]["model"], arguments["base"]["arguments"])[:1]
     if "scales" in arguments:
         return tuple(int(scale) for scale in arguments["scales"])
     if arguments.get("hr_in"):

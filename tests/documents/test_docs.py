@@ -327,7 +327,7 @@ def test_networks_for_photographs_are_as_large_as_their_pages_say() -> None:
             assert ", ".join(found) == mflop, code
 
 
-@pytest.mark.parametrize("name", ["TDAN", "EDVR"])
+@pytest.mark.parametrize("name", ["TDAN", "EDVR", "FlowVSR"])
 def test_arguments_of_the_video_networks(name: str) -> None:
     """The table of each page has every argument with its default, and the drawings show layers that are there."""
     from isr import models

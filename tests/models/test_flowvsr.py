@@ -1,0 +1,122 @@
+"""FlowVSR: its start is its base, and its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from tiny_models import TINY, Case, numpy, pictures, randomise
+
+from isr import presets
+from isr.errors import RequestError
+from isr.models import EDSR, FlowVSR
+from isr.models.flowvsr import luma_of_blocks
+from isr.ops import pixel_shuffle, pixel_unshuffle
+
+CASE = Case(FlowVSR, TINY["FlowVSR"][0])
+
+
+def base(scale: int = 4) -> EDSR:
+    keras.utils.set_random_seed(3)
+    return randomise(EDSR(scale, num_features=6, num_blocks=1, name="any"))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("num_frames", [3, 5, 7])
+def test_it_begins_as_its_base(scale: int, num_frames: int) -> None:
+    photo = base(scale)
+    model = FlowVSR(
+        photo, num_frames=num_frames, num_features=4, num_blocks=1, flow_features=2, flow_rounds=[1, 1]
+    )
+    model.start_as_interpolation()
+    assert model.scales == (scale,)
+    lr = pictures(model, 5, 6, batch=2)
+    expected = numpy(photo(lr[:, num_frames // 2]))
+    np.testing.assert_allclose(numpy(model(lr)), expected, atol=1e-5)
+
+
+def test_a_preset_of_it_holds_its_base(tmp_path: Any) -> None:
+    photo = base()
+    photo.save_preset(tmp_path / "photo")
+    model = FlowVSR(str(tmp_path / "photo"), num_features=4, num_blocks=0, flow_features=2)
+    assert model.base["model"] == "EDSR" and model.base["arguments"]["num_features"] == 6
+    model.save_preset(tmp_path / "video")
+    (tmp_path / "photo" / "weights.safetensors").unlink()
+    assert presets.scales(tmp_path / "video") == (4,) and presets.num_frames(tmp_path / "video") == 5
+    again = FlowVSR.from_preset(tmp_path / "video")
+    lr = pictures(again, 4, 4)
+    np.testing.assert_allclose(numpy(again(lr)), numpy(photo(lr[:, 2])), atol=1e-5)
+
+
+def test_the_base_is_trained_on_request_only() -> None:
+    frozen, moving = (CASE.build(freeze_base=freeze) for freeze in (True, False))
+    moved = len(moving.trainable_variables) - len(frozen.trainable_variables)
+    assert moved == len(frozen.enlarge.variables) > 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "share"),
+    [
+        (2, [[1, 0], [0, 1]]),
+        (3, [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]]),
+        (4, [[1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2]]),
+    ],
+)
+@pytest.mark.parametrize(("channels", "mix"), [(1, [1.0]), (2, [0.5, 0.5]), (3, [0.299, 0.587, 0.114])])
+def test_luma_has_twice_the_sides_of_the_input(
+    scale: int, share: list[list[float]], channels: int, mix: list[float]
+) -> None:
+    sr = np.random.default_rng(0).random((1, 3 * scale, 5 * scale, channels), np.float32)
+    blocks = pixel_unshuffle(sr, scale)
+    luma = numpy(pixel_shuffle(keras.ops.matmul(blocks, luma_of_blocks(scale, channels)), 2))
+    gray = (sr[0] @ mix).reshape(3, scale, 5, scale)
+    expected = np.einsum("ip,jq,hpwq->hiwj", share, share, gray).reshape(6, 10)
+    np.testing.assert_allclose(luma[0, ..., 0], expected, atol=1e-5)
+
+
+def test_neighbours_are_moved_to_the_centre_frame() -> None:
+    """With a flow that is known, what comes out of the alignment is the centre frame."""
+    model = CASE.build(num_frames=3)
+    correct = model.flow.correct
+    for layer in (*model.flow.convs, correct):
+        layer.set_weights([np.zeros(weight.shape) for weight in layer.get_weights()])
+    correct.bias.assign([0.0, np.arctanh(0.5)])  # a pixel to the right, on both levels: 3 halves of a pixel
+    scene = np.random.default_rng(0).random((1, 32, 80, 3), np.float32)
+    frames = [scene[:, :, 12 - 6 * i : 12 - 6 * i + 64] for i in (0, 1)]  # 6 is 1.5 * 4
+    window = model.observe(np.concatenate([frames[1], frames[0], frames[1]]))
+    moved, trust = model.align({name: value[None] for name, value in window.items()})
+    expected = numpy(pixel_unshuffle(frames[0], 4))[0]
+    for i in range(2):
+        np.testing.assert_allclose(numpy(moved)[0, i, :, :-2], expected[:, :-2], atol=1e-5)
+    np.testing.assert_array_equal(numpy(trust), 0)  # the way back leads to the right, too
+
+
+def test_what_is_not_trusted_changes_nothing() -> None:
+    model = randomise(CASE.build(num_frames=3))
+    lr = pictures(model, 6, 7)
+    window = dict(model.encode_window(lr))
+    for layer in (*model.flow.convs, model.flow.correct):
+        layer.set_weights([np.zeros(weight.shape) for weight in layer.get_weights()])
+    model.flow.correct.bias.assign([0.0, 5.0])  # there and back both lead to the right
+    alone = numpy(model.decode(window))
+    window["sr"] = keras.ops.concatenate([0 * window["sr"][:, :1], window["sr"][:, 1:]], axis=1)
+    np.testing.assert_array_equal(numpy(model.decode(window)), alone)
+
+
+def test_it_takes_over_flow_and_fusion_and_keeps_a_base_that_was_given() -> None:
+    source = {name: numpy(value) for name, value in randomise(CASE.build()).named_weights().items()}
+    described = CASE.build()
+    assert described.adopt(source, "source") == []
+    given = FlowVSR(base(), **{k: v for k, v in CASE.arguments.items() if k != "base"})
+    kept = given.adopt(source, "source")
+    assert kept and all(name.startswith("base/") for name in kept)
+    np.testing.assert_array_equal(numpy(given.fuse.kernel), source["fuse/kernel"])
+    np.testing.assert_array_equal(numpy(given.enlarge.head.kernel), numpy(base().head.kernel))
+    wider = CASE.build(num_features=12)
+    kept = wider.adopt(source, "source")
+    assert {name.split("/")[0] for name in kept} == {"fuse", "block0", "last"}
+    np.testing.assert_array_equal(numpy(wider.flow.correct.kernel), source["flow/correct/kernel"])
+    with pytest.raises(RequestError, match="flow"):
+        CASE.build(flow_features=6).adopt(source, "source")
