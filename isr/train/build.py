@@ -204,25 +204,25 @@ def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
         RequestError: no weight's name contains a text of `multipliers` or `only`.
     """
     settings, model = config.optimizer, objective.network
-    names = {variable.path: name for name, variable in model.named_weights().items()}
-    trained = [names[variable.path] for variable in model.trainable_variables]
+    names = {id(variable): name for name, variable in model.named_weights().items()}
+    trained = [names[id(variable)] for variable in model.trainable_variables]
     for key in ("multipliers", "only"):
         for text in getattr(settings, key):
             if not any(text in name for name in trained):
                 raise RequestError(
                     f"optimizer.{key}: no weight of {type(model).__name__} has {text!r} in its name"
                 )
-    multipliers = [
-        math.prod(factor for text, factor in settings.multipliers.items() if text in name) for name in trained
-    ]
-    starts = [
-        settings.only_steps if settings.only and not any(text in name for text in settings.only) else 0
-        for name in trained
-    ]
-    if objective.discriminator is not None:
-        judging = len(objective.discriminator.trainable_variables)
-        multipliers += [config.perceptual.discriminator_rate] * judging
-        starts += [config.perceptual.from_step] * judging
+    multipliers, starts = [], []
+    for variable in objective.trainable_variables:
+        name = names.get(id(variable))
+        if name is None:
+            # The discriminator's.
+            multipliers.append(config.perceptual.discriminator_rate)
+            starts.append(config.perceptual.from_step)
+            continue
+        multipliers.append(math.prod(factor for text, factor in settings.multipliers.items() if text in name))
+        waits = settings.only and not any(text in name for text in settings.only)
+        starts.append(settings.only_steps if waits else 0)
     optimizer = AveragingAdam(
         schedule(settings, config.steps.total),
         average_momentum=settings.average_momentum,

@@ -16,7 +16,7 @@ class AveragingAdam(keras.optimizers.Adam):
 
     Keras' own average keeps a share `momentum**n` of the random start and replaces the weights when `fit` ends.
     Here the first step sets the average, the momentum is warmed up to `min(momentum, (1 + n) / (10 + n))` after n
-    steps, and the weights are left alone: read `averages`.
+    steps, and the weights are left alone: `average_of` gives the averages.
 
     With Keras' `gradient_accumulation_steps` a step is so many calls of `apply`, and `iterations` counts steps; but
     Keras gives a schedule the number of calls.
@@ -79,9 +79,17 @@ class AveragingAdam(keras.optimizers.Adam):
             momentum = ops.minimum(self.average_momentum, warmed)
             if every := self.gradient_accumulation_steps:
                 momentum = ops.where(self._iterations % every == 0, momentum, 1.0)  # a step is complete
-            for average, variable in zip(self.averages, variables, strict=True):
+            for variable in variables:
+                average = self.averages[self._get_variable_index(variable)]
                 average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
         return result
+
+    def average_of(self, variable: Any) -> Any:
+        """The average of a variable; the variable itself where none is kept, and before the first step sets it."""
+        index = self._trainable_variables_indices.get(self._var_key(variable))
+        if index is None or not self.averages or not np.asarray(self.iterations):
+            return variable
+        return self.averages[index]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if self.multipliers is not None:

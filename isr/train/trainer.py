@@ -194,11 +194,9 @@ class Trainer:
 
     def _average(self) -> None:
         """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
-        self.averaged.set_weights(self.model.get_weights())
-        averages = self.optimizer.averages if self.state.step else []  # set by the first step
-        sources = averages or self.model.trainable_variables
-        for variable, source in zip(self.averaged.trainable_variables, sources):  # noqa: B905  the discriminator's follow
-            variable.assign(np.asarray(source, np.float32))
+        weights = self.model.named_weights()
+        for name, variable in self.averaged.named_weights().items():
+            variable.assign(np.asarray(self.optimizer.average_of(weights[name])))
 
     def _keep(self, preset: Path) -> None:
         """Write the averaged weights as a preset, with the recipe that made them."""

@@ -157,6 +157,28 @@ def test_the_best_weights_are_those_that_scored_best(photos: Path, uninterrupted
     assert table.mean.psnr == pytest.approx(float(rows(uninterrupted)[-1]["best_psnr_y"]), abs=1e-4)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_what_is_kept_of_a_network_with_frozen_layers_is_its_weights(
+    photos: Path, tmp_path: Path, momentum: float
+) -> None:
+    from isr.models import EDSR
+
+    # The frozen layer stands in the middle, so what is trained and what is kept have other positions.
+    model = EDSR(2, num_features=8, num_blocks=2)
+    model.blocks[0].trainable = False
+    before = {name: np.array(value) for name, value in model.named_weights().items()}
+    changes = {"steps.total": 2, "steps.validate_every": 2, "optimizer.average_momentum": momentum}
+    changes |= {"optimizer.learning_rate": 0.01, "optimizer.warmup_steps": 0, "model.start_from": "null"}
+    changes["model.arguments"] = "{scale: 2, num_features: 8, num_blocks: 2}"
+    trainer(settings(photos, tmp_path / "run", **changes), model=model).train()
+    kept = weights(tmp_path / "run" / "last")
+    for name, value in model.named_weights().items():
+        frozen = name.startswith("block0/")
+        assert np.array_equal(kept[name], before[name]) == frozen, name
+        if frozen or not momentum:
+            assert np.array_equal(kept[name], np.asarray(value)), name
+
+
 def test_the_start_is_validated_and_a_candidate_for_the_best(photos: Path, tmp_path: Path) -> None:
     changes = {
         "optimizer.learning_rate": 1.0,
