@@ -31,7 +31,7 @@ def models(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    cells = [[str(cell) for cell in row.values()] for row in rows]
+    cells = [[_text(cell) for cell in row.values()] for row in rows]
     if not sys.stdout.isatty():
         for row in cells:
             typer.echo("\t".join(row))
@@ -40,3 +40,8 @@ def models(
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _text(cell: object) -> str:
+    """A cell as text; every figure in dB has two decimals."""
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)

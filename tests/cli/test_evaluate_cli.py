@@ -103,6 +103,8 @@ def test_models_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
     names = [*presets.NETWORKS, *presets.shipped()]
     assert [line.split("\t")[0] for line in lines] == names
     assert all(line.count("\t") == 7 for line in lines)
+    figures = [cell for line in lines for cell in line.split("\t") if "." in cell and cell[0].isdigit()]
+    assert len(figures) > 8 and all(len(figure.partition(".")[2]) == 2 for figure in figures)
     assert run(["models", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == names
 
