@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +11,8 @@ from isr import presets
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
-FORMATS = {
-    "onnx": "onnxruntime",
-    "openvino": "openvino",
-    "litert": "litert",
-}  # and the engine that opens them
+# Formats of the bare network, and the engine that opens each.
+FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "litert"}
 
 
 def export(
@@ -23,7 +20,9 @@ def export(
         Path,
         typer.Option("--output", "-o", help="Folder of the model; a SavedModel's version is a folder in it."),
     ],
-    version: Annotated[int, typer.Option("--version", min=0, help="SavedModel: version number.")] = 1,
+    version: Annotated[
+        int | None, typer.Option("--version", min=0, help="SavedModel: version number; default: 1.")
+    ] = None,
     format: Annotated[
         str,
         typer.Option("--format", help="savedmodel, onnx, openvino or litert."),
@@ -52,15 +51,18 @@ def export(
         ),
     ] = None,
     max_pixels: Annotated[
-        int, typer.Option("--max-pixels", help="SavedModel: the server refuses larger pictures.")
-    ] = 64 * 10**6,
+        int | None,
+        typer.Option(
+            "--max-pixels", help="SavedModel: the server refuses larger pictures; default: 64 million."
+        ),
+    ] = None,
     xla: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--xla/--no-xla",
             help="SavedModel of a video network: compile parts with XLA; the server must have it enabled.",
         ),
-    ] = False,
+    ] = None,
     serving_config: Annotated[
         bool,
         typer.Option(
@@ -84,15 +86,9 @@ def export(
         raise RequestError(
             f"--precision {precision}: a SavedModel computes in float32; --format openvino has others"
         )
-    plain = (version, tile, overlap, max_pixels, xla, serving_config) == (
-        1,
-        None,
-        None,
-        64 * 10**6,
-        False,
-        False,
-    )
-    if format != "savedmodel" and not plain:
+    limits: dict[str, Any] = {"tile": tile, "overlap": overlap, "max_pixels": max_pixels, "xla": xla}
+    given = {name: value for name, value in limits.items() if value is not None}
+    if format != "savedmodel" and (given or version is not None or serving_config):
         raise RequestError(
             f"--format {format}: writes the bare network; --version, --tile, --overlap, --max-pixels, --xla and "
             "--serving-config are for a SavedModel"
@@ -103,7 +99,7 @@ def export(
     from isr.export import ExportOptions, export_savedmodel
     from isr.models.loading import load
 
-    options = ExportOptions(tile, overlap, max_pixels, xla, serving_config)
+    options = ExportOptions(**given, serving=serving_config)
     source = weights if weights is not None else str(preset)
     model = load(source)
     if format != "savedmodel":
@@ -117,7 +113,9 @@ def export(
         typer.echo(output)
         return
     with terminal(quiet) as progress:
-        made = export_savedmodel(model, output, version, options=options, progress=progress)
+        made = export_savedmodel(
+            model, output, 1 if version is None else version, options=options, progress=progress
+        )
         progress.message(f"{made.folder}: reloaded, at most {made.difference:.1e} from {model.name}")
         progress.message(f"signatures: {', '.join(made.signatures)}")
     typer.echo(made.folder)

@@ -374,6 +374,24 @@ def test_requests_that_cannot_be_met(
     assert entries(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "options", [("--version", "1"), ("--max-pixels", "64000000"), ("--no-xla",), ("--tile", "64")]
+)
+def test_options_of_a_savedmodel_are_refused_elsewhere_whatever_their_value(
+    options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "--preset", "edsr_fast_x2", "--output", str(tmp_path / "m"), "--format", "onnx"]
+    assert run([*command, *options]) == 2
+    assert "are for a SavedModel" in capsys.readouterr().err
+    assert entries(tmp_path) == []
+
+
+def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"default: {ExportOptions().max_pixels // 10**6} million" in said and "default: 1." in said
+
+
 def test_the_command(edsr: SuperResolutionModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edsr.save_preset(tmp_path / "preset")
     command = [
