@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -343,12 +342,31 @@ def _unknown(key: str) -> str:
     return f"unknown key {key!r}{hint}"
 
 
-def _apply(tree: dict[str, Any], setting: str) -> None:
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """Parse what `--set` takes, such as "data.batch_size=8".
+
+    Args:
+        setting: `key=value`; the value is YAML.
+
+    Returns:
+        The key and the value.
+
+    Raises:
+        RequestError: it has another form.
+    """
     from ruamel.yaml import YAML, YAMLError
 
     key, equals, text = setting.partition("=")
-    if not equals:
+    if not (key and equals):
         raise RequestError(f"--set {setting}: must be key=value")
+    try:
+        return key, YAML(typ="safe").load(text)
+    except YAMLError:
+        raise RequestError(f"--set {setting}: the value is not YAML") from None
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, value = parse_setting(setting)
     parts = key.split(".")
     schema: type[BaseModel] | None = TrainConfig
     node = tree
@@ -362,10 +380,7 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
             if not isinstance(node.get(part), dict):
                 node[part] = {}
             node, schema = node[part], below
-    try:
-        node[parts[-1]] = YAML(typ="safe").load(io.StringIO(text))
-    except YAMLError:
-        raise RequestError(f"--set {setting}: the value is not YAML") from None
+    node[parts[-1]] = value
 
 
 def _plain(node: Any) -> Any:

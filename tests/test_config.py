@@ -83,6 +83,35 @@ def test_bad_settings_are_named(setting: str, message: str) -> None:
         config.load(None, [setting])
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("res_scale=0.1", ("res_scale", 0.1)),
+        ("model.arguments={scale: 4}", ("model.arguments", {"scale": 4})),
+        ("data.cache=", ("data.cache", None)),
+        ("run=a=b", ("run", "a=b")),
+    ],
+)
+def test_a_setting_is_a_key_and_a_yaml_value(setting: str, expected: tuple[str, object]) -> None:
+    assert config.parse_setting(setting) == expected
+
+
+@pytest.mark.parametrize("command", ["train", "convert"])
+@pytest.mark.parametrize(
+    ("setting", "message"), [("x", "key=value"), ("=1", "key=value"), ("x=[", "not YAML")]
+)
+def test_every_command_parses_settings_alike(
+    command: str, setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from isr.cli.app import run
+
+    file = [str(write(tmp_path / "weights.pth", ""))] if command == "convert" else []
+    assert run([command, *file, "--set", setting]) == 2
+    assert capsys.readouterr().err.startswith(f"isr: --set {setting}: ")
+    with pytest.raises(RequestError, match=message):
+        config.parse_setting(setting)
+
+
 @pytest.mark.parametrize("key", [key for key, _ in config.keys()])
 def test_set_works_for_every_key(key: str) -> None:
     node = config.TrainConfig().model_dump()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -44,8 +44,9 @@ def convert(
 
     import_keras()
     from isr import convert as converting
+    from isr.config import parse_setting
 
-    conversion = converting.convert(file, _values(settings or ()))
+    conversion = converting.convert(file, dict(map(parse_setting, settings or ())))
     converting.save(conversion, target)
 
     checkpoint = conversion.checkpoint
@@ -64,19 +65,3 @@ def convert(
             err=True,
         )
     typer.echo(target)
-
-
-def _values(settings: list[str] | tuple[()]) -> dict[str, Any]:
-    """The settings as arguments; values are YAML."""
-    from ruamel.yaml import YAML, YAMLError
-
-    values = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise RequestError(f"--set {setting}: must be key=value")
-        try:
-            values[key] = YAML(typ="safe").load(text)
-        except YAMLError:
-            raise RequestError(f"--set {setting}: the value is not YAML") from None
-    return values
