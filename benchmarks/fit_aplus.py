@@ -70,7 +70,7 @@ def main() -> None:
     card = f"""# {name}
 
 A+ for scale {scale}, stages of {anchors} anchors, {arguments["num_features"]} features each, {count:,} numbers.
-{gain:+.2f} dB over bicubic on the validation pictures, better on {table.better} of {len(table.rows)}.
+{gain:+.2f} dB over bicubic on the validation pictures, better on {table.better()} of {len(table.rows)}.
 Stored as float16 and run as float32; storage costs {cost:.4f} dB. The weights carry the licence of the code.
 
 **For** photographs that were made smaller and are clean, without a network: it was fitted to MATLAB-style
@@ -119,7 +119,7 @@ cropped and re-encoded. "not stated": the source names no author.
         "fit": arguments,
     }
     fitted.save_preset(target, dtype="float16", files={"card.md": card}, facts=facts)
-    print(f"{target}: {gain:+.3f} dB over bicubic, better on {table.better} of {len(table.rows)}")
+    print(f"{target}: {gain:+.3f} dB over bicubic, better on {table.better()} of {len(table.rows)}")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def main() -> None:
     named = " and ".join(", ".join(map(str, model.scales)).rsplit(", ", 1))
     only = len(model.scales) == 1
     better = "; ".join(
-        f"{gains[scale]}{'' if only else f' at x{scale}'}, better on {table.better} of {len(table.rows)}"
+        f"{gains[scale]}{'' if only else f' at x{scale}'}, better on {table.better()} of {len(table.rows)}"
         for scale, table in tables.items()
     )
     validation = "\n\n".join(

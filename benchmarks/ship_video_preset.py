@@ -20,13 +20,13 @@ from ship_preset import credits, curve, portable
 from isr import config as configuration
 from isr import presets, upscale_frames
 from isr.data.clips import find_clips
-from isr.evaluate import BICUBIC, ClipProtocol, ClipTable, describe_degradation, evaluate_clips, read_clips
+from isr.evaluate import BICUBIC, ClipProtocol, Table, describe_degradation, evaluate_clips, read_clips
 from isr.models import EDVR, TDAN, SuperResolutionModel
 from isr.models.loading import load
 from isr.train.log import read_log
 
 
-def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> ClipTable:
+def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> Table:
     """The model on all frames of clips, and presets beside it."""
     scale = model.scales[0]
     upscalers = {model.name: partial(upscale_frames, model)}
@@ -59,7 +59,7 @@ def clip_credits(manifest: Path) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(table: ClipTable) -> str:
+def as_markdown(table: Table) -> str:
     """PSNR, SSIM and flicker of every clip as a Markdown table."""
     lines = [
         "| clip | frames | " + " | ".join(f"{method} dB / SSIM / flicker" for method in table.methods) + " |",

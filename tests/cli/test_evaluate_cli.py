@@ -49,6 +49,57 @@ def test_the_table_has_protocol_pictures_and_mean(
     assert content["protocol"]["border"] == 4 and content["mean"]["psnr"] != mean["psnr"]
 
 
+def test_pictures_have_a_column_for_every_preset_beside(
+    preset: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "--hr", str(photos), "--border", "3", "--json"]
+    alone = {}
+    for source in ("edsr_fast_x2", str(preset)):
+        assert run([*arguments, "--preset", source]) == 0
+        alone[Path(source).name] = json.loads(capsys.readouterr().out)
+    csv_file = tmp_path / "table.csv"
+    command = [*arguments, "--preset", "edsr_fast_x2", "--beside", str(preset), "--output", str(csv_file)]
+    assert run(command) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["model"] == "edsr_fast_x2" and list(content["rows"][0]) == ["name", "figures"]
+    assert content["protocol"] == alone["tiny_x2"]["protocol"]
+    for number, row in enumerate([*content["rows"], content["mean"]]):
+        assert list(row["figures"]) == ["bicubic", "edsr_fast_x2", "tiny_x2"]
+        for name, single in alone.items():
+            expected = [*single["rows"], single["mean"]][number]
+            assert row["name"] == expected["name"]
+            assert row["figures"][name] == {"psnr": expected["psnr"], "ssim": expected["ssim"]}
+            assert row["figures"]["bicubic"]["psnr"] == expected["bicubic_psnr"]
+    lines = list(csv.DictReader(csv_file.open()))
+    assert [line["method"] for line in lines] == ["bicubic", "edsr_fast_x2", "tiny_x2"] * 3
+    assert list(lines[0]) == ["name", "method", "psnr", "ssim"]
+
+    assert run(command[: command.index("--json")] + command[command.index("--json") + 1 :]) == 0
+    text = capsys.readouterr().out.splitlines()
+    heads = [line.split() for line in text if line.startswith("picture")]
+    assert [head[-2:] for head in heads] == [["tiny_x2", "dB"], ["tiny_x2", "SSIM"]]
+    assert text[-1].startswith("better than bicubic: edsr_fast_x2 2 of 2, tiny_x2 ")
+
+
+def test_evaluation_from_python_is_the_command(
+    preset: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from isr.errors import RequestError
+    from isr.evaluate import EvaluateOptions, evaluate_files
+    from isr.models import EDSR
+
+    assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), "--channel", "rgb"]) == 0
+    said = capsys.readouterr().out
+    table = evaluate_files(photos, preset, EvaluateOptions(channel="rgb"))
+    assert table.to_text() == said.rstrip("\n")
+    model = EDSR.from_preset(preset)
+    same = evaluate_files(photos, model, EvaluateOptions(beside=[preset]))
+    one, other = (same.mean.figures[name] for name in same.methods[1:])
+    assert one == other
+    with pytest.raises(RequestError, match="--channel hsv"):
+        EvaluateOptions(channel="hsv")  # type: ignore[arg-type]
+
+
 def test_given_pairs_and_self_ensemble(
     preset: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -379,6 +379,7 @@ def run_blocks(pages: list[Path], folder: Path) -> None:
     (folder / "docs" / "images" / "robin.png").write_bytes(photo.read_bytes())
     shutil.copy(ROOT / "tests" / "samples" / "friday_aac.mp4", folder / "clip.mp4")
     folder_of_photographs(folder / "photos" / "train", 4)
+    folder_of_photographs(folder / "photos" / "val", 1)
     named = [
         [(f"{path.name}, block {i}", block) for i, block in enumerate(blocks(read(path), "python"), start=1)]
         for path in pages

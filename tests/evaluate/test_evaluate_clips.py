@@ -497,9 +497,7 @@ def test_wrong_requests_are_one_line(
     assert message in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--skip-frames", "1"], ["--degradation", "bi"], ["--beside", "edsr_baseline_x2"]]
-)
+@pytest.mark.parametrize("arguments", [["--skip-frames", "1"], ["--degradation", "bi"]])
 def test_options_of_clips_are_refused_for_pictures(
     arguments: list[str], clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

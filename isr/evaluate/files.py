@@ -1,0 +1,221 @@
+"""Evaluation of presets on files: what `isr evaluate` does, in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isr import presets
+from isr.data.clips import find_clips
+from isr.data.degrade import Degradation
+from isr.data.pairs import find_pairs
+from isr.errors import RequestError
+from isr.evaluate.score import evaluate, evaluate_clips
+from isr.evaluate.sets import count_frames, describe_degradation, holds_clips, read_clips, read_pairs
+from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Table
+from isr.metrics import Channel
+from isr.predict.api import upscale_frames
+from isr.predict.picture import TileOptions, enlarge
+from isr.predict.source import Network, networks_of
+from isr.progress import Progress, Silent
+from isr.runtimes.devices import use_device
+from isr.runtimes.engines import BACKENDS
+
+if TYPE_CHECKING:
+    from isr.models import SuperResolutionModel
+    from isr.spec import Upscaler
+
+    Model = SuperResolutionModel | Upscaler | str | Path
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How networks are run and compared; the options of `isr evaluate`.
+
+    Attributes:
+        scale: factor; None: the model's, 2 where no model is given.
+        lr: given low-resolution partners of the originals; None: made.
+        beside: further networks, each with figures of its own.
+        channel: "y" or "rgb", see `Protocol`.
+        border: pixels left out on every side; None: as many as the scale.
+        precision: "float32", "bfloat16" or "int8".
+        engine: as `isr.upscale` takes it; None: Keras' own backend.
+        device: as `isr predict --device` takes it; None: what the backend takes.
+        self_ensemble: average over the eight flips and turns.
+        back_projection: rounds; for low resolution made by MATLAB's bicubic rule only.
+        degradation: clips: how low resolution is made; None: "bi".
+        skip_frames: clips: so many first and last frames are upscaled but not scored.
+
+    Raises:
+        RequestError: a value is none of these, or two exclude each other.
+    """
+
+    scale: int | None = None
+    lr: Path | None = None
+    beside: Sequence[Model] = ()
+    channel: Channel = "y"
+    border: int | None = None
+    precision: str = "float32"
+    engine: str | None = None
+    device: str | None = None
+    self_ensemble: bool = False
+    back_projection: int = 0
+    degradation: Degradation | None = None
+    skip_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.channel not in ("y", "rgb"):
+            raise RequestError(f"--channel {self.channel}: must be y or rgb")
+        if self.degradation not in (None, "bi", "bd"):
+            raise RequestError(f"--degradation {self.degradation}: must be bi or bd")
+        if self.degradation is not None and self.lr is not None:
+            raise RequestError("--degradation and --lr: give one of them")
+
+    def label(self, name: str) -> str:
+        """Name a network and what is done with it beside."""
+        name += " with self-ensemble" if self.self_ensemble else ""
+        return name + (f", {self.back_projection} rounds of back projection" if self.back_projection else "")
+
+
+def evaluate_files(
+    hr: str | Path,
+    model: Model | None = None,
+    options: EvaluateOptions | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """Score a network on the pictures of a folder, or on clips, beside bicubic and other networks.
+
+    Args:
+        hr: the originals: a folder of pictures, searched recursively; a video, a folder of clips or a list of clips
+            (see `holds_clips`). With a network of several frames everything is taken for clips.
+        model: a preset's name or folder, a `.keras` file, a network or an upscaler; None: the shipped preset for the
+            scale, or that for video.
+        options: how to run and compare.
+        progress: told of every picture or frame.
+
+    Returns:
+        The table.
+
+    Raises:
+        RequestError: files, networks and options do not fit; the message names which.
+        Cancelled: the progress asked for it.
+
+    Example:
+        >>> table = evaluate_files("photos/val", "edsr_baseline_x2", EvaluateOptions(beside=["edsr_fast_x2"]))
+        >>> table.mean.figures["edsr_fast_x2"].psnr
+    """
+    options, progress, folder = options or EvaluateOptions(), progress or Silent(), Path(hr)
+    clips = holds_clips(folder)
+    first = presets.default_for(options.scale or 2, video=clips) if model is None else model
+    sources: list[Any] = [
+        str(source) if isinstance(source, Path) else source for source in (first, *options.beside)
+    ]
+    networks = [
+        next(iter(networks_of(source, video=True, engine=options.engine).values())) for source in sources
+    ]
+    scale = options.scale or networks[0].scales[0]
+    for network in networks:
+        if scale not in network.scales:
+            raise RequestError(
+                f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
+            )
+    named = _named(sources, networks)
+    if clips or any(network.num_frames > 1 for network in networks):
+        return _evaluate_clips(folder, scale, named, options, progress)
+    return _evaluate_pictures(folder, scale, named, options, progress)
+
+
+def _evaluate_pictures(
+    folder: Path,
+    scale: int,
+    named: Mapping[str, tuple[Any, Network]],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> Table:
+    for option, given in (
+        ("--degradation", options.degradation),
+        ("--skip-frames", options.skip_frames),
+    ):
+        if given:
+            raise RequestError(f"{option}: is for clips, and {folder} is a folder of pictures")
+    files = find_pairs(folder, options.lr, scale)
+    _use_device(named, options)
+    tiles = TileOptions(self_ensemble=options.self_ensemble, back_projection=options.back_projection)
+    upscalers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        options.label(name): partial(
+            enlarge, network.open(options.precision, progress), options=tiles, scale=scale
+        )
+        for name, (_, network) in named.items()
+    }
+    channels = _num_channels(named)
+    origin = "MATLAB bicubic, 8 bit" if options.lr is None else f"given in {options.lr}"
+    protocol = Protocol(scale, options.channel, options.border, lr=origin)
+    progress.start("evaluate", len(files), "pictures")
+    return evaluate(upscalers, read_pairs(files, scale, channels), protocol, progress=progress)
+
+
+def _evaluate_clips(
+    folder: Path,
+    scale: int,
+    named: Mapping[str, tuple[Any, Network]],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> Table:
+    if scale == 1 and options.lr is None:
+        raise RequestError(f"{next(iter(named))}: does not enlarge: give what it is to restore with --lr")
+    degradation = options.degradation or "bi"
+    origin = describe_degradation(degradation, scale) if options.lr is None else f"given in {options.lr}"
+    protocol = ClipProtocol(
+        scale, options.channel, options.border, lr=origin, skip_frames=options.skip_frames
+    )
+    files = find_clips(folder, options.lr)
+    frames = count_frames(files, options.skip_frames)
+    _use_device(named, options)
+    channels = _num_channels(named)
+    upscalers = {
+        options.label(name): partial(
+            upscale_frames,
+            source,
+            scale=scale,
+            self_ensemble=options.self_ensemble,
+            back_projection=options.back_projection,
+            precision=options.precision,
+            engine=options.engine,
+        )
+        for name, (source, _) in named.items()
+    }
+    progress.start("evaluate", frames, "frames")
+    return evaluate_clips(
+        upscalers, read_clips(files, scale, channels, degradation), protocol, progress=progress
+    )
+
+
+def _named(sources: Sequence[Any], networks: Sequence[Network]) -> dict[str, tuple[Any, Network]]:
+    """Sources and networks by the names of their columns: the network's own, or the source where that is taken."""
+    named: dict[str, tuple[Any, Network]] = {}
+    for source, network in zip(sources, networks, strict=True):
+        free = (name for name in (network.name, str(source)) if name not in {BICUBIC, *named})
+        name = next(free, None)
+        if name is None:
+            raise RequestError(f"--beside {source}: there is a column of that name already")
+        named[name] = source, network
+    return named
+
+
+def _use_device(named: Mapping[str, tuple[Any, Network]], options: EvaluateOptions) -> None:
+    if any(network.engine in BACKENDS for _, network in named.values()):
+        use_device(options.device)
+
+
+def _num_channels(named: Mapping[str, tuple[Any, Network]]) -> int:
+    """The channels that all networks take."""
+    channels = {name: network.spec.num_channels for name, (_, network) in named.items()}
+    if len(set(channels.values())) > 1:
+        said = ", ".join(f"{name} {count}" for name, count in channels.items())
+        raise RequestError(f"--beside: the networks take different numbers of channels: {said}")
+    return next(iter(channels.values()))
