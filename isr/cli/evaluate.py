@@ -63,7 +63,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", help="Write the table to this file, .csv or .json; repeatable."),
+        typer.Option("--output", "-o", help="Write the table to this file, .csv or .json; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     engine: Annotated[

@@ -58,7 +58,7 @@ def test_pictures_have_a_column_for_every_preset_beside(
         assert run([*arguments, "--preset", source]) == 0
         alone[Path(source).name] = json.loads(capsys.readouterr().out)
     csv_file = tmp_path / "table.csv"
-    command = [*arguments, "--preset", "edsr_fast_x2", "--beside", str(preset), "--output", str(csv_file)]
+    command = [*arguments, "--preset", "edsr_fast_x2", "--beside", str(preset), "-o", str(csv_file)]
     assert run(command) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["model"] == "edsr_fast_x2" and list(content["rows"][0]) == ["name", "figures"]
