@@ -13,10 +13,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +29,8 @@ except (ImportError, RuntimeError):  # RuntimeError: a torchvision of another bu
     torch = None
 import numpy as np
 import tensorflow as tf
-from measure import interleaved, machine
+from measure import machine, timed
+from transcription import deformable
 
 from isr.layers.deformable import deform_conv2d, strips
 
@@ -41,36 +40,8 @@ LOW_MEMORY = {"megabytes": 2.0, "in_flight": 1}
 
 
 def naive(x: tf.Tensor, offset: tf.Tensor, mask: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The formula as it stands, for a 3x3 kernel: four gathers of the whole image, differentiated by TensorFlow."""
-    batch, height, width, channels = x.shape
-    groups, filters = offset.shape[-1] // (2 * TAPS), kernel.shape[-1]
-    offset = tf.reshape(offset, (batch, height, width, groups, TAPS, 2))
-    mask = tf.reshape(mask, (batch, height, width, groups, TAPS))
-    tap_y, tap_x = (tf.reshape(tap, (TAPS,)) - 1 for tap in tf.meshgrid(range(3), range(3), indexing="ij"))
-    y = tf.cast(tf.range(height)[:, None, None, None] + tap_y, tf.float32) + offset[..., 0]
-    x_ = tf.cast(tf.range(width)[:, None, None] + tap_x, tf.float32) + offset[..., 1]
-    top, left = tf.floor(y), tf.floor(x_)
-    table = tf.reshape(x, (-1, channels // groups))
-    picture = tf.range(batch)[:, None, None, None, None] * height
-    group = tf.range(groups)[:, None]
-
-    def neighbour(row: tf.Tensor, column: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        row = tf.cast(tf.clip_by_value(row, 0, height - 1), tf.int32)
-        column = tf.cast(tf.clip_by_value(column, 0, width - 1), tf.int32)
-        values = tf.gather(table, ((picture + row) * width + column) * groups + group)
-        return values * (share * tf.cast(inside, tf.float32))[..., None]
-
-    down, right = y - top, x_ - left
-    samples = neighbour(top, left, (1 - down) * (1 - right))
-    samples += neighbour(top, left + 1, (1 - down) * right)
-    samples += neighbour(top + 1, left, down * (1 - right))
-    samples += neighbour(top + 1, left + 1, down * right)
-    samples *= mask[..., None]
-    matrix = tf.reshape(kernel, (TAPS, groups, channels // groups, filters))
-    matrix = tf.reshape(tf.transpose(matrix, (1, 0, 2, 3)), (TAPS * channels, filters))
-    y = tf.matmul(tf.reshape(samples, (-1, TAPS * channels)), matrix)
-    return tf.reshape(y, (batch, height, width, filters))
+    """The formula as it stands: four gathers of the whole image, differentiated by TensorFlow."""
+    return deformable({"it/kernel": kernel}, "it", x, offset, mask, "v2")
 
 
 def tensors(height: int, width: int) -> list[np.ndarray]:
@@ -143,26 +114,16 @@ def speed(height: int, width: int) -> None:
     inputs = [tf.constant(array) for array in tensors(height, width)]
     functions: dict[str, Callable[[], Any]] = {name: partial(make(), *inputs) for name, make in FORMS.items()}
     functions |= torchvision_forms(height, width)
-    processor: dict[str, list[float]] = {name: [] for name in functions}
-
-    def counted(name: str) -> None:
-        began = time.process_time()
-        functions[name]()
-        processor[name].append(time.process_time() - began)
-
-    rounds = 7
-    wall = interleaved({name: partial(counted, name) for name in functions}, rounds)
-    busy = {name: statistics.median(times[-rounds:]) for name, times in processor.items()}
     print(f"\n{height}x{width}")
-    for name in functions:
+    times = timed(functions, rounds=7)
+    for name, (wall, processor) in times.items():
         what = name.partition(",")[0]
-        print(
-            f"  {name:<34} {wall[name] * 1000:8.1f} ms {busy[name] * 1000:8.1f} ms of processor time", end=""
-        )
+        print(f"  {name:<34} {wall * 1000:8.1f} ms {processor * 1000:8.1f} ms of processor time", end="")
         for other in ("naive", "torchvision"):
             rival = f"{what}, {other}"
             if rival in functions and rival != name:
-                ratios = f"{wall[rival] / wall[name]:.1f}x ({busy[rival] / busy[name]:.1f}x)"
+                slower = times[rival]
+                ratios = f"{slower.wall / wall:.1f}x ({slower.processor / processor:.1f}x)"
                 print(f"  {other} / this: {ratios}", end="")
         print()
 

@@ -10,22 +10,38 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Seconds(NamedTuple):
+    """On the clock, and of the processor in all threads, which depends less on what else the machine does."""
+
+    wall: float
+    processor: float
+
+
+def timed(
+    functions: Mapping[str, Callable[[], object]], rounds: int = 9, warmup: int = 2
+) -> dict[str, Seconds]:
+    """Median seconds of each function, called in turn A, B, C, A, B, C ... after a warm-up."""
+    for function in functions.values():
+        for _ in range(warmup):
+            function()
+    spent: dict[str, list[Seconds]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            began = Seconds(time.perf_counter(), time.process_time())
+            function()
+            ended = Seconds(time.perf_counter(), time.process_time())
+            spent[name].append(Seconds(ended.wall - began.wall, ended.processor - began.processor))
+    return {name: Seconds(*map(statistics.median, zip(*each, strict=True))) for name, each in spent.items()}
 
 
 def interleaved(
     functions: Mapping[str, Callable[[], object]], rounds: int = 9, warmup: int = 2
 ) -> dict[str, float]:
-    """Median seconds of each function, called in turn A, B, C, A, B, C ... after a warm-up."""
-    for function in functions.values():
-        for _ in range(warmup):
-            function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            began = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    """Seconds on the clock alone, as `timed`."""
+    return {name: seconds.wall for name, seconds in timed(functions, rounds, warmup).items()}
 
 
 def machine() -> str:

@@ -123,31 +123,47 @@ def portable(recipe: Path) -> str:
     return "\n".join(remarks) + "\n" + configuration.to_yaml(changed, comments=False)
 
 
-def main() -> None:
+def arguments_of_a_run(description: str | None) -> argparse.ArgumentParser:
+    """What both programs that ship a run are told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--val", type=Path, required=True)
+    parser.add_argument("--note", default="", help="a sentence on how the run went, for the card")
+    return parser
+
+
+def best_row(run: Path) -> dict[str, str]:
+    """The row of a run's log with the highest PSNR."""
+    validated = (row for row in read_log(run / "log.csv") if row["val_psnr_y"])
+    return max(validated, key=lambda row: float(row["val_psnr_y"]))
+
+
+def store_in_halves(model: SuperResolutionModel) -> None:
+    """Round the weights to what a preset stores."""
+    for variable in model.variables:
+        variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
+
+
+def main() -> None:
+    parser = arguments_of_a_run(__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--set5", type=Path)
     parser.add_argument("--set14", type=Path)
-    parser.add_argument("--note", default="", help="a sentence on how the run went, for the card")
     arguments = parser.parse_args()
 
     model = load(arguments.run / "best", name=arguments.name)
     full = [score(model, arguments.val, scale).mean.psnr for scale in model.scales]
-    for variable in model.variables:
-        variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
+    store_in_halves(model)
     tables = {scale: score(model, arguments.val, scale) for scale in model.scales}
     cost = max(before - table.mean.psnr for before, table in zip(full, tables.values(), strict=True))
     print(f"float16 storage costs {cost:.4f} dB on val")
 
     folder = presets.HERE / arguments.name
     config = configuration.load(arguments.run / "config.yml")
-    log = read_log(arguments.run / "log.csv")
-    best = max((row for row in log if row["val_psnr_y"]), key=lambda row: float(row["val_psnr_y"]))
+    best = best_row(arguments.run)
     steps = f"{best['step']} of {config.steps.total} steps"
     gains = {scale: f"{table.mean.psnr - table.mean.bicubic_psnr:+.2f} dB" for scale, table in tables.items()}
     named = " and ".join(", ".join(map(str, model.scales)).rsplit(", ", 1))

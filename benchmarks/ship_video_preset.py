@@ -8,14 +8,12 @@ The validation clips decide everything: all their frames are scored, with bicubi
 
 from __future__ import annotations
 
-import argparse
 import csv
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from measure import machine
-from ship_preset import credits, curve, portable
+from ship_preset import arguments_of_a_run, best_row, credits, curve, portable, store_in_halves
 
 from isr import config as configuration
 from isr import presets, upscale_frames
@@ -23,7 +21,6 @@ from isr.data.clips import find_clips
 from isr.evaluate import BICUBIC, ClipProtocol, Table, describe_degradation, evaluate_clips, read_clips
 from isr.models import EDVR, TDAN, SuperResolutionModel
 from isr.models.loading import load
-from isr.train.log import read_log
 
 
 def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> Table:
@@ -72,21 +69,14 @@ def as_markdown(table: Table) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
-    parser.add_argument("--val", type=Path, required=True)
+    parser = arguments_of_a_run(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="manifest of the training clips")
     parser.add_argument("--photos", type=Path, help="manifest of the photographs, where they were trained on")
     parser.add_argument("--beside", action="append", default=[], help="a preset to compare with; repeatable")
-    parser.add_argument("--note", default="", help="a sentence on how the run went, for the card")
     arguments = parser.parse_args()
 
     model = load(arguments.run / "best", name=arguments.name)
-    for variable in model.variables:
-        variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
+    store_in_halves(model)
     table = score(model, arguments.val, arguments.beside)
     figures = table.mean.figures
     own, bicubic = figures[model.name], figures[BICUBIC]
@@ -94,8 +84,7 @@ def main() -> None:
     others = "".join(f", {own.psnr - figures[name].psnr:+.2f} dB against {name}" for name in arguments.beside)
 
     config = configuration.load(arguments.run / "config.yml")
-    log = read_log(arguments.run / "log.csv")
-    best = max((row for row in log if row["val_psnr_y"]), key=lambda row: float(row["val_psnr_y"]))
+    best = best_row(arguments.run)
     pictures = ""
     if arguments.photos is not None:
         pictures = f"""

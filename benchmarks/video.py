@@ -26,12 +26,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from measure import interleaved, machine
+from measure import machine, timed
 from tiled import peak_gib
 
 NETWORKS = ("EDVR", "TDAN")
@@ -124,21 +124,6 @@ def deformable_calls(model: Any, lr: np.ndarray) -> Callable[[], None]:
     return run
 
 
-def timed(
-    functions: dict[str, Callable[[], object]], rounds: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Medians of the wall time and of the processor time of each function, called in turn."""
-    spent: dict[str, list[float]] = {name: [] for name in functions}
-
-    def metered(name: str) -> None:
-        began = time.process_time()
-        functions[name]()
-        spent[name].append(time.process_time() - began)
-
-    wall = interleaved({name: functools.partial(metered, name) for name in functions}, rounds)
-    return wall, {name: median(values[-rounds:]) for name, values in spent.items()}
-
-
 def speed(name: str, preset: str | None, size: str, rounds: int) -> None:
     """One table."""
     from isr.runtimes import as_upscaler
@@ -157,10 +142,10 @@ def speed(name: str, preset: str | None, size: str, rounds: int) -> None:
         "cached, float32": lambda: next(full_stream),
         "cached, bfloat16": lambda: next(half_stream),
     }
-    columns = timed(functions, rounds)
+    times = timed(functions, rounds)
     print(f"\n{name}, {size}, seconds per output frame{'wall':>12}{'processor':>12}")
-    for row in functions:
-        print(f"  {row:<41}" + "".join(f"{column[row]:>12.3f}" for column in columns))
+    for row, seconds in times.items():
+        print(f"  {row:<41}" + "".join(f"{value:>12.3f}" for value in seconds))
     for title, one, other in (
         ("window by window / cached", "window by window, float32", "cached, float32"),
         ("deformable calls / window by window", "its deformable calls", "window by window, float32"),
@@ -168,7 +153,8 @@ def speed(name: str, preset: str | None, size: str, rounds: int) -> None:
         ("transcription / cached", "transcription, float32", "cached, float32"),
         ("transcription / cached in bfloat16", "transcription, float32", "cached, bfloat16"),
     ):
-        print(f"  {title:<41}" + "".join(f"{column[one] / column[other]:>12.3f}" for column in columns))
+        ratios = (a / b for a, b in zip(times[one], times[other], strict=True))
+        print(f"  {title:<41}" + "".join(f"{ratio:>12.3f}" for ratio in ratios))
 
     expected, exact, rounded = original(window), full(window), half(window)
     apart = np.abs(exact - expected).max() / np.abs(expected).max()
