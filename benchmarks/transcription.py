@@ -286,12 +286,13 @@ def deformable(
         index = ((picture + rows) * width + columns) * groups + group
         return tf.gather(table, index) * (share * tf.cast(exists, share.dtype))[..., None]
 
+    # [b, h, w, g, 9, c / g]
     samples = (
         corner(top, left, (1 - down) * (1 - right))
         + corner(top, left + 1, (1 - down) * right)
         + corner(top + 1, left, down * (1 - right))
         + corner(top + 1, left + 1, down * right)
-    )  # [b, h, w, g, 9, c / g]
+    )
     if inside is not None:
         samples *= tf.cast(inside, samples.dtype)[..., None]
     if mask is not None:

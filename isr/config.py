@@ -284,7 +284,11 @@ def load(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
         path: a YAML file; None for the defaults.
         settings: such as "data.batch_size=8"; values are YAML.
 
-    Raises RequestError, which names the file, the line, the key and the nearest right one.
+    Returns:
+        The configuration.
+
+    Raises:
+        RequestError: it cannot be read or does not fit; the message names file, line, key and the nearest right one.
     """
     from ruamel.yaml import YAML, YAMLError
 
@@ -332,10 +336,10 @@ def _unknown(key: str) -> str:
     names = [name for name, _ in keys()]
     sections = [name for name in TrainConfig.model_fields if _section(TrainConfig, name)]
     last = key.rsplit(".", 1)[-1]
-    near = ["optimizer.learning_rate"] if last == "lr" else []  # lr is a picture here
-    near = near or [
-        name for name in names if name.rsplit(".", 1)[-1] == last
-    ]  # it may stand in another section
+    # lr is a picture here.
+    near = ["optimizer.learning_rate"] if last == "lr" else []
+    # It may stand in another section.
+    near = near or [name for name in names if name.rsplit(".", 1)[-1] == last]
     near = near or difflib.get_close_matches(key, [*names, *sections], n=1, cutoff=0.5)
     near = near or difflib.get_close_matches(last, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; `isr config` lists all keys"
@@ -414,7 +418,7 @@ def _describe(error: ValidationError, tree: Any, source: str, settings: Sequence
 
 
 def keys(schema: type[BaseModel] = TrainConfig, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key with its dots and its field (default, description), in the order of the file."""
+    """List every key with its dots and its field (default, description), in the order of the file."""
     for name, field in schema.model_fields.items():
         section = _section(schema, name)
         if section is None:
@@ -424,7 +428,7 @@ def keys(schema: type[BaseModel] = TrainConfig, above: str = "") -> Iterator[tup
 
 
 def to_yaml(config: TrainConfig, *, comments: bool = True) -> str:
-    """The configuration as YAML, each key with its description as comment."""
+    """Write the configuration as YAML, each key with its description as comment."""
     lines: list[str] = []
     _write(config, lines, "", comments)
     return "\n".join(lines) + "\n"

@@ -27,9 +27,8 @@ def degrade(frames: np.ndarray, scale: int, kind: Degradation) -> np.ndarray:
         `[t, h / scale, w / scale, c]` of the same dtype.
     """
     time, height, width, channels = frames.shape
-    stacked = frames.transpose(1, 2, 0, 3).reshape(
-        height, width, time * channels
-    )  # one picture, many channels
+    # One picture of many channels.
+    stacked = frames.transpose(1, 2, 0, 3).reshape(height, width, time * channels)
     small = imresize(stacked, scale=1 / scale) if kind == "bi" else blur_and_subsample(stacked, scale)
     return small.reshape(height // scale, width // scale, time, channels).transpose(2, 0, 1, 3)
 

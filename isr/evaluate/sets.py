@@ -19,7 +19,7 @@ from isr.io.pictures import READABLE
 def read_pairs(
     files: Sequence[PairFiles], scale: int, num_channels: int
 ) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
-    """`(name, lr, hr)` of each pair, read when its turn comes.
+    """Read `(name, lr, hr)` of each pair when its turn comes.
 
     Gray pictures stay gray: their values are what is scored, as in the scripts of the literature, not the luma that
     they would have as RGB (which reads 1.32 dB higher).
@@ -29,7 +29,7 @@ def read_pairs(
 
 
 def describe_degradation(kind: Degradation, scale: int) -> str:
-    """How `degrade` makes the low resolution, in words."""
+    """Say how `degrade` makes the low resolution."""
     if kind == "bi":
         return "MATLAB bicubic (BI), 8 bit"
     # An LR pixel lies on the first pixel of its block; MATLAB's rule takes it for the middle.
@@ -38,7 +38,7 @@ def describe_degradation(kind: Degradation, scale: int) -> str:
 
 
 def holds_clips(hr: Path) -> bool:
-    """Whether a path is a video file, a list of clips, or a folder of nothing but clips.
+    """Tell whether a path is a video file, a list of clips, or a folder of nothing but clips.
 
     Such a folder has no loose pictures: video files, and sub-folders of numbered frames of one size, two or more.
     """
@@ -57,10 +57,11 @@ def _holds_frames(folder: Path) -> bool:
 
 
 def count_frames(clips: Iterable[ClipFiles], skip_frames: int = 0) -> int:
-    """How many frames clips have in all.
+    """Count the frames of clips.
 
-    Raises RequestError, naming the clip, where it has too few frames to leave out `skip_frames` at each end, or
-    another number of them in low resolution.
+    Raises:
+        RequestError: a clip has too few frames to leave out `skip_frames` at each end, or another number of them in
+            low resolution; the message names it.
     """
     total = 0
     for clip in clips:
@@ -83,6 +84,6 @@ def _count_frames(files: Sequence[Path]) -> int:
 def read_clips(
     files: Sequence[ClipFiles], scale: int, num_channels: int, degradation: Degradation = "bi"
 ) -> Iterator[tuple[str, Iterator[tuple[np.ndarray, np.ndarray]]]]:
-    """Name and frames of each clip, as `read_clip` gives them, read when its turn comes."""
+    """Read name and frames of each clip, as `read_clip` gives them, when its turn comes."""
     for clip in files:
         yield clip.name, read_clip(clip, scale, num_channels, degradation)

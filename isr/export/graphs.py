@@ -61,7 +61,7 @@ class Graph:
         )
 
     def arrays(self, lr: Tensor) -> dict[str, Tensor]:
-        """A batch of pictures `[b, h, w, c]`, or windows `[b, t, h, w, c]`, of one size.
+        """Enlarge a batch of pictures `[b, h, w, c]`, or windows `[b, t, h, w, c]`, of one size.
 
         Args:
             lr: float32 about [0, 1], or uint8.
@@ -80,7 +80,7 @@ class Graph:
                 (finite, "values that are no numbers (NaN or infinite) in a batch of ", tf.shape(lr))
             )
         lr = checked(lr, *checks)
-        rows, columns = self._cuts(lr)
+        rows, columns = self._spans(lr)
         pictures = tf.shape(lr)[0]
         small = (rows.count * columns.count == 1) & (
             pictures <= self.bounds.tile**2 // tf.maximum(rows.length * columns.length, 1)
@@ -97,7 +97,7 @@ class Graph:
         return {"sr": tf.cond(small, together, one_by_one)}
 
     def files(self, lr_bytes: Tensor) -> dict[str, Tensor]:
-        """A batch of encoded pictures `[b]`, each of its own size, or of windows of encoded frames `[b, t]`.
+        """Enlarge a batch of encoded pictures `[b]`, each of its own size, or of windows of encoded frames `[b, t]`.
 
         Args:
             lr_bytes: whole PNG or JPEG files.
@@ -110,7 +110,7 @@ class Graph:
         return {"sr_bytes": tf.map_fn(one, lr_bytes, parallel_iterations=1, fn_output_signature=made)}
 
     def encode(self, lr: Tensor) -> dict[str, Tensor]:
-        """All that depends on one frame alone, of frames `[n, h, w, c]`, float32."""
+        """Compute all that depends on one frame alone, of frames `[n, h, w, c]`, float32."""
         height, width = sides(lr)
         multiple, most = self.spec.size_multiple, self.bounds.tile**2
         lr = checked(
@@ -131,7 +131,7 @@ class Graph:
         return features
 
     def decode(self, window: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The enlarged centre frame of `encode`'s tensors for t consecutive frames, each `[b, t, ...]`."""
+        """Enlarge the centre frame from `encode`'s tensors for t consecutive frames, each `[b, t, ...]`."""
         return {"sr": self.model.decode(window)}
 
     # One picture
@@ -142,7 +142,7 @@ class Graph:
         Returns `[scale * h, scale * w, k]`, dtype of `pixels`.
         """
         height, width = sides(pixels)
-        rows, columns = self._cuts(pixels)
+        rows, columns = self._spans(pixels)
         padded = self._padded(pixels)
         wanted, channels = self.spec.num_channels, tf.shape(pixels)[-1]
         scale = self.scale
@@ -246,8 +246,8 @@ class Graph:
             pixels = tf.gather(pixels, place, axis=len(pixels.shape) + axis)
         return pixels
 
-    def _cuts(self, pixels: Tensor) -> tuple[Cut, Cut]:
-        rows, columns = (Cut.of(side, self.spec.size_multiple, self.bounds) for side in sides(pixels))
+    def _spans(self, pixels: Tensor) -> tuple[Spans, Spans]:
+        rows, columns = (Spans.of(side, self.spec.size_multiple, self.bounds) for side in sides(pixels))
         return rows, columns
 
 
@@ -260,8 +260,8 @@ class Span(NamedTuple):
     inner_stop: Tensor
 
 
-class Cut(NamedTuple):
-    """How one side is cut into `count` tiles of `tile` pixels: `isr.tiles.spans` and `fitted` as tensors."""
+class Spans(NamedTuple):
+    """The `count` tiles of `tile` pixels along one side: `isr.tiles.spans` and `fitted` as tensors."""
 
     length: Tensor
     tile: Tensor
@@ -269,7 +269,7 @@ class Cut(NamedTuple):
     count: Tensor
 
     @classmethod
-    def of(cls, side: Tensor, multiple: int, bounds: Bounds) -> Cut:
+    def of(cls, side: Tensor, multiple: int, bounds: Bounds) -> Spans:
         length, overlap = round_up(side, multiple), bounds.overlap
         inside = tf.maximum(length - 2 * overlap, 1)
         fewest = divided_up(inside, bounds.tile - 2 * overlap)
@@ -292,7 +292,7 @@ class Cut(NamedTuple):
 
 
 def joined(piece: Callable[[Tensor], Tensor], count: Tensor, dtype: Any) -> Tensor:
-    """Pieces `[any, m, n]`, made one after another, joined along their first axis."""
+    """Make pieces `[any, m, n]` one after another, and join them along their first axis."""
     pieces = tf.TensorArray(dtype, count, infer_shape=False, element_shape=(None, None, None))
     _, pieces = tf.while_loop(
         lambda index, _: index < count,

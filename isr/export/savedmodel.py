@@ -34,7 +34,7 @@ TOLERANCE = 1e-3  # of what is reloaded, to the network; float32 sums in another
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the exported graph does by itself.
+    """What an exported graph does by itself.
 
     Attributes:
         tile: side in input pixels above which a picture goes through the network in tiles; None: as predict does.
@@ -45,7 +45,8 @@ class ExportOptions:
         serving: whether to write what a server wants, too: requests to warm up with into the version, and its
             configuration beside the model's folder. Needs `keras-isr[serving]`.
 
-    Raises RequestError where a value is out of its range.
+    Raises:
+        RequestError: a value is out of its range.
     """
 
     tile: int | None = None
@@ -113,9 +114,11 @@ def export_savedmodel(
     Returns:
         Where it lies and how far it is from the network.
 
-    Raises RequestError where the version exists, on another backend than TensorFlow, and for weights that are no
-    numbers; MachineError without an optional package; ISRError where what was reloaded differs; Cancelled where the
-    progress asks for it. Nothing is left then.
+    Raises:
+        RequestError: the version exists, the backend is not TensorFlow, or weights are no numbers.
+        MachineError: an optional package is missing.
+        ISRError: what was reloaded differs.
+        Cancelled: the progress asked for it. In every case nothing is left.
 
     Example:
         >>> export_savedmodel(isr.EDSR.from_preset("edsr_fast_x2"), "models/edsr").folder
@@ -167,12 +170,12 @@ def export_savedmodel(
 
 
 def suffix(scale: int, scales: tuple[int, ...]) -> str:
-    """What the names of the signatures of one scale end with."""
+    """Tell what the names of the signatures of one scale end with."""
     return "" if scale == scales[0] else f"_x{scale}"
 
 
 def describe(model: SuperResolutionModel, options: ExportOptions) -> dict[str, Any]:
-    """What a client, or a reader of the folder, should know of a model, as plain JSON values."""
+    """Describe a model to a client, or to a reader of the folder, in plain JSON values."""
     tile, overlap = options.tiles.geometry(model.spec, model.spec.scales[0])
     return {
         **describe_model(model),
@@ -185,7 +188,7 @@ def describe(model: SuperResolutionModel, options: ExportOptions) -> dict[str, A
 
 
 def trace_signatures(graphs: dict[str, Graph], about: dict[str, Any]) -> dict[str, Any]:
-    """The concrete functions of every scale, by their names."""
+    """Trace the concrete functions of every scale, by their names."""
     traced: dict[str, Any] = {}
 
     def add(name: str, function: Any, given: Any) -> Any:
@@ -221,7 +224,11 @@ def compare(
 ) -> float:
     """Reload what was written and compare it with the network as predict runs it, at odd sizes and in tiles.
 
-    Returns the largest difference; raises ISRError where it is no rounding.
+    Returns:
+        The largest difference.
+
+    Raises:
+        ISRError: it is no rounding.
     """
     log = logging.getLogger("absl")
     before = log.level

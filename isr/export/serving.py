@@ -148,7 +148,8 @@ def write_warm_up(folder: Path, model: str, spec: ModelSpec, signatures: tuple[s
         spec: of the network.
         signatures: of the model; those that begin with `serving_` are asked.
 
-    Raises MachineError without `keras-isr[serving]`.
+    Raises:
+        MachineError: `keras-isr[serving]` is not installed.
     """
     require_serving_api()
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -187,7 +188,9 @@ def write_configuration(folder: Path, model: str, xla: bool = False) -> list[Pat
     Returns:
         The files that were written. Others than `models.config` are kept where they exist, as somebody's own.
 
-    Raises RequestError where `models.config` is none, MachineError without `keras-isr[serving]`.
+    Raises:
+        RequestError: `models.config` is none.
+        MachineError: `keras-isr[serving]` is not installed.
     """
     flags = [
         f"--model_config_file={MOUNTED}/{MODELS_CONFIG}",

@@ -83,7 +83,7 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> APlus:
-    """An A+ upscaler for photographs like those of a folder.
+    """Fit an A+ upscaler for photographs like those of a folder.
 
     Args:
         folder: photographs in high resolution; sub-folders are walked. The low resolution is made by MATLAB's
@@ -100,8 +100,10 @@ def fit(
     Returns:
         The upscaler; `save_preset` writes it.
 
-    Raises RequestError where the folder holds no photographs or too few, a photograph cannot be read, or an argument
-    is out of its range; Cancelled where the progress asks for it.
+    Raises:
+        RequestError: the folder holds no photographs or too few, a photograph cannot be read, or an argument is out
+            of its range.
+        Cancelled: the progress asked for it.
 
     Example:
         >>> model = fit("photos/train", scale=2)
@@ -136,7 +138,7 @@ def fit(
 def read_samples(
     folder: Path, scale: int, megapixels: float, rng: np.random.Generator, progress: Progress
 ) -> Iterator[Sample]:
-    """A square of every photograph in every size, `megapixels` in all unless the photographs are smaller."""
+    """Read a square of every photograph in every size, `megapixels` in all unless the photographs are smaller."""
     files = find_pairs(folder, None, scale)
     side = max(WINDOW, int((megapixels * 1e6 / (len(files) * len(SHRINKS))) ** 0.5) // scale)
     progress.start("read", len(files), "photographs")
@@ -165,7 +167,7 @@ def fit_stage(
     rng: np.random.Generator,
     progress: Progress,
 ) -> Stage:
-    """The stage that adds to the samples' pictures what is missing; afterwards they are what it makes of them."""
+    """Fit the stage that adds to the samples' pictures what is missing; afterwards they are what it makes of them."""
     filters = make_filters(samples, scale, size.num_features)
     patches = make_patches(samples, scale, size.num_patches)
     nothing = np.zeros((size.num_anchors, len(patches), len(filters)), np.float32)

@@ -16,16 +16,14 @@ from isr.train import trainer
 
 PIXEL_LOSSES = {"mae": "l1", "mean_absolute_error": "l1", "mse": "mse", "mean_squared_error": "mse"}
 ADVERSARIAL_LOSSES = {"binary_crossentropy": "vanilla", "mse": "least_squares"}
-METRICS = (
-    "val_PSNR_Y",
-    "val_generator_PSNR_Y",
-)  # two names of one figure: with a discriminator, idealo prefixes it
+# Two names of one figure: with a discriminator, idealo prefixes it.
+METRICS = ("val_PSNR_Y", "val_generator_PSNR_Y")
 
 Values = Mapping[str, Any]
 
 
 class Trainer:
-    """Trains as idealo's `ISR.train.Trainer` does, on `isr.Trainer`, which resumes and validates on whole pictures.
+    """Train as idealo's `ISR.train.Trainer` does, on `isr.Trainer`, which resumes and validates on whole pictures.
 
     `docs/coming-from-idealo.md` says what each argument becomes, and what is measured differently.
 
@@ -52,7 +50,8 @@ class Trainer:
         seed: of weights and batches.
         progress: told of every step; None: the terminal.
 
-    Raises RequestError, naming the argument, for what does not fit.
+    Raises:
+        RequestError: an argument does not fit; the message names it.
     """
 
     def __init__(
@@ -165,7 +164,8 @@ class Trainer:
         Returns:
             The folder of the best weights, `<run>/best`, a preset; the last ones lie beside it in `last`.
 
-        Raises as `isr.Trainer`, and RequestError for another metric.
+        Raises:
+            ISRError: as `isr.Trainer.train`; RequestError also for another metric.
         """
         for name, direction in (monitored_metrics or {}).items():
             if name not in METRICS or direction != "max":

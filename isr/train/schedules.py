@@ -11,7 +11,7 @@ from isr.config import OptimizerConfig
 
 
 def schedule(config: OptimizerConfig, total_steps: int) -> schedules.LearningRateSchedule:
-    """The learning rate as a function of the step; with `accumulate`, of the batch, which Keras counts.
+    """Make the learning rate a function of the step; with `accumulate`, of the batch, which Keras counts.
 
     "constant": `learning_rate`; "halving": times `halve_by` every `halve_every` steps (EDSR halves); "cosine":
     half a cosine from `learning_rate` down to `final_fraction` of it at `total_steps`; "restarts": one such half

@@ -25,7 +25,7 @@ import isr
 from isr.cli.app import run
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.export import ExportOptions, export_savedmodel, savedmodel
-from isr.export.graphs import Bounds, Cut, fill_transparent
+from isr.export.graphs import Bounds, Spans, fill_transparent
 from isr.io.pictures import read
 from isr.layers.deformable import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
@@ -83,9 +83,9 @@ def test_a_graph_cuts_a_side_as_predict_does(
     tile = 2 * overlap + kept + (0 if small else 100)
     tile += -tile % multiple
     length += -length % multiple
-    cut = Cut.of(tf.constant(length), multiple, Bounds(tile, overlap, 1))
+    side = Spans.of(tf.constant(length), multiple, Bounds(tile, overlap, 1))
     expected = spans(length, fitted(length, tile, overlap, multiple), overlap)
-    found = [cut.span(tf.constant(index)) for index in range(int(cut.count))]
+    found = [side.span(tf.constant(index)) for index in range(int(side.count))]
     assert [tuple(map(int, span)) for span in found] == [
         (s.start, s.stop, s.inner_start, s.inner_stop) for s in expected
     ]

@@ -812,9 +812,8 @@ def test_a_broken_run_stops_with_a_line_and_keeps_the_last_good_state(photos: Pa
 
     def poisoned(batches, stop):  # type: ignore[no-untyped-def]
         loss = fit(batches, stop)
-        kernel = broken.model.blocks[
-            0
-        ].conv1.kernel  # behind a ReLU: a CPU turns this NaN into 0 (finite loss)
+        # Behind a ReLU a CPU turns this NaN into 0, so the loss is finite.
+        kernel = broken.model.blocks[0].conv1.kernel
         kernel.assign(np.full(kernel.shape, np.nan, np.float32))
         return loss
 
