@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from children import run_python
 from pictures import folder_of_photographs
 from safetensors.numpy import load_file
+from training_runs import StopAfter, rows, small_run, train_on_jax
 
-from isr import config as configuration
 from isr.config import TrainConfig
 from isr.errors import Cancelled, RequestError
 from isr.losses import ContentLoss, adversarial_loss, pixel_loss
@@ -33,15 +31,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
     base = {
-        "run": run,
-        "model.arguments": "{scale: 2, num_features: 8, num_blocks: 1}",
-        "data.train_hr": photos / "train",
-        "data.val_hr": photos / "val",
-        "data.patch_size": 24,
         "data.batch_size": 2,
-        "optimizer.learning_rate": 1e-3,
         "optimizer.warmup_steps": 0,
-        "optimizer.average_momentum": 0.9,
         "perceptual.from_step": 6,
         "perceptual.pixel_weight": 0.5,
         "perceptual.content_weight": 0.1,
@@ -54,11 +45,7 @@ def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
         "steps.validate_every": 14,
         "steps.save_every": 5,
     }
-    return configuration.load(None, [f"{key}={value}" for key, value in {**base, **changes}.items()])
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((run / "log.csv").open()))
+    return small_run(photos, run, **{**base, **changes})
 
 
 @pytest.mark.parametrize("name", ["vanilla", "relativistic"])
@@ -139,13 +126,10 @@ def test_a_stopped_run_goes_on_with_its_discriminator(
     photos: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "parts"
-    for stop in (3, 6):  # before the discriminator begins, and after
-        steps = iter(range(stop))
-        with pytest.raises(Cancelled):
-            Trainer(
-                settings(photos, run),
-                progress=Callback(lambda *_, steps=steps: next(steps, None) is not None),
-            ).train()
+    # After the discriminator has begun and a state with it is saved.
+    with pytest.raises(Cancelled):
+        Trainer(settings(photos, run), progress=StopAfter(iter(range(12)))).train()
+    assert rows(run)[-1]["step"] == "10"
     Trainer(settings(photos, run)).train()
     for name in ("discriminator.safetensors", "last/weights.safetensors"):
         a, b = load_file(uninterrupted / name), load_file(run / name)
@@ -163,6 +147,7 @@ def test_a_discriminator_can_be_taken_over(photos: Path, uninterrupted: Path, tm
     np.testing.assert_array_equal(first, load_file(judge)["conv1/kernel"])
 
 
+@pytest.mark.slow
 def test_jax_makes_the_same_first_two_updates(photos: Path, uninterrupted: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
     changes = {
@@ -174,12 +159,7 @@ def test_jax_makes_the_same_first_two_updates(photos: Path, uninterrupted: Path,
         "steps.save_every": 1,
     }
     Trainer(settings(photos, tmp_path / "tensorflow", **changes)).train()
-    config = tmp_path / "config.yml"
-    config.write_text(configuration.to_yaml(settings(photos, tmp_path / "jax", **changes)), encoding="utf-8")
-    run_python(
-        *("-m", "isr", "train", "--config", str(config)),
-        env={"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
-    )
+    train_on_jax(settings(photos, tmp_path / "jax", **changes))
     one, other = (rows(tmp_path / name) for name in ("tensorflow", "jax"))
     assert [row["step"] for row in one] == [row["step"] for row in other] == ["0", "1", "2"]
     for a, b in zip(one[1:], other[1:], strict=True):

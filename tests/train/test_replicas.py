@@ -13,6 +13,7 @@ from children import run_python
 from pictures import folder_of_photographs, photograph
 from PIL import Image
 from safetensors.numpy import load_file
+from training_runs import keys_of
 
 from isr import config as configuration
 from isr.config import TrainConfig
@@ -44,11 +45,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def keys(photos: Path, run: Path, **changes: object) -> list[str]:
     base = {
-        "run": run,
         "model.arguments": "{scale: 2, num_features: 4, num_blocks: 1}",
         "model.start_from": photos / "start",
-        "data.train_hr": photos / "train",
-        "data.val_hr": photos / "val",
         "data.cache": photos / "cache",
         "data.patch_size": 16,
         "data.batch_size": 4,
@@ -62,7 +60,7 @@ def keys(photos: Path, run: Path, **changes: object) -> list[str]:
         "steps.validate_every": 3,
         "steps.save_every": 3,
     }
-    return [f"{key}={value}" for key, value in {**base, **changes}.items()]
+    return keys_of(photos, run, **{**base, **changes})
 
 
 def config(photos: Path, run: Path, **changes: object) -> TrainConfig:

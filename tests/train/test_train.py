@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -12,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -21,6 +19,7 @@ import pytest
 from children import run_python
 from pictures import folder_of_photographs, photograph
 from PIL import Image
+from training_runs import StopAfter, rows, small_run, train_on_jax, weights
 
 from isr import config as configuration
 from isr.config import TrainConfig
@@ -40,30 +39,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
     base = {
-        "run": run,
-        "model.arguments": "{scale: 2, num_features: 8, num_blocks: 1}",
-        "data.train_hr": photos / "train",
-        "data.val_hr": photos / "val",
-        "data.patch_size": 24,
         "data.batch_size": 4,
-        "optimizer.learning_rate": 1e-3,
         "optimizer.warmup_steps": 5,
-        "optimizer.average_momentum": 0.9,
         "steps.total": 24,
         "steps.validate_every": 8,
         "steps.save_every": 5,
     }
-    return configuration.load(None, [f"{key}={value}" for key, value in {**base, **changes}.items()])
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((run / "log.csv").open()))
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    return load_file(folder / "weights.safetensors")
+    return small_run(photos, run, **{**base, **changes})
 
 
 CURVE = ("step", "loss", "learning_rate", "val_psnr_y", "best_psnr_y")
@@ -295,15 +277,7 @@ def test_several_scales_train_on_jax_as_on_tensorflow(photos: Path, tmp_path: Pa
     changes = {"model.start_from": tmp_path / "start", "steps.total": 8}
     changes["optimizer.epsilon"] = 1e-3  # or Adam makes steps of gradients that are rounding
     trainer(scales_settings(photos, tmp_path / "tensorflow", **changes)).train()
-    config = tmp_path / "config.yml"
-    config.write_text(
-        configuration.to_yaml(scales_settings(photos, tmp_path / "jax", **changes)), encoding="utf-8"
-    )
-    subprocess.run(
-        [sys.executable, "-c", BLOCKED, "train", "--config", str(config)],
-        check=True,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-    )
+    train_on_jax(scales_settings(photos, tmp_path / "jax", **changes))
     one, other = (rows(tmp_path / name) for name in ("tensorflow", "jax"))
     assert [row["step"] for row in one] == [row["step"] for row in other]
     for a, b in zip(one, other, strict=True):
@@ -419,13 +393,6 @@ def test_video_networks_learn_and_resume_across_all_phases(clips: Path, tmp_path
     keras.utils.set_random_seed(0)
     trainer(parts, model=Window()).train()
     assert_same_curve(tmp_path / "whole", tmp_path / "parts")
-
-
-class StopAfter(Callback):
-    """Cancels when an iterator of steps is exhausted; decoding does not count."""
-
-    def __init__(self, steps: Iterator[int]) -> None:
-        super().__init__(lambda what, *_: not what.startswith("train") or next(steps, None) is not None)
 
 
 def test_at_first_only_the_named_weights_move(clips: Path, tmp_path: Path) -> None:
@@ -890,37 +857,10 @@ def test_mixed_precision_keeps_float32_weights(photos: Path, tmp_path: Path) -> 
     assert "dtype" not in config["arguments"]
 
 
-BLOCKED = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "tensorflow":
-            raise ImportError("tensorflow is blocked in this test")
-sys.meta_path.insert(0, Blocked())
-from isr.cli import main
-main()
-"""
-
-
 def test_training_runs_on_jax_without_tensorflow(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="the extra keras-isr[jax] is not installed")
-    config = tmp_path / "config.yml"
-    config.write_text(configuration.to_yaml(settings(photos, tmp_path / "run")), encoding="utf-8")
-    for total in ("10", "24"):  # the second call resumes the first
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                BLOCKED,
-                "train",
-                "--config",
-                str(config),
-                "--set",
-                f"steps.total={total}",
-            ],
-            check=True,
-            env={**os.environ, "KERAS_BACKEND": "jax"},
-        )
+    # The second configuration resumes the first.
+    train_on_jax(*(settings(photos, tmp_path / "run", **{"steps.total": total}) for total in (10, 24)))
     log = rows(tmp_path / "run")
     assert log[-1]["step"] == "24" and float(log[-1]["loss"]) < float(log[1]["loss"])
     assert any((tmp_path / "run" / "tensorboard").iterdir())
@@ -940,15 +880,7 @@ def test_tdan_trains_on_jax_without_tensorflow(clips: Path, tmp_path: Path) -> N
         "steps.total": 12,
         "steps.validate_every": 12,
     }
-    config = tmp_path / "config.yml"
-    config.write_text(
-        configuration.to_yaml(clip_settings(clips, tmp_path / "run", **changes)), encoding="utf-8"
-    )
-    subprocess.run(
-        [sys.executable, "-c", BLOCKED, "train", "--config", str(config)],
-        check=True,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-    )
+    train_on_jax(clip_settings(clips, tmp_path / "run", **changes))
     log = rows(tmp_path / "run")
     assert [row["step"] for row in log] == ["0", "4", "5", "10", "12"]
     assert float(log[-1]["val_psnr_y"]) > float(log[0]["val_psnr_y"])

@@ -1,0 +1,78 @@
+"""Small training runs for tests: their configurations, logs and weights, and how they are stopped or run on JAX."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from children import run_python
+from safetensors.numpy import load_file
+
+from isr import config as configuration
+from isr.config import TrainConfig
+from isr.progress import Callback
+
+
+def keys_of(photos: Path, run: Path, **changes: object) -> list[str]:
+    """Settings of a run on the folders `train` and `val` of `photos`, of a network that trains in a second."""
+    base = {
+        "run": run,
+        "model.arguments": "{scale: 2, num_features: 8, num_blocks: 1}",
+        "data.train_hr": photos / "train",
+        "data.val_hr": photos / "val",
+        "data.patch_size": 24,
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.average_momentum": 0.9,
+    }
+    return [f"{key}={value}" for key, value in {**base, **changes}.items()]
+
+
+def small_run(photos: Path, run: Path, **changes: object) -> TrainConfig:
+    """The configuration that `keys_of` describes."""
+    return configuration.load(None, keys_of(photos, run, **changes))
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The log of a run."""
+    return list(csv.DictReader((run / "log.csv").open()))
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    """The weights of a preset by name."""
+    return load_file(folder / "weights.safetensors")
+
+
+class StopAfter(Callback):
+    """Cancels when an iterator of steps is exhausted; decoding does not count."""
+
+    def __init__(self, steps: Iterator[int]) -> None:
+        super().__init__(lambda what, *_: not what.startswith("train") or next(steps, None) is not None)
+
+
+# Runs configurations one after the other where TensorFlow cannot be imported.
+WITHOUT_TENSORFLOW = """
+import json, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tensorflow":
+            raise ImportError("tensorflow is blocked in this test")
+sys.meta_path.insert(0, Blocked())
+from isr.cli.app import run
+for config in json.loads(sys.argv[1]):
+    assert run(["train", "--config", config, "--quiet"]) == 0
+"""
+
+
+def train_on_jax(*configs: TrainConfig) -> None:
+    """Train configurations in a child on JAX; several of one run go on with it."""
+    folder = Path(configs[0].run).parent
+    files = []
+    for index, config in enumerate(configs):
+        files.append(folder / f"config{index}.yml")
+        files[-1].write_text(configuration.to_yaml(config), encoding="utf-8")
+    # XLA's optimisations take longer than such runs.
+    fast = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    run_python("-c", WITHOUT_TENSORFLOW, json.dumps([str(file) for file in files]), env=fast)
