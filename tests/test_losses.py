@@ -227,3 +227,22 @@ def test_an_unknown_adversarial_loss_is_refused() -> None:
         ValueError, match="'wasserstein' is unknown; the adversarial losses are vanilla, least_squares"
     ):
         adversarial_loss("wasserstein")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("charbonnier", 0.5), ("charbonnier_sum", 24.0)])
+def test_charbonnier_is_a_mean_or_a_sum(name: str, expected: float) -> None:
+    from isr.losses import pixel_loss
+
+    loss = pixel_loss(name)(np.zeros((2, 2, 4, 3), "float32"), np.full((2, 2, 4, 3), 0.5, "float32"))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    zero = float(pixel_loss(name)(np.zeros((2, 2, 4, 3), "float32"), np.zeros((2, 2, 4, 3), "float32")))
+    assert zero == pytest.approx({"charbonnier": 1e-3, "charbonnier_sum": 48e-6}[name], rel=1e-4)
+
+
+def test_alignment_compares_every_frame_with_the_centre_one() -> None:
+    from isr.losses import alignment_loss
+
+    lr = np.random.default_rng(0).random((2, 3, 4, 5, 3)).astype("float32")
+    assert float(alignment_loss(lr[:, [2, 2, 2]], lr, 2)) == 0
+    expected = np.mean([(lr[:, t] - lr[:, 1]) ** 2 for t in range(3)])
+    assert float(alignment_loss(lr, lr, 1)) == pytest.approx(expected, rel=1e-5)

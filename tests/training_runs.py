@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from children import run_python
 from safetensors.numpy import load_file
 
@@ -50,6 +51,39 @@ class StopAfter(Callback):
 
     def __init__(self, steps: Iterator[int]) -> None:
         super().__init__(lambda what, *_: not what.startswith("train") or next(steps, None) is not None)
+
+
+def run_of_24(photos: Path, run: Path, **changes: object) -> TrainConfig:
+    """A run of 24 steps, saved every fifth and validated every eighth."""
+    base = {
+        "data.batch_size": 4,
+        "optimizer.warmup_steps": 5,
+        "steps.total": 24,
+        "steps.validate_every": 8,
+        "steps.save_every": 5,
+    }
+    return small_run(photos, run, **{**base, **changes})
+
+
+CURVE = ("step", "loss", "learning_rate", "val_psnr_y", "best_psnr_y")
+
+
+def assert_same_curve(one: Path, other: Path) -> None:
+    assert [row["step"] for row in rows(one)] == [row["step"] for row in rows(other)]
+    for a, b in zip(rows(one), rows(other), strict=True):
+        for column in CURVE:
+            assert bool(a[column]) == bool(b[column])
+            if a[column]:
+                assert float(a[column]) == pytest.approx(float(b[column]), abs=1e-6), (a["step"], column)
+    for name in ("best", "last"):
+        a, b = weights(one / name), weights(other / name)
+        assert a.keys() == b.keys() and all(np.allclose(a[key], b[key], atol=1e-6) for key in a)
+
+
+def trainer(config: TrainConfig, **kwargs):  # type: ignore[no-untyped-def]
+    from isr.train import Trainer
+
+    return Trainer(config, **kwargs)
 
 
 # Runs configurations one after the other where TensorFlow cannot be imported.

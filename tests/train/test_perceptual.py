@@ -7,7 +7,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from pictures import folder_of_photographs
 from safetensors.numpy import load_file
 from training_runs import StopAfter, rows, small_run, train_on_jax
 
@@ -19,14 +18,6 @@ from isr.progress import Callback
 from isr.train import Trainer
 from isr.train.objective import LossWeights, Objective
 from isr.train.watch import Watch
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    folder_of_photographs(folder / "train", 2)
-    folder_of_photographs(folder / "val", 1, 40, 48)
-    return folder
 
 
 def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
