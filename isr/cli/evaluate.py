@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.options import Device, Preset, Quiet, Weights
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -23,10 +24,8 @@ def evaluate(
             "--lr", help="Their small versions, with matching names; default: made by MATLAB's bicubic rule."
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Name or folder of a preset.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
-    ] = None,
+    preset: Preset = None,
+    weights: Weights = None,
     channel: Annotated[str, typer.Option("--channel", help="What to compare: y (luma) or rgb.")] = "y",
     border: Annotated[
         int | None,
@@ -70,10 +69,8 @@ def evaluate(
         str | None,
         typer.Option("--engine", help="tensorflow, openvino, ... (`isr engines`); default: Keras' backend."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
-    ] = False,
+    device: Device = None,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a model with bicubic interpolation, in PSNR and SSIM.
 

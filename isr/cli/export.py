@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isr import presets
+from isr.cli.options import Preset, Quiet, Weights
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -30,12 +31,8 @@ def export(
     precision: Annotated[
         str, typer.Option("--precision", help="float32; with openvino also bfloat16 or int8.")
     ] = "float32",
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Name or folder of a preset; `isr models` lists the names.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")
-    ] = None,
+    preset: Preset = None,
+    weights: Weights = None,
     tile: Annotated[
         int | None,
         typer.Option(
@@ -70,9 +67,7 @@ def export(
             help="SavedModel: also write warm-up requests, and the configuration of a server beside --output.",
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a model for TensorFlow Serving, or as ONNX, OpenVINO or LiteRT files.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.options import Device, Quiet
 from isr.cli.terminal import terminal
 
 
@@ -23,10 +24,8 @@ def train(
             help="Set a key over the file, such as data.batch_size=8; repeatable.",
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
-    ] = False,
+    device: Device = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a network on your photographs or clips.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from isr.spec import Upscaler
 
     Model = SuperResolutionModel | Upscaler | str | Path
+
+# Sources and the networks that they are, by the names of their columns.
+Named = Mapping[str, tuple[Any, Network]]
 
 
 @dataclass(frozen=True)
@@ -118,32 +121,26 @@ def evaluate_files(
     networks = [
         next(iter(networks_of(source, video=True, engine=options.engine).values())) for source in sources
     ]
-    scale = options.scale or networks[0].scales[0]
+    options = replace(options, scale=options.scale or networks[0].scales[0])
     for network in networks:
-        if scale not in network.scales:
+        if options.scale not in network.scales:
             raise RequestError(
-                f"--scale {scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
+                f"--scale {options.scale}: {network.name} enlarges by {', '.join(map(str, network.scales))}"
             )
-    named = _named(sources, networks)
-    if clips or any(network.num_frames > 1 for network in networks):
-        return _evaluate_clips(folder, scale, named, options, progress)
-    return _evaluate_pictures(folder, scale, named, options, progress)
+    of_clips = clips or any(network.num_frames > 1 for network in networks)
+    score = _evaluate_clips if of_clips else _evaluate_pictures
+    return score(folder, _named(sources, networks), options, progress)
 
 
-def _evaluate_pictures(
-    folder: Path,
-    scale: int,
-    named: Mapping[str, tuple[Any, Network]],
-    options: EvaluateOptions,
-    progress: Progress,
-) -> Table:
+def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, progress: Progress) -> Table:
     for option, given in (
         ("--degradation", options.degradation),
         ("--skip-frames", options.skip_frames),
     ):
         if given:
             raise RequestError(f"{option}: is for clips, and {folder} is a folder of pictures")
-    files = find_pairs(folder, options.lr, scale)
+    scale, lr = cast(int, options.scale), options.lr
+    files = find_pairs(folder, lr, scale)
     _use_device(named, options)
     tiles = TileOptions(self_ensemble=options.self_ensemble, back_projection=options.back_projection)
     upscalers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -152,31 +149,20 @@ def _evaluate_pictures(
         )
         for name, (_, network) in named.items()
     }
-    channels = _num_channels(named)
-    origin = "MATLAB bicubic, 8 bit" if options.lr is None else f"given in {options.lr}"
-    protocol = Protocol(scale, options.channel, options.border, lr=origin)
+    pairs = read_pairs(files, scale, _num_channels(named))
+    origin = "MATLAB bicubic, 8 bit" if lr is None else f"given in {lr}"
     progress.start("evaluate", len(files), "pictures")
-    return evaluate(upscalers, read_pairs(files, scale, channels), protocol, progress=progress)
+    protocol = Protocol(scale, options.channel, options.border, lr=origin)
+    return evaluate(upscalers, pairs, protocol, progress=progress)
 
 
-def _evaluate_clips(
-    folder: Path,
-    scale: int,
-    named: Mapping[str, tuple[Any, Network]],
-    options: EvaluateOptions,
-    progress: Progress,
-) -> Table:
-    if scale == 1 and options.lr is None:
+def _evaluate_clips(folder: Path, named: Named, options: EvaluateOptions, progress: Progress) -> Table:
+    scale, lr = cast(int, options.scale), options.lr
+    if scale == 1 and lr is None:
         raise RequestError(f"{next(iter(named))}: does not enlarge: give what it is to restore with --lr")
-    degradation = options.degradation or "bi"
-    origin = describe_degradation(degradation, scale) if options.lr is None else f"given in {options.lr}"
-    protocol = ClipProtocol(
-        scale, options.channel, options.border, lr=origin, skip_frames=options.skip_frames
-    )
-    files = find_clips(folder, options.lr)
+    files = find_clips(folder, lr)
     frames = count_frames(files, options.skip_frames)
     _use_device(named, options)
-    channels = _num_channels(named)
     upscalers = {
         options.label(name): partial(
             upscale_frames,
@@ -189,13 +175,17 @@ def _evaluate_clips(
         )
         for name, (source, _) in named.items()
     }
+    degradation = options.degradation or "bi"
+    clips = read_clips(files, scale, _num_channels(named), degradation)
+    origin = describe_degradation(degradation, scale) if lr is None else f"given in {lr}"
     progress.start("evaluate", frames, "frames")
-    return evaluate_clips(
-        upscalers, read_clips(files, scale, channels, degradation), protocol, progress=progress
+    protocol = ClipProtocol(
+        scale, options.channel, options.border, lr=origin, skip_frames=options.skip_frames
     )
+    return evaluate_clips(upscalers, clips, protocol, progress=progress)
 
 
-def _named(sources: Sequence[Any], networks: Sequence[Network]) -> dict[str, tuple[Any, Network]]:
+def _named(sources: Sequence[Any], networks: Sequence[Network]) -> Named:
     """Sources and networks by the names of their columns: the network's own, or the source where that is taken."""
     named: dict[str, tuple[Any, Network]] = {}
     for source, network in zip(sources, networks, strict=True):
@@ -207,12 +197,12 @@ def _named(sources: Sequence[Any], networks: Sequence[Network]) -> dict[str, tup
     return named
 
 
-def _use_device(named: Mapping[str, tuple[Any, Network]], options: EvaluateOptions) -> None:
+def _use_device(named: Named, options: EvaluateOptions) -> None:
     if any(network.engine in BACKENDS for _, network in named.values()):
         use_device(options.device)
 
 
-def _num_channels(named: Mapping[str, tuple[Any, Network]]) -> int:
+def _num_channels(named: Named) -> int:
     """The channels that all networks take."""
     channels = {name: network.spec.num_channels for name, (_, network) in named.items()}
     if len(set(channels.values())) > 1:

@@ -1,0 +1,15 @@
+"""Options that have one name and one meaning in several commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="Name or folder of a preset; `isr models` lists the names.")
+]
+Weights = Annotated[Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")]
