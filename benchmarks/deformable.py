@@ -22,10 +22,12 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-try:  # before TensorFlow: the other way round, some builds crash
+# Before TensorFlow: the other way round, some builds crash.
+try:
     import torch
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
-except (ImportError, RuntimeError):  # RuntimeError: a torchvision of another build than torch
+except (ImportError, RuntimeError):
+    # RuntimeError: a torchvision of another build than torch.
     torch = None
 import numpy as np
 import tensorflow as tf

@@ -36,7 +36,8 @@ def convolutions(height: int, width: int, count: int, dtype: str) -> Callable[[]
             x = layer(x)
         return x
 
-    return lambda: run(x)  # without a copy of the 64 features: the roof is the convolution alone
+    # Without a copy of the 64 features: the roof is the convolution alone.
+    return lambda: run(x)
 
 
 def torch_edsr(height: int, width: int) -> Callable[[], Any] | None:
@@ -73,7 +74,8 @@ def torch_edsr(height: int, width: int) -> Callable[[], Any] | None:
 def main() -> None:
     print(machine())
     model = EDSR(2)
-    for variable in model.variables:  # zero biases would be folded away
+    # Zero biases would be folded away.
+    for variable in model.variables:
         variable.assign(
             variable + 0.01 * np.random.default_rng(0).normal(size=variable.shape).astype("float32")
         )

@@ -39,12 +39,14 @@ def memory(model: Path, megapixels: float) -> None:
 
     ask = (loaded := tf.saved_model.load(str(model))).signatures["serving_bytes"]
     data = photo(megapixels)
-    ask(lr_bytes=tf.constant([photo(0.3)]))  # the first call plans the graph
+    # The first call plans the graph.
+    ask(lr_bytes=tf.constant([photo(0.3)]))
     before = psutil.Process().memory_info().rss
     start = time.perf_counter()
     answer = ask(lr_bytes=tf.constant([data]))["sr_bytes"].numpy()[0]
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    # Kilobytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with Image.open(io.BytesIO(answer)) as result:
         print(f"{megapixels} megapixels become {result.width}x{result.height} in {seconds:.0f} s")
     print(f"memory before: {before / 2**20:.0f} MiB; at most: {peak / 2**20:.0f} MiB")

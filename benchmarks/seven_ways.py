@@ -73,7 +73,8 @@ def main() -> None:
         if arguments.only not in name:
             continue
         upscaler = make()
-        if upscaler is not None:  # the first call compiles
+        # The first call compiles.
+        if upscaler is not None:
             enlarge(upscaler, pictures[0][:64, :64].astype(np.float32) / 255, options, scale=scale)
         figures, seconds = [], 0.0
         for hr in pictures:

@@ -112,7 +112,8 @@ def portable(recipe: Path) -> str:
     if config.data.train_clips is not None:
         folders |= {"train_clips": "clips/train", "val_clips": "clips/val"}
     start = config.model.start_from
-    if start is not None and Path(start).name == "best":  # a run that ships under its own name
+    # A run that ships under its own name.
+    if start is not None and Path(start).name == "best":
         start = Path(start).parent.name
     changed = config.model_copy(
         update={

@@ -22,7 +22,8 @@ from isr.runtimes import as_upscaler
 
 OVERLAPS = (0, 2, 4, 8, 12, 16, 20, 24)
 TILE = 96
-SIDE = 192  # pixels of the crop that is taken from the middle of a photograph
+# Pixels of the crop that is taken from the middle of a photograph.
+SIDE = 192
 
 
 def deviations(preset: str, photos: list[Path]) -> dict[int, tuple[float, float]]:

@@ -264,7 +264,8 @@ def deformable(
     tap = tf.range(9)
     row = tf.range(height)[:, None, None, None] + tap // 3 - 1
     column = tf.range(width)[None, :, None, None] + tap % 3 - 1
-    y = tf.cast(row, offset.dtype) + offset[..., 0]  # [b, h, w, g, 9]
+    # [b, h, w, g, 9]
+    y = tf.cast(row, offset.dtype) + offset[..., 0]
     x = tf.cast(column, offset.dtype) + offset[..., 1]
 
     inside = None

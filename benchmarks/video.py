@@ -36,10 +36,12 @@ from tiled import peak_gib
 
 NETWORKS = ("EDVR", "TDAN")
 SIZES = ("64x64", "180x320")
-SIGMA = 2.0  # of random offsets, pixels
+# Of random offsets, pixels.
+SIGMA = 2.0
 OVERLAPS = (12, 16, 24, 32, 48)
 TILE = 128
-WHOLE = 100_000  # a tile that no frame exceeds
+# A tile that no frame exceeds.
+WHOLE = 100_000
 
 
 def network(name: str, preset: str | None) -> Any:
@@ -54,7 +56,8 @@ def network(name: str, preset: str | None) -> Any:
     keras.utils.set_random_seed(0)
     model = getattr(models, name)()
     rng = np.random.default_rng(0)
-    for variable in model.variables:  # zero biases and zero offsets would be faster than any trained network
+    # Zero biases and zero offsets would be faster than any trained network.
+    for variable in model.variables:
         variable.assign(variable + rng.normal(0, 0.01, variable.shape).astype(np.float32))
     spread_offsets(model)
     return model
@@ -66,7 +69,8 @@ def spread_offsets(model: Any) -> None:
 
     lr = pictures(model.num_frames, 64, 64)[None]
     weights = model.named_weights()
-    mean = SIGMA * math.sqrt(2 / math.pi)  # absolute, of a normal distribution
+    # Absolute, of a normal distribution.
+    mean = SIGMA * math.sqrt(2 / math.pi)
     for layer in mean_offsets(model, lr):
         factor = mean / mean_offsets(model, lr)[layer]
         for part in ("kernel", "bias"):

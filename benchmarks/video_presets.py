@@ -12,7 +12,8 @@ from measure import machine
 
 from isr import presets, upscale_frames
 
-FRAMES = 8  # the first ones also build the graphs; the median of the rest counts
+# The first ones also build the graphs; the median of the rest counts.
+FRAMES = 8
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from isr.errors import RequestError
 
-YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null"}  # not plain strings in YAML 1.1 or 1.2
+# Not plain strings in YAML 1.1 or 1.2.
+YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null"}
 
 
 class Section(BaseModel):
@@ -450,4 +451,5 @@ def _write(section: BaseModel, lines: list[str], indent: str, comments: bool) ->
 
 def _scalar(value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and value not in YAML_WORDS
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)  # JSON is YAML
+    # JSON is YAML.
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -21,7 +21,8 @@ def config(
 
     Without a name it is the default one, otherwise the recipe that the preset was trained with.
     """
-    from isr import config as configuration  # pydantic takes its time; `isr --help` does without
+    # Pydantic takes its time; `isr --help` does without.
+    from isr import config as configuration
 
     if name is None:
         default = configuration.TrainConfig()

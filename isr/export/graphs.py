@@ -20,8 +20,10 @@ from isr.spec import ModelSpec
 Tensor = Any
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-PNG_HEAD = 33  # bytes of the signature and the header behind it
-FILL_LEVELS = 20  # halvings after which a picture of any side that can be held is one pixel
+# Bytes of the signature and the header behind it.
+PNG_HEAD = 33
+# Halvings after which a picture of any side that can be held is one pixel.
+FILL_LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,8 @@ def joined(piece: Callable[[Tensor], Tensor], count: Tensor, dtype: Any) -> Tens
         lambda index, _: index < count,
         lambda index, pieces: (index + 1, pieces.write(index, piece(index))),
         (tf.constant(0), pieces),
-        parallel_iterations=1,  # more would hold the features of several tiles
+        # More would hold the features of several tiles.
+        parallel_iterations=1,
     )
     return pieces.concat()
 

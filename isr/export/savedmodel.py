@@ -28,8 +28,10 @@ from isr.runtimes.engines.conversion import describe_model
 from isr.runtimes.serving import require_serving_api
 from isr.spec import MultiFrameUpscaler
 
-ABOUT = "isr.json"  # in assets.extra, and what the signature `spec` answers
-TOLERANCE = 1e-3  # of what is reloaded, to the network; float32 sums in another order stay far below
+# In assets.extra, and what the signature `spec` answers.
+ABOUT = "isr.json"
+# Of what is reloaded, to the network; float32 sums in another order stay far below.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -232,12 +234,14 @@ def compare(
     """
     log = logging.getLogger("absl")
     before = log.level
-    log.setLevel(logging.ERROR)  # the gradients that were left out are no news
+    # The gradients that were left out are no news.
+    log.setLevel(logging.ERROR)
     try:
         loaded = tf.saved_model.load(str(folder))
     finally:
         log.setLevel(before)
-    ask = loaded.signatures  # belongs to `loaded`, which has to live as long
+    # Belongs to `loaded`, which has to live as long.
+    ask = loaded.signatures
     rng = np.random.default_rng(0)
     spec = model.spec
     upscaler = as_upscaler(model)
@@ -249,7 +253,8 @@ def compare(
                 stream = partial(
                     enlarge_frames, cast(MultiFrameUpscaler, upscaler), options=WindowOptions(options.tiles)
                 )
-                with strips(compiled=False):  # compiling takes longer than such frames
+                # Compiling takes longer than such frames.
+                with strips(compiled=False):
                     expected = next(iter(stream(frames=list(pixels), skip=spec.center_frame)))
             else:
                 expected = enlarge(upscaler, pixels, options.tiles, scale=graph.scale)
@@ -259,6 +264,7 @@ def compare(
                     f"the reloaded model gives {found.shape} where the network gives {expected.shape}"
                 )
             worst = max(worst, float(np.abs(found - expected).max()))
-    if not worst <= TOLERANCE:  # NaN, too
+    # A NaN is no rounding, either.
+    if not worst <= TOLERANCE:
         raise ISRError(f"the reloaded model differs from the network by {worst:.1e}; nothing was written")
     return worst

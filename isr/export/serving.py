@@ -14,9 +14,11 @@ from isr.io.files import atomic
 from isr.runtimes.serving import require_serving_api
 from isr.spec import ModelSpec
 
-WARM_UP = "tf_serving_warmup_requests"  # in assets.extra, where the server looks for it
+# In assets.extra, where the server looks for it.
+WARM_UP = "tf_serving_warmup_requests"
 MODELS_CONFIG = "models.config"
-MOUNTED = "/models"  # where the folder of the models lies in a container
+# Where the folder of the models lies in a container.
+MOUNTED = "/models"
 WARM_UP_SIZE = (24, 32)
 
 # Sizes differ from picture to picture, and padding one to another's would change its result. So only files share

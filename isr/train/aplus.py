@@ -33,13 +33,20 @@ from isr.models.aplus import (
 )
 from isr.progress import Progress, Silent, check_cancelled
 
-SHRINKS = (1.0, 0.7)  # sizes that every photograph is learnt from
-SAMPLES = 100_000  # features that the anchors are the means of
-ROUNDS = 10  # of k-means
-SHARED_ROUNDS = 2  # conjugate gradients for the regressor that all anchors have in common
-FALLBACK = 0.1  # how much the mean of all anchors' samples counts beside an anchor's own
-RIDGE = 1e-3  # weight of the penalty on regressors, relative to the mean square of their features
-FLOOR = 1e-5  # mean square error below which a picture does not count more
+# Sizes that every photograph is learnt from.
+SHRINKS = (1.0, 0.7)
+# Features that the anchors are the means of.
+SAMPLES = 100_000
+# Of k-means.
+ROUNDS = 10
+# Conjugate gradients for the regressor that all anchors have in common.
+SHARED_ROUNDS = 2
+# How much the mean of all anchors' samples counts beside an anchor's own.
+FALLBACK = 0.1
+# Weight of the penalty on regressors, relative to the mean square of their features.
+RIDGE = 1e-3
+# Mean square error below which a picture does not count more.
+FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -335,7 +342,8 @@ class Regression:
             for anchor, rows in _places(sample).of_each_anchor():
                 features = _places(sample).features[rows]
                 self.gram[anchor] += weight * (features.T @ features)
-        self.gram /= PATCH**2  # every pixel is the mean of so many predictions
+        # Every pixel is the mean of so many predictions.
+        self.gram /= PATCH**2
 
     def solve(self, rounds: int, *, common: bool = False) -> np.ndarray:
         """Regressors `[k, q, d]` that lessen what is missing most, and take it off the samples.

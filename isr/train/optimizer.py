@@ -74,11 +74,13 @@ class AveragingAdam(keras.optimizers.Adam):
             grads = clip_sum(grads, self.global_clipnorm, self.replicas)
         result = super().apply(grads, moved)
         if self.average_momentum:
-            before = ops.cast(self.iterations, "float32") - 1.0  # steps before this one
+            # Steps before this one.
+            before = ops.cast(self.iterations, "float32") - 1.0
             warmed = ops.where(before < 1.0, 0.0, (1.0 + before) / (10.0 + before))
             momentum = ops.minimum(self.average_momentum, warmed)
             if every := self.gradient_accumulation_steps:
-                momentum = ops.where(self._iterations % every == 0, momentum, 1.0)  # a step is complete
+                # A step is complete.
+                momentum = ops.where(self._iterations % every == 0, momentum, 1.0)
             for variable in variables:
                 average = self.averages[self._get_variable_index(variable)]
                 average.assign(average + (1.0 - momentum) * (ops.cast(variable, average.dtype) - average))
@@ -123,7 +125,8 @@ class AveragingAdam(keras.optimizers.Adam):
     def _lasting(self) -> list[Any]:
         passing = {id(self._iterations)}
         if self.gradient_accumulation_steps:
-            passing |= {id(sums) for sums in self._accumulated_gradients}  # 0 after a complete step
+            # 0 after a complete step.
+            passing |= {id(sums) for sums in self._accumulated_gradients}
         return [variable for variable in self.variables if id(variable) not in passing]
 
     def get_config(self) -> dict[str, Any]:

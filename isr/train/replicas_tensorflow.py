@@ -8,7 +8,8 @@ from functools import cache
 import tensorflow as tf
 
 
-@cache  # a second one in a process would give its sums the numbers of the first one's, which fails
+# A second one in a process would give its sums the numbers of the first one's, which fails.
+@cache
 def mirrored() -> tf.distribute.Strategy:
     """A replica on each of TensorFlow's GPUs, or of its logical processors where there is none.
 

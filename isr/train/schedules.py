@@ -60,7 +60,8 @@ class CosineRestarts(schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         height, begin = 0.0, 0
         for period, weight in zip(self.periods, self.weights, strict=True):
-            done = ops.minimum((step - begin) / period, 1.0)  # at 1 the cosine gives 0, and stays there
+            # At 1 the cosine gives 0, and stays there.
+            done = ops.minimum((step - begin) / period, 1.0)
             cosine = weight * 0.5 * (1 + ops.cos(math.pi * done))
             height = height + ops.where(done >= 0, cosine, 0.0)
             begin += period

@@ -120,7 +120,8 @@ def score_clips(upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples:
 
 def _upscale_frame(upscaler: Upscaler, clip: Clip, frame: int) -> np.ndarray:
     """One enlarged frame of a clip, uint8."""
-    reach = upscaler.spec.num_frames  # no rule for the ends of a clip looks further
+    # No rule for the ends of a clip looks further.
+    reach = upscaler.spec.num_frames
     first = max(frame - reach, 0)
     near = clip.lr[first : frame + reach + 1]
     return next(enlarge_frames(cast(MultiFrameUpscaler, upscaler), near, skip=frame - first))
