@@ -318,6 +318,7 @@ def test_the_command_predicts_on_a_server(
 # ------------------------------------------------------------------------------------------------- page
 
 
+@pytest.mark.slow
 def test_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
