@@ -98,8 +98,8 @@ def export(
     source = weights if weights is not None else str(preset)
     model = load(source)
     if format != "savedmodel":
+        from isr.runtimes.eight_bits import read
         from isr.runtimes.engines.conversion import write
-        from isr.runtimes.int8 import read
 
         convs = read(presets.find(source)) if precision == "int8" else None
         difference = write(model, output, FORMATS[format], precision, convs)

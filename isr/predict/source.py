@@ -152,7 +152,7 @@ class Network:
             self._check_numbers()  # the caller may have trained it since
         if self.engine in ENGINES:
             try:
-                return self._open_converted(precision, progress)
+                return self._open_built(precision) or self._open_converted(precision, progress)
             except (RequestError, MachineError, Cancelled):
                 raise
             except ISRError as error:
@@ -191,6 +191,19 @@ class Network:
             return f"int8 needs the engine openvino, not {self.engine}: pip install 'keras-isr[openvino]'"
         return "has no 8-bit variant; `isr quantise` makes one"
 
+    def _open_built(self, precision: str) -> Upscaler | None:
+        """The network as the engine builds it from a preset's weights at once; None where it has to be converted."""
+        if self.engine != "openvino" or self._folder is None or self._folder.is_file():
+            return None
+        if precision not in self._upscalers:
+            from isr.runtimes.engines.openvino_graph import open_preset
+
+            built = open_preset(self._folder, precision)
+            if built is None:
+                return None
+            self._upscalers[precision] = built
+        return self._upscalers[precision]
+
     def _open_converted(self, precision: str, progress: Progress) -> Upscaler:
         """The network in the engine's own format, converted where the cache does not hold it."""
         from isr import __version__
@@ -224,8 +237,8 @@ class Network:
     def _convert(self, folder: Path, precision: str, progress: Progress) -> None:
         model = self._loaded()
         progress.message(f"{self.name}: converted for {self.engine}, {precision}, once: see `isr engines`")
+        from isr.runtimes.eight_bits import read
         from isr.runtimes.engines.conversion import write
-        from isr.runtimes.int8 import read
 
         convs = None if precision != "int8" or self._folder is None else read(self._folder)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -38,22 +38,22 @@ def open_exported(folder: str | Path) -> Upscaler:
         raise RequestError(f"{folder}: not a folder of an exported network") from None
     if missing := [name for name in functions if not (folder / f"{name}{suffix}").is_file()]:
         raise RequestError(f"{folder}: {missing[0]}{suffix} is missing; export the network again")
-    kind = ExportedFramesUpscaler if spec.frame_axis else ExportedUpscaler
-    return kind(folder, spec, engine)
+    module = ENGINES[engine].module
+    kind = SessionFramesUpscaler if spec.frame_axis else SessionUpscaler
+    return kind(spec, lambda name: module.load(folder / f"{name}{suffix}"))
 
 
-class ExportedUpscaler:
-    """A network of single pictures."""
+class SessionUpscaler:
+    """A network of single pictures in an engine.
 
-    def __init__(self, folder: Path, spec: ModelSpec, engine: str) -> None:
-        self.folder, self.spec, self.engine = folder, spec, engine
-        module = ENGINES[engine].module
+    Args:
+        spec: its spec.
+        open: the function of a name, such as `x2`; called once for each, when it is first needed.
+    """
 
-        @cache
-        def session(name: str) -> Session:
-            return module.load(folder / f"{name}{module.SUFFIX}")
-
-        self.session = session
+    def __init__(self, spec: ModelSpec, open: Callable[[str], Session]) -> None:
+        self.spec = spec
+        self.session = cache(open)
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
         self.check(batch)
@@ -71,7 +71,7 @@ class ExportedUpscaler:
             raise ValueError(f"{self.spec.name} takes [{', '.join(wanted)}], not {batch.shape}")
 
 
-class ExportedFramesUpscaler(ExportedUpscaler):
+class SessionFramesUpscaler(SessionUpscaler):
     """A network of several frames, in its two halves."""
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:

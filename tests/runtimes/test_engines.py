@@ -25,6 +25,7 @@ from isr.models import EDSR, EDVR, MDSR, MODELS, RDN, TDAN, SuperResolutionModel
 from isr.predict import source as source_module
 from isr.predict.precision import resolve_precision
 from isr.predict.source import Network, networks_of
+from isr.progress import Silent
 from isr.runtimes import engines
 from isr.runtimes.engines import ENGINES
 from isr.runtimes.engines.cache import cache_folder
@@ -266,9 +267,11 @@ def test_predict_converts_once_and_then_knows_no_keras(engine: str, tmp_path: Pa
 
     pytest.importorskip(ENGINES[engine].package)
     model = save_tiny(tmp_path / "tiny")
+    model.save(tmp_path / "tiny.keras")  # of a preset OpenVINO would build the network itself
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    line = ["predict", str(tmp_path / "photo.png"), "--weights", str(tmp_path / "tiny"), "--engine", engine]
+    file = str(tmp_path / "tiny.keras")
+    line = ["predict", str(tmp_path / "photo.png"), "--weights", file, "--engine", engine]
     line += ["--precision", "float32", "--overwrite"]
     assert run(line) == 0
     first = np.asarray(Image.open(tmp_path / "photo_x2.png"))
@@ -479,7 +482,15 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> list[str]:
 
 
 @pytest.fixture
+def tiny_file(tmp_path: Path, photo_model: SuperResolutionModel) -> Path:
+    """A network that has to be converted."""
+    photo_model.save(tmp_path / "tiny.keras")
+    return tmp_path / "tiny.keras"
+
+
+@pytest.fixture
 def tiny_preset(tmp_path: Path, photo_model: SuperResolutionModel) -> Path:
+    """A network that OpenVINO builds."""
     photo_model.save_preset(tmp_path / "tiny")
     return tmp_path / "tiny"
 
@@ -492,7 +503,7 @@ def test_auto_falls_back_and_says_so(
     failing: list[str],
     engine: str,
     precision: str,
-    tiny_preset: Path,
+    tiny_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -504,7 +515,7 @@ def test_auto_falls_back_and_says_so(
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(photo)
     for overwrite in ([], ["--overwrite"]):
         source_module._of_file.cache_clear()  # as in a process of its own
-        assert run(["predict", str(photo), "--preset", str(tiny_preset), *overwrite]) == 0
+        assert run(["predict", str(photo), "--weights", str(tiny_file), *overwrite]) == 0
         said = capsys.readouterr().err
         assert said.count("differs") == len(failing)
         assert f"computed by {engine} in {precision} instead of openvino in {failing[-1]}" in said
@@ -513,14 +524,36 @@ def test_auto_falls_back_and_says_so(
 
 
 def test_an_engine_that_was_asked_for_is_not_replaced(
-    tiny_preset: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     fail_in(monkeypatch, "float32")
     lr = np.zeros((9, 9, 3), np.uint8)
     with pytest.raises(ISRError, match="differs"):
-        isr.upscale(tiny_preset, lr, engine="openvino")
-    assert isr.upscale(tiny_preset, lr, engine="auto").shape == (18, 18, 3)
+        isr.upscale(tiny_file, lr, engine="openvino")
+    assert isr.upscale(tiny_file, lr, engine="auto").shape == (18, 18, 3)
+
+
+def test_auto_falls_back_where_a_graph_cannot_be_built(
+    tiny_preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = pytest.importorskip("isr.runtimes.engines.openvino_graph")
+    messages: list[str] = []
+
+    def broken(*_: Any) -> Any:
+        raise ISRError("tiny: does not open")
+
+    class Listener(Silent):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    monkeypatch.setattr(graphs, "open_preset", broken)
+    lr = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    found = isr.upscale(tiny_preset, lr, engine="auto", progress=Listener())
+    np.testing.assert_array_equal(found, isr.upscale(tiny_preset, lr, engine="tensorflow"))
+    assert messages == [
+        "tiny: does not open; computed by tensorflow in float32 instead of openvino in float32"
+    ]
 
 
 def test_what_a_converter_raises_becomes_one_line(

@@ -24,17 +24,15 @@ from isr.metrics import psnr
 from isr.models import EDSR, MDSR, TDAN
 from isr.models.loading import load
 from isr.predict.source import Network
+from isr.runtimes.eight_bits import EightBitConv, read, save
 from isr.runtimes.int8 import (
-    EightBitConv,
     best_steps,
     calibrate,
     computing_in_8_bits,
     convolutions,
     neighbourhoods,
     quantise,
-    read,
     round_kernel,
-    save,
 )
 
 ROBIN = Path(__file__).parents[2] / "docs" / "images" / "robin.png"

@@ -22,10 +22,11 @@ from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.presets import check_numbers
 from isr.runtimes import PRECISIONS
+from isr.runtimes.eight_bits import EightBitConv
 from isr.runtimes.engines import ENGINES
 from isr.runtimes.engines.comparison import compare
 from isr.runtimes.exported import ABOUT
-from isr.runtimes.int8 import EightBitConv, computing_in_8_bits
+from isr.runtimes.int8 import computing_in_8_bits
 
 
 def write(

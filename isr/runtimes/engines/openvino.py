@@ -48,8 +48,13 @@ def round_to_nearest(model: Any) -> None:
 
 def load(path: Path) -> Session:
     """Open the function in a file that `convert` wrote; computes in the precisions of the file."""
+    return session(path)
+
+
+def session(function: Path | openvino.Model) -> Session:
+    """Compile a file or a model of OpenVINO; it computes in the precisions of its operations."""
     # Without the hint OpenVINO takes bfloat16 for everything on processors that have it.
-    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino.Core().compile_model(function, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     names = [port.get_any_name() for port in model.outputs]
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,0 +1,263 @@
+"""Networks built of OpenVINO's own operations, straight from a preset's weights: no Keras, no TensorFlow, no file.
+
+What is 8 bits, bfloat16 or float32 is decided here. The ends of a network are float32 and its body what is asked for,
+as under Keras' policies (`isr.layers.exact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isr import presets
+from isr.errors import ISRError, RequestError
+from isr.runtimes import wirings
+from isr.runtimes.eight_bits import STEPS, EightBitConv, read
+from isr.runtimes.engines import Session
+from isr.runtimes.engines.openvino import openvino, opset, session
+from isr.runtimes.exported import SessionUpscaler
+
+Output = Any  # of an operation of OpenVINO
+
+
+def open_preset(folder: Path, precision: str) -> SessionUpscaler | None:
+    """Open the network of a preset in OpenVINO.
+
+    Args:
+        folder: of the preset.
+        precision: "float32", "bfloat16" or "int8".
+
+    Returns:
+        The network; None where no wiring serves it.
+
+    Raises:
+        RequestError: the weights do not fit the network, or hold values that are no numbers.
+        ISRError: OpenVINO does not take it.
+    """
+    config = presets.read_config(folder)
+    model, arguments = config["model"], config["arguments"]
+    if wirings.find(model, arguments) is None:
+        return None
+    path = folder / presets.WEIGHTS
+    weights = presets.read_safetensors(path)
+    presets.check_numbers(weights, str(path))
+    convs = read(folder) if precision == "int8" else {}
+    scales = presets.scales_of(model, arguments)
+    used: set[str] = set()
+    try:
+        spec = wirings.spec_of(folder.name, model, arguments, scales)
+        graphs = {f"x{s}": build(model, arguments, weights, s, precision, convs, used) for s in scales}
+    except KeyError as error:
+        raise RequestError(f"{folder}: {error} is missing; the weights do not fit the network") from None
+    except RuntimeError as error:
+        raise RequestError(f"{folder}: the weights do not fit the network ({_last_line(error)})") from None
+    if more := sorted(weights.keys() - used):
+        raise RequestError(f"{path}: holds {more[0]}, which the network does not have")
+
+    def open(name: str) -> Session:
+        try:
+            return session(graphs.pop(name))
+        except RuntimeError as error:
+            raise ISRError(
+                f"{spec.name}: OpenVINO cannot open it in {precision}: {_last_line(error)}"
+            ) from error
+
+    upscaler = SessionUpscaler(spec, open)
+    if len(scales) == 1:
+        upscaler.session(f"x{scales[0]}")  # what fails, fails here
+    return upscaler
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def build(
+    model: str,
+    arguments: wirings.Arguments,
+    weights: Mapping[str, np.ndarray],
+    scale: int,
+    precision: str = "float32",
+    convs: Mapping[str, EightBitConv] | None = None,
+    used: set[str] | None = None,
+) -> openvino.Model:
+    """Build a network as a model of OpenVINO.
+
+    Args:
+        model: name of its class, with a wiring.
+        arguments: its constructor's, all of them.
+        weights: by their names in a preset, any float dtype, finite.
+        scale: one of its scales.
+        precision: "float32", "bfloat16" or "int8", of the body.
+        convs: for "int8", the convolutions in 8 bits by their names.
+        used: gets the names of the weights that the network has.
+
+    Returns:
+        `lr`, float32 `[b, h, w, c]` of any size, to `sr`, float32 `[b, scale * h, scale * w, c]`.
+
+    Raises:
+        KeyError: weights are missing.
+        RuntimeError: shapes do not fit.
+    """
+    lr = opset.parameter([-1, -1, -1, arguments["num_channels"]], openvino.Type.f32, "lr")
+    lr.output(0).set_names({"lr"})
+    operations = _Operations(arguments, weights, precision == "bfloat16", convs or {})
+    sr = wirings.WIRINGS[model](operations, lr.output(0), scale, arguments)
+    if used is not None:
+        used |= operations.used
+    sr.set_names({"sr"})
+    return openvino.Model([opset.result(sr)], [lr], model)
+
+
+class _Operations:
+    """`isr.runtimes.wirings.Operations` on outputs `[b, c, h, w]` of OpenVINO's operations."""
+
+    def __init__(
+        self,
+        arguments: wirings.Arguments,
+        weights: Mapping[str, np.ndarray],
+        half: bool,
+        convs: Mapping[str, EightBitConv],
+    ) -> None:
+        self.mean = np.asarray(arguments["pixel_mean"], np.float32)
+        self.range = np.float32(arguments["pixel_range"])
+        self.weights = weights
+        self.used: set[str] = set()
+        self.half = half
+        self.convs = convs
+        # By value and type: what is used twice is converted once.
+        self._converted: dict[tuple[Any, int], Output] = {}
+
+    def normalise(self, lr: Output) -> Output:
+        x = opset.multiply(opset.subtract(lr, _constant(self.mean)), _constant(self.range))
+        return opset.transpose(x, _whole(0, 3, 1, 2)).output(0)
+
+    def denormalise(self, sr: Output) -> Output:
+        sr = opset.transpose(self._exact(sr), _whole(0, 2, 3, 1))
+        return opset.add(opset.divide(sr, _constant(self.range)), _constant(self.mean)).output(0)
+
+    def conv(
+        self,
+        x: Output,
+        name: str,
+        *,
+        kernel_size: int = 3,
+        slope: float | None = None,
+        factor: float = 1.0,
+        exact: bool = False,
+    ) -> Output:
+        factor32 = np.float32(factor)
+        stored, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
+        self.used |= {f"{name}/kernel", f"{name}/bias"}
+        if stored.shape[:2] != (kernel_size, kernel_size):
+            raise RuntimeError(f"{name}/kernel is {stored.shape}, not {kernel_size}x{kernel_size}")
+        bias = np.asarray(bias, np.float32).reshape(1, -1, 1, 1) * factor32
+        half = self.half and not exact
+        if not exact and name in self.convs:
+            x, kernel = self._in_8_bits(x, self.convs[name], factor32)
+        else:
+            x = self.lower(x) if half else self._exact(x)
+            values = np.asarray(stored, np.float32).transpose(3, 2, 0, 1)
+            kernel = _constant(values * factor32, half)
+        pads = [kernel_size // 2] * 2
+        y = opset.convolution(x, kernel, [1, 1], pads, pads, [1, 1])
+        y = opset.add(y, _constant(bias, half))
+        if slope is not None:
+            y = opset.relu(y) if slope == 0 else opset.prelu(y, _constant(np.array([slope]), half))
+        return y.output(0)
+
+    def _in_8_bits(self, x: Output, conv: EightBitConv, factor: np.float32) -> tuple[Output, Output]:
+        """The input rounded to 8 bits, and the kernel that is 8 bits times a step."""
+        low = np.float32(-conv.input_zero * conv.input_step)
+        high = np.float32((STEPS - conv.input_zero) * conv.input_step)
+        ends = [_constant(low), _constant(high)]
+        rounded = opset.fake_quantize(self._exact(x), *ends, *ends, STEPS + 1)
+        whole = opset.constant(np.ascontiguousarray(conv.kernel.transpose(3, 2, 0, 1)))
+        step = (conv.kernel_step * factor).astype(np.float32).reshape(-1, 1, 1, 1)
+        return rounded, opset.multiply(opset.convert(whole, "f32"), _constant(step))
+
+    def lower(self, x: Output) -> Output:
+        if not self.half or x.get_element_type() == openvino.Type.bf16:
+            return x
+
+        # OpenVINO cuts the bits off, which makes all features smaller by 0.14 %. Veltkamp's split rounds before: of
+        # the 24 significant bits of float32 to the nearest 8.
+        def rounded() -> Output:
+            large = opset.multiply(x, _constant(np.float32(2**16 + 1)))
+            return opset.convert(opset.subtract(large, opset.subtract(large, x)), "bf16")
+
+        return self._once(x, rounded)
+
+    def _exact(self, x: Output) -> Output:
+        if x.get_element_type() == openvino.Type.f32:
+            return x
+        return self._once(x, lambda: opset.convert(x, "f32"))
+
+    def _once(self, x: Output, make: Callable[[], Any]) -> Output:
+        key = (x.get_node().get_friendly_name(), x.get_index())
+        if key not in self._converted:
+            self._converted[key] = make().output(0)
+        return self._converted[key]
+
+    def _alike(self, values: Sequence[Output]) -> list[Output]:
+        """All in the widest of their types."""
+        if any(value.get_element_type() == openvino.Type.f32 for value in values):
+            return [self._exact(value) for value in values]
+        return list(values)
+
+    def add(self, x: Output, y: Output) -> Output:
+        return opset.add(*self._alike([x, y])).output(0)
+
+    def multiply(self, x: Output, y: Output) -> Output:
+        return opset.multiply(*self._alike([x, y])).output(0)
+
+    def scale(self, x: Output, factor: float) -> Output:
+        return x if factor == 1.0 else opset.multiply(x, _constant(np.float32(factor), _is_half(x))).output(0)
+
+    def shift(self, x: Output, amount: float) -> Output:
+        return opset.add(x, _constant(np.float32(amount), _is_half(x))).output(0)
+
+    def sigmoid(self, x: Output) -> Output:
+        return opset.sigmoid(x).output(0)
+
+    def silu(self, x: Output) -> Output:
+        return opset.swish(x, _constant(np.float32(1), _is_half(x))).output(0)
+
+    def concatenate(self, parts: Sequence[Output]) -> Output:
+        return opset.concat(self._alike(parts), 1).output(0)
+
+    def pixel_shuffle(self, x: Output, factor: int) -> Output:
+        return opset.depth_to_space(x, "blocks_first", factor).output(0)
+
+    def pixel_unshuffle(self, x: Output, factor: int) -> Output:
+        return opset.space_to_depth(x, "blocks_first", factor).output(0)
+
+    def enlarge_nearest(self, x: Output, factor: int) -> Output:
+        # A shuffle of repeated channels: OpenVINO's resampling has no bfloat16.
+        return self.pixel_shuffle(opset.concat([x] * factor**2, 1).output(0), factor)
+
+
+def _is_half(x: Output) -> bool:
+    return bool(x.get_element_type() == openvino.Type.bf16)
+
+
+def _whole(*values: int) -> Output:
+    return opset.constant(np.array(values, np.int32))
+
+
+def _constant(values: np.ndarray | np.float32, half: bool = False) -> Output:
+    """A constant of float32, or of the nearest numbers of bfloat16."""
+    values = np.asarray(values, np.float32, order="C")
+    if not half:
+        return opset.constant(values)
+    return opset.convert(opset.constant(nearest_bfloat16(values)), "bf16")
+
+
+def nearest_bfloat16(values: np.ndarray) -> np.ndarray:
+    """Float32 numbers rounded to those that bfloat16 holds, ties to even."""
+    bits = np.asarray(values, np.float32, order="C").view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
