@@ -74,6 +74,11 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "pixel_mean": (0.5, 0.5, 0.5),
         },
     ],
+    "Compact": [
+        {"scale": 2, "num_features": 8, "num_convs": 2},
+        {"scale": 3, "num_features": 6, "num_convs": 1, "pixel_range": 255.0},
+        {"scale": 4, "num_features": 6, "num_convs": 0, "pixel_mean": (0.5, 0.5, 0.5)},
+    ],
     "SPAN": [
         {"num_features": 8, "num_blocks": 2},
         {"scale": 3, "num_features": 6, "num_blocks": 1, "pixel_range": 1.0},
@@ -198,6 +203,7 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"num_layers": 0},
         {"unshuffle": 3},
     ],
+    "Compact": [{"scale": 0}, {"num_features": 0}, {"num_convs": -1}],
     "SPAN": [
         {"scale": 0},
         {"num_features": 0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # How each network begins: a file registers what it knows.
+import isr.models.starts.compact
 import isr.models.starts.edsr
 import isr.models.starts.edvr
 import isr.models.starts.flowvsr
@@ -15,6 +16,7 @@ from isr.errors import RequestError
 from isr.models.aplus import APlus
 from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file
 from isr.models.cascade import Cascade
+from isr.models.compact import Compact
 from isr.models.discriminator import Discriminator, UNetDiscriminator
 from isr.models.edsr import EDSR
 from isr.models.edvr import EDVR
@@ -37,6 +39,7 @@ __all__ = [
     "VGG",
     "APlus",
     "Cascade",
+    "Compact",
     "Discriminator",
     "FlowVSR",
     "MultiFrameModel",
@@ -54,6 +57,7 @@ MODELS: tuple[type[SuperResolutionModel], ...] = (
     RDN,
     RRDN,
     RRDBNet,
+    Compact,
     SPAN,
     TDAN,
     EDVR,

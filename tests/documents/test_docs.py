@@ -277,6 +277,7 @@ def test_models_that_the_pages_count(tmp_path: Path) -> None:
         ("rdn", "RDN"),
         ("rrdn", "RRDBNet"),
         ("rrdn", "RRDN"),
+        ("compact", "Compact"),
         ("span", "SPAN"),
     ],
 )
@@ -309,10 +310,10 @@ def test_networks_for_photographs_are_as_large_as_their_pages_say() -> None:
         return convolve(layer, x)
 
     rows = []
-    for name in ("mdsr", "rdn", "rrdn", "span"):
+    for name in ("mdsr", "rdn", "rrdn", "compact", "span"):
         row = r"^\| `(\w+[.(].*\))` \| ([\d,]+) \| ([\d., ]+) \| (\d+) \|$"
         rows += re.findall(row, read(ROOT / "docs" / f"{name}.md"), re.MULTILINE)
-    assert len(rows) == 21
+    assert len(rows) == 24
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.layers.Conv2D, "call", counted)
         for code, parameters, mflop, radius in rows:

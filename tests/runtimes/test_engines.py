@@ -21,7 +21,7 @@ from tiny_models import TINY, randomise
 import isr
 from isr.cli.app import run
 from isr.errors import ISRError, MachineError, RequestError
-from isr.models import EDSR, EDVR, MDSR, MODELS, RDN, TDAN, SuperResolutionModel
+from isr.models import EDSR, EDVR, MDSR, MODELS, RDN, SPAN, TDAN, Compact, SuperResolutionModel
 from isr.predict import source as source_module
 from isr.predict.precision import resolve_precision
 from isr.predict.source import Network, networks_of
@@ -144,7 +144,7 @@ def test_every_scale_of_a_network_has_its_file(engine: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [TDAN, EDVR, RDN])
+@pytest.mark.parametrize("network", [TDAN, EDVR, RDN, Compact, SPAN])
 @pytest.mark.parametrize("engine", ALL)
 def test_other_networks_convert(engine: str, network: type[SuperResolutionModel], tmp_path: Path) -> None:
     from isr.runtimes.engines.conversion import write

@@ -179,6 +179,27 @@ def resample_phases(weights: np.ndarray, old: int, new: int) -> np.ndarray:
     return phases.reshape(*weights.shape[:-1], -1)
 
 
+def resample_last(weights: dict[str, np.ndarray], layer: str, factor: int, channels: int) -> list[str]:
+    """Bring the convolution before the last pixel shuffle to another factor, where its weights are for another one.
+
+    Args:
+        weights: of a network by name; those of the layer are replaced.
+        layer: its name.
+        factor: of the pixel shuffle that the layer shall stand before.
+        channels: of the picture behind it.
+
+    Returns:
+        The names of what was replaced.
+    """
+    names = [f"{layer}/kernel", f"{layer}/bias"]
+    size = weights[names[1]].size if all(name in weights for name in names) else 0
+    old = math.isqrt(size // channels)
+    if old in (0, factor) or old**2 * channels != size:
+        return []
+    weights |= {name: resample_phases(weights[name], old, factor) for name in names}
+    return names
+
+
 def interpolation(factor: int) -> np.ndarray:
     """Weights `[factor, 3]` of the three nearest pixels for each sub-pixel of one; rows sum to 1."""
     places = (np.arange(factor) + 0.5) / factor - 0.5

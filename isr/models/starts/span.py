@@ -8,7 +8,7 @@ import numpy as np
 
 from isr.models.span import SPAN, Weights, merged
 from isr.models.starts import adopt, interpolate
-from isr.models.starts.kernels import carry, carry_enlarged, require_features, resample_phases
+from isr.models.starts.kernels import carry, carry_enlarged, require_features, resample_last
 
 
 @interpolate.register(SPAN)
@@ -29,14 +29,9 @@ def adopt_span(model: SPAN, values: Mapping[str, np.ndarray], source: str) -> li
 
     For another scale, the filters of its sub-pixels are interpolated between those of the old one.
     """
-    values = merged({name: np.asarray(value, np.float32) for name, value in values.items()})
-    bias = values.get("tail/bias", np.zeros(0))
-    old = round((bias.size / model.num_channels) ** 0.5)
-    made = []
-    if old != model.scale and old > 0 and old**2 * model.num_channels == bias.size:
-        made = ["tail/kernel", "tail/bias"]
-        values |= {name: resample_phases(values[name], old, model.scale) for name in made}
-    take_plain(model, values, source)
+    weights = merged({name: np.asarray(value, np.float32) for name, value in values.items()})
+    made = resample_last(weights, "tail", model.scale, model.num_channels)
+    take_plain(model, weights, source)
     return made
 
 

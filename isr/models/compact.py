@@ -1,0 +1,102 @@
+"""Compact, the small network of Real-ESRGAN (SRVGGNetCompact; Wang, Xie, Dong, Shan: Real-ESRGAN, 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from isr.layers import conv, exact
+from isr.models.base import SuperResolutionModel
+from isr.ops import Tensor, enlarge_nearest, pixel_shuffle
+
+
+@keras.saving.register_keras_serializable(package="isr")
+class Compact(SuperResolutionModel):
+    """Convolutions with PReLU at the size of the small picture, and one pixel shuffle.
+
+    What the convolutions make is added to the picture whose pixels are repeated.
+
+    The defaults are the network for animations of Real-ESRGAN (`realesr-animevideov3`); the one for photographs
+    (`realesr-general-x4v3`) has 32 convolutions.
+
+    Args:
+        scale: at least 1.
+        num_features: channels of the body.
+        num_convs: convolutions of the body, beside the first and the last one.
+        num_channels: channels of the pictures.
+        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
+        pixel_range: what [0, 1] is multiplied by inside.
+
+    Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
+    Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
+    Raises ValueError for an argument out of its range.
+
+    Example:
+        >>> model = Compact(num_convs=2)
+        >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
+        (1, 96, 128, 3)
+    """
+
+    SLOPE = 0.25  # of an untrained PReLU, as in PyTorch
+
+    def __init__(
+        self,
+        scale: int = 4,
+        num_features: int = 64,
+        num_convs: int = 16,
+        num_channels: int = 3,
+        pixel_mean: Sequence[float] | float | None = 0.0,
+        pixel_range: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        if scale < 1:
+            raise ValueError(f"scale={scale}: must be at least 1")
+        if num_convs < 0:
+            raise ValueError(f"num_convs={num_convs}: must not be under 0")
+        self.scale = scale
+        self.num_features = num_features
+        self.num_convs = num_convs
+
+        policy = self.dtype_policy
+        self.head = conv(num_features, "head", exact(policy))
+        self.convs = [conv(num_features, f"conv{i}", policy) for i in range(num_convs)]
+        self.activations = [
+            layers.PReLU(
+                alpha_initializer=keras.initializers.Constant(self.SLOPE),
+                shared_axes=(1, 2),
+                dtype=policy,
+                name=f"prelu{i}",
+            )
+            for i in range(num_convs + 1)
+        ]
+        self.tail = conv(num_channels * scale**2, "tail", exact(policy))
+        self.build((None, None, None, num_channels))
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        features = (*shape[:-1], self.num_features)
+        self.head.build(shape)
+        for layer in (*self.convs, *self.activations, self.tail):
+            layer.build(features)
+        self.built = True
+
+    def call(self, lr: Tensor) -> Tensor:
+        picture = self.normalise(lr)
+        deep = self.head(picture)  # [b, h, w, f]
+        for activation, layer in zip(self.activations, self.convs, strict=False):
+            deep = layer(activation(deep))
+        deep = self.activations[-1](deep)
+
+        residual = pixel_shuffle(self.tail(deep), self.scale)  # [b, s*h, s*w, c]
+        return self.denormalise(ops.cast(residual, "float32") + enlarge_nearest(picture, self.scale))
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return (self.scale,)
+
+    @property
+    def receptive_radius(self) -> int:
+        return 1 + self.num_convs + 1
