@@ -15,7 +15,8 @@ def convert(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Published weights: .pth, .pt, .ckpt, .safetensors, .hdf5 or .h5."
+            metavar="FILE",
+            help="Published weights: .pth, .pt, .ckpt, .safetensors, .hdf5, .h5, or .param with its .bin.",
         ),
     ],
     output: Annotated[

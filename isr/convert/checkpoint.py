@@ -3,7 +3,8 @@
     read("RealESRGAN_x4plus.pth").tensors["conv_first.weight"]  # float32 [64, 3, 3, 3]
 
 The format is told by the content: PyTorch's zip archives, its files before version 1.6, its tar archives of version
-0.1, whole pickled modules in any of these, safetensors, and Keras 2's HDF5. PyTorch is not needed.
+0.1, whole pickled modules in any of these, safetensors, Keras 2's HDF5, and ncnn's pairs of `.param` and `.bin`.
+PyTorch and ncnn are not needed.
 
 A pickle becomes dictionaries, tensors and inert records (`isr.convert.pickled`). What a file states of its sizes is
 held against the file before anything is read, so that memory stays below about twice the file (and some 100 MB
@@ -21,13 +22,13 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isr.convert import hdf5, pickled
+from isr.convert import hdf5, ncnn, pickled
 from isr.convert.pickled import Global, Object
 from isr.errors import MachineError, RequestError
 from isr.io.errors import file_error
@@ -82,20 +83,22 @@ class Checkpoint:
     """What a file holds.
 
     Args:
-        path: the file.
-        format: "PyTorch zip", "PyTorch legacy", "PyTorch tar", "safetensors" or "Keras HDF5".
+        path: the file; of ncnn's pair the `.bin`.
+        format: "PyTorch zip", "PyTorch legacy", "PyTorch tar", "safetensors", "Keras HDF5" or "ncnn".
         wrappers: what was taken off, from the outside in: keys of dictionaries such as "params_ema",
             "pickled module", and prefixes of names with their dot, such as "module.".
         tensors: arrays by name, in the file's order: `conv_first.weight` as PyTorch names and stores them
             (out x in x kh x kw), `F_m1.kernel`, layer and weight, from HDF5 (kh x kw x in x out). Bfloat16
             became float32; all else keeps its type, in native byte order. Single numbers such as counters of
-            steps are among them.
+            steps are among them. From ncnn they have the names of the authors' PyTorch code.
+        facts: arguments of the network that the file tells beside its tensors.
     """
 
     path: Path
     format: str
     wrappers: tuple[str, ...]
     tensors: dict[str, np.ndarray]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -113,8 +116,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         raise file_error(path, error) from error
     with file:
         try:
+            if path.suffix in (".param", ".bin") and _is_ncnn(path.with_suffix(".param")):
+                return _read_ncnn(path)
             return Checkpoint(path, *_read(file))
-        except (_Unusable, hdf5.Unsupported) as error:
+        except (_Unusable, hdf5.Unsupported, ncnn.Unusable) as error:
             raise RequestError(f"{path}: {error}") from None
         except MemoryError as error:
             raise MachineError(f"{path}: its {file.size >> 20} MB do not fit into the memory") from error
@@ -122,6 +127,24 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             said = " ".join(str(error).split())[:200] or type(error).__name__
             said = "".join(letter if letter.isprintable() else "?" for letter in said)
             raise RequestError(f"{path}: damaged ({said}): get the file once more") from None
+
+
+def _is_ncnn(graph: Path) -> bool:
+    if not graph.is_file():
+        return False
+    with graph.open("rb") as file:
+        return file.read(len(ncnn.MAGIC)) == ncnn.MAGIC.encode()
+
+
+def _read_ncnn(path: Path) -> Checkpoint:
+    """Read the pair that either of its files stands for."""
+    graph, weights = path.with_suffix(".param"), path.with_suffix(".bin")
+    if not weights.is_file():
+        raise _Unusable(f"one file of a pair of ncnn; put {weights.name} beside it")
+    if graph.stat().st_size > ncnn.MAX_TEXT or weights.stat().st_size > MAX_FILE:
+        raise _Unusable("larger than any network here")
+    tensors, facts = ncnn.read(graph.read_text(encoding="ascii"), weights.read_bytes())
+    return Checkpoint(weights, "ncnn", (), tensors, facts)
 
 
 class _Unusable(Exception):

@@ -48,8 +48,8 @@ def load(path: str | Path, **settings: Any) -> SuperResolutionModel:
     """The network of a file of published weights.
 
     Args:
-        path: `.pth`, `.pt`, `.ckpt`, `.safetensors`, `.hdf5` or `.h5`, of a family that `docs/published-weights.md`
-            lists.
+        path: `.pth`, `.pt`, `.ckpt`, `.safetensors`, `.hdf5`, `.h5`, or `.param` or `.bin` of ncnn, of a family that
+            `docs/published-weights.md` lists.
         settings: what no file tells, such as `res_scale=0.1`, instead of what is assumed.
 
     Raises RequestError, naming the file, where it cannot be read, is of no known family, or does not fit.
@@ -60,35 +60,43 @@ def load(path: str | Path, **settings: Any) -> SuperResolutionModel:
 def convert(path: str | Path, settings: Mapping[str, Any] | None = None) -> Conversion:
     """As `load`, with what was taken from the file and what was assumed."""
     checkpoint = read(path)
-    tensors = {
-        name: value for name, value in checkpoint.tensors.items() if value.ndim
-    }  # no counters of steps
+    # Counters of steps are single numbers, and no weights.
+    tensors: Tensors = {name: value for name, value in checkpoint.tensors.items() if value.ndim}
     family = recognise(tensors, str(path))
     assert family.plan is not None
+    if family.rewrite is not None:
+        try:
+            tensors = family.rewrite(tensors)
+        except (KeyError, ValueError) as error:
+            raise RequestError(f"{path}: looks like {family.name}, but {error.args[0]}") from None
     try:
         plan = family.plan(tensors)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise RequestError(f"{path}: is no complete {family.name}: {first_line(error)} is missing") from None
-    assumed = {**plan.assumed}
+    told = {key: value for key, value in checkpoint.facts.items() if key in plan.assumed}
+    taken = {**plan.taken, **told}
+    assumed = {key: value for key, value in plan.assumed.items() if key not in told}
     if plan.shifts:
         assumed |= _mean_of(tensors, plan)
     for key, value in (settings or {}).items():
-        if key not in plan.assumed:
-            known = ", ".join(plan.assumed) or "nothing"
+        if key not in assumed:
+            known = ", ".join(assumed) or "nothing"
             raise RequestError(
                 f"{key}: follows from the file or is unknown; {family.name} leaves open: {known}"
             )
         assumed[key] = value
     try:
-        model = get_model(plan.model)(**plan.taken, **assumed)
+        model = get_model(plan.model)(**taken, **assumed)
     except (TypeError, ValueError) as error:
         raise RequestError(f"{path}: makes no {plan.model} ({first_line(error)})") from None
     values = _place(model, tensors, family, plan, str(path))
     if plan.shifts:
         _fold_shifts(values, tensors, plan, model)
+    if plan.bare:
+        _fold_output(values, plan.bare, model)
     model.load_named_weights(values, str(path))
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Conversion(model, family.name, checkpoint, plan.taken, assumed, digest)
+    digest = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
+    return Conversion(model, family.name, checkpoint, taken, assumed, digest)
 
 
 def recognise(tensors: Tensors, source: str) -> Family:
@@ -129,7 +137,7 @@ def _place(
     Raises RequestError, naming the tensor, where one is missing, left over or of another shape.
     """
     pytorch = any(name.endswith(".weight") for name in tensors)
-    parts = {"kernel": "weight" if pytorch else "kernel", "bias": "bias"}
+    parts = {"kernel": "weight" if pytorch else "kernel", "bias": "bias", "alpha": "weight"}
     values, used = {}, set()
     for name, variable in model.named_weights().items():
         layer, _, part = name.rpartition("/")
@@ -139,6 +147,8 @@ def _place(
             raise RequestError(f"{source}: looks like {family.name}, but has no {key if theirs else layer}")
         value = np.asarray(tensors[key], np.float32)
         used.add(key)
+        if part == "alpha" and value.ndim == 1:  # a slope for each channel
+            value = value.reshape(1, 1, -1)
         if pytorch and value.ndim == 4:
             value = value.transpose(2, 3, 1, 0)  # out x in x kh x kw to kh x kw x in x out
         if layer in plan.shuffles:
@@ -151,7 +161,8 @@ def _place(
                 f"{source}: {key} has another shape than {family.name} of these sizes ({expected} as {name})"
             )
         values[name] = np.ascontiguousarray(value)
-    spare = [name for name in tensors if name not in used and name.rpartition(".")[0] not in plan.shifts]
+    used |= {*plan.notes, *(f"{layer}.{part}" for layer in plan.shifts for part in ("weight", "bias"))}
+    spare = [name for name in tensors if name not in used]
     if spare:
         raise RequestError(f"{source}: looks like {family.name}, which has no {', '.join(spare[:3])}")
     return values
@@ -195,6 +206,15 @@ def _fold_shifts(
     if np.abs(after - identity).max() > 1e-6 or np.abs(shift - mean).max() > 255 * SHIFT_TOLERANCE / 10:
         values["tail/kernel"] = np.einsum("hwio,po->hwip", values["tail/kernel"], after).astype(np.float32)
         values["tail/bias"] = (after @ values["tail/bias"] + shift - mean).astype(np.float32)
+
+
+def _fold_output(values: dict[str, np.ndarray], layer: str, model: SuperResolutionModel) -> None:
+    """Make the last layer give what, times 1 / range and with the mean added, is what the file's gives."""
+    bias = values[f"{layer}/bias"]
+    # The channels of a sub-pixel follow each other.
+    mean = np.tile(model.pixel_mean, bias.size // model.num_channels)
+    values[f"{layer}/kernel"] = (values[f"{layer}/kernel"] * model.pixel_range).astype(np.float32)
+    values[f"{layer}/bias"] = ((bias - mean) * model.pixel_range).astype(np.float32)
 
 
 def save(conversion: Conversion, folder: str | Path) -> None:

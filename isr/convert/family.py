@@ -32,6 +32,8 @@ class Plan:
         unshuffles: the layers behind a pixel unshuffle, and its factor.
         layers: names that depend on the arguments, beside those of the family.
         shifts: the fixed layers that take the mean off and put it back, folded into the first and the last one.
+        notes: tensors that say something of the network and belong to no layer.
+        bare: our last layer, where the file's gives the picture itself in [0, 1], with no mean and range after it.
     """
 
     model: str
@@ -41,6 +43,8 @@ class Plan:
     unshuffles: Mapping[str, int] = field(default_factory=dict)
     layers: Layers = field(default_factory=dict)
     shifts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    bare: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Family:
         layers: the table of names.
         refused: why it cannot be converted.
         after: names of the families that are tried before this one, where a file could be of both.
+        rewrite: what makes the tensors that `plan` and `layers` speak of; None: those of the file.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Family:
     layers: Layers = field(default_factory=dict)
     refused: str = ""
     after: tuple[str, ...] = ()
+    rewrite: Callable[[Tensors], Tensors] | None = None
 
 
 # Names

@@ -112,6 +112,9 @@ def test_every_tensor_of_every_variant_is_used_once(
     model = convert(path).model
     scalars = sum(value.ndim == 0 for value in tensors.values())
     expected = elements(headline) - scalars - sum(tensors[name].size for name in shifts)
+    if headline.startswith("SPAN"):  # what its branches are merged to
+        kept = ("eval_conv", "conv_cat", "upsampler")
+        expected = sum(value.size for name, value in tensors.items() if any(part in name for part in kept))
     assert model.count_params() == expected
 
 
@@ -218,6 +221,24 @@ def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(tmp
     assert np.abs(found - expected).max() < 1e-4 * np.ptp(expected)
 
 
+def test_branches_that_do_not_add_up_are_named(tmp_path: Path) -> None:
+    golden = np.load(GOLDENS / "span_x2.npz")
+    whole = {key.removeprefix("weights/"): golden[key] for key in golden if key.startswith("weights/")}
+
+    def error(changes: dict[str, np.ndarray | None]) -> str:
+        path = tmp_path / "file.safetensors"
+        save_file({name: value for name, value in (whole | changes).items() if value is not None}, path)
+        with pytest.raises(RequestError, match=re.escape(str(path))) as caught:
+            convert(path)
+        return str(caught.value)
+
+    wide = np.zeros((3, 6, 3, 3), np.float32)
+    assert "has no block_2.c1_r.conv.1" in error({"block_2.c1_r.conv.1.bias": None})
+    assert "conv_2.sk is no convolution of 1x1" in error({"conv_2.sk.weight": wide})
+    assert "branches of block_6.c3_r do not fit" in error({"block_6.c3_r.conv.1.weight": wide})
+    assert "which has no block_1.c1_r.act.weight" in error({"block_1.c1_r.act.weight": wide})
+
+
 def test_what_no_file_tells_can_be_set(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     save_file(small_edsr(), path)
@@ -254,7 +275,9 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     del strange["other.bias"], strange["other.weight"]
     assert "only a part of a network, the nearest being EDSR (BasicSR)" in error(strange)
     compact = {"body.0.weight": np.zeros((4, 3, 3, 3), np.float32), "body.1.weight": np.zeros(4, np.float32)}
-    assert "SRVGGNetCompact cannot be converted" in error(compact)
+    assert "is no complete SRVGGNetCompact: 'body.2.weight' is missing" in error(compact)
+    plus = {"model.1.sub.0.RDB1.conv1x1.weight": np.zeros((4, 4, 1, 1), np.float32)}
+    assert "ESRGAN+ cannot be converted" in error(plus)
 
 
 def test_a_preset_is_written_whole_and_works_as_any_other(

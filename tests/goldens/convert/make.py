@@ -27,6 +27,8 @@ from networks import (
     EDVR,
     MDSR,
     RDN,
+    SPAB,
+    SPAN,
     TDAN,
     BasicEDSR,
     Deformable,
@@ -37,6 +39,7 @@ from networks import (
     MMagicTDAN,
     OldRRDBNet,
     RRDBNet,
+    SRVGGNetCompact,
     deform_conv,
     renamed,
 )
@@ -142,6 +145,13 @@ def check_full_size() -> None:
         "RRDBNet x2 23 blocks, new": partial(RRDBNet, 64, 32, 23, 2),
         "RRDBNet x4 23 blocks, middle": partial(RRDBNet, 64, 32, 23, 4, "middle"),
         "RRDBNet x4 23 blocks, old": partial(OldRRDBNet, 64, 32, 23),
+        "SPAN x2": partial(SPAN, 2),
+        "SPAN x4": partial(SPAN, 4),
+        "SPAN x4, 52": partial(SPAN, 4, 52),
+        "SPAN x4, merged": partial(SPAN, 4, merged=True),
+        "SPAN x4, no_norm": partial(SPAN, 4, norm=False),
+        "SRVGGNetCompact 16": SRVGGNetCompact,
+        "SRVGGNetCompact 32": partial(SRVGGNetCompact, convs=32),
         "TDAN official": TDAN,
         "mmagic TDANNet": MMagicTDAN,
         "ISR (idealo) RDN psnr-large": partial(KerasRDN, 2, 20, 6, 64, 64, "ups"),
@@ -168,8 +178,6 @@ def check_full_size() -> None:
     }
     checked = 0
     for headline, shapes in listed().items():
-        if "SRVGGNetCompact" in headline:
-            continue
         maker = makers[max((start for start in makers if headline.startswith(start)), key=len)]
         with torch.device("meta"):
             network = maker()
@@ -184,7 +192,7 @@ def check_full_size() -> None:
         assert found == shapes, (headline, set(found.items()) ^ set(shapes.items()))
         assert counts == (len(state), sum(value.numel() for value in state.values())), headline
         checked += 1
-    assert checked == 58, checked
+    assert checked == 65, checked
 
     further = [
         (partial(BasicEDSR, 256, 32, 8), 45_450_243),
@@ -302,6 +310,11 @@ def cases() -> dict[str, Case]:
         "rrdb_old_x2": Case(partial(OldRRDBNet, 6, 4, 1, 2), (7, 9)),
         "rrdb_old_x4": Case(partial(OldRRDBNet, 8, 4, 2, 4), (7, 9)),
         "rrdb_old_x8": Case(partial(OldRRDBNet, 6, 4, 1, 8), (5, 4)),
+        "compact_x2": Case(partial(SRVGGNetCompact, 6, 2, 2), (7, 9)),
+        "compact_x4": Case(partial(SRVGGNetCompact, 8, 3, 4), (7, 9)),
+        "span_x2": Case(partial(SPAN, 2, 6), (7, 9)),
+        "span_x3_merged": Case(partial(SPAN, 3, 8, merged=True), (7, 9)),
+        "span_x4_no_norm": Case(partial(SPAN, 4, 6, norm=False), (7, 9)),
         "tdan_official": Case(partial(TDAN, **tdan), clip, {"border": "v1"}, **shifted, batch=2),
         "tdan_mmagic": Case(partial(MMagicTDAN, **tdan), clip, {"border": "v2"}, **shifted),
         "edvr_basicsr": Case(edvr, clip, batch=2),
@@ -361,6 +374,8 @@ def fill(case: Case, network: nn.Module, lr: np.ndarray, random: np.random.Gener
     *_, final = network.modules()
 
     def size(name: str, layer: nn.Module) -> float:
+        if isinstance(network, SPAN):  # between 1 and 2 the attention is neither linear nor saturated
+            return 0.25 if name == "upsampler.0" else 1.5
         if re.search(r"conv5|^LFF_\d_\d$", name):  # times 0.2, twice, before it is added
             return unit / 0.1
         if re.search(r"\.(conv2|body\.2)$", name):
@@ -391,6 +406,8 @@ def fill(case: Case, network: nn.Module, lr: np.ndarray, random: np.random.Gener
             for values in (layer.weight, layer.bias) if case.drift else ():
                 values.data += case.drift * values.abs().max() * draw(values.shape) / 3
                 values.data = values.data.half().double()
+        elif isinstance(layer, nn.PReLU):
+            layer.weight.data = draw(layer.weight.shape) / 8
         elif isinstance(layer, (nn.Conv2d, Deformable)):
             layer.weight.data = draw(layer.weight.shape)
             if layer.bias is not None:
@@ -440,8 +457,15 @@ def sensitive(name: str, case: Case, network: nn.Module, lr: np.ndarray) -> bool
             if isinstance(layer, Deformable):
                 layer.border = {"v1": "v2", "v2": "v1"}[layer.border]
 
+    def other_activation() -> None:
+        for layer in network.modules():
+            if isinstance(layer, SPAB):
+                layer.in_place = not layer.in_place
+
     changes: dict[str, float] = {}
     for key, value in state.items():  # half of a kernel is lost, all of a bias
+        if key == "no_norm" or ("eval_conv" in key and not getattr(network, "merged", True)):
+            continue  # the one says something by being there, the other are left over from before
         changes[key] = change({key: value * (value.ndim > 1) / 2})
         if changes[key] < 1e-3:
             return False
@@ -455,6 +479,11 @@ def sensitive(name: str, case: Case, network: nn.Module, lr: np.ndarray) -> bool
         changes["border"] = change({})
         other_border()
         said.append(f"other border {changes['border']:.3f}")
+    if name.startswith("span"):
+        other_activation()
+        changes["activation"] = change({})
+        other_activation()
+        said.append(f"before the activation {changes['activation']:.3f}")
     print(f"{name}: {', '.join(said)}", flush=True)
     return min(changes.values()) > 1e-3
 
@@ -462,7 +491,7 @@ def sensitive(name: str, case: Case, network: nn.Module, lr: np.ndarray) -> bool
 # Convolutions before a pixel shuffle or depth_to_space, in all the spellings.
 BEFORE_SHUFFLE = re.compile(
     r"upsample\.(\d+\.)*(weight|bias)|upsample\.\d\.upsample_conv|reconstruct\.[23]\.upsample_conv|up\.0\.[02]\."
-    r"|tail\.0\.[02]\.|upscale\.|UPNet\.[02]\.|upconv[12]\.|PreShuffle\.|UPN3\."
+    r"|tail\.0\.[02]\.|upsampler\.0\.|upscale\.|UPNet\.[02]\.|upconv[12]\.|PreShuffle\.|UPN3\."
 )
 
 
@@ -476,7 +505,8 @@ def usual_mistakes(network: nn.Module, state: dict[str, Tensor]) -> dict[str, di
     for key, value in state.items():
         order = torch.arange(len(value))
         cell = 9 if len(value) % 9 == 0 else 4
-        if BEFORE_SHUFFLE.match(key) and not isinstance(network, RRDBNet) and len(value) > cell:
+        last = isinstance(network, SRVGGNetCompact) and key.startswith(f"body.{len(network.body) - 1}.")
+        if (last or BEFORE_SHUFFLE.match(key)) and not isinstance(network, RRDBNet) and len(value) > cell:
             note("order of the shuffle", key, order.view(-1, cell).T.flatten())
         if re.search(r"conv_offset\.|off2d", key):
             masks = isinstance(network, EDVR)
@@ -486,6 +516,10 @@ def usual_mistakes(network: nn.Module, state: dict[str, Tensor]) -> dict[str, di
             note("all y, then all x", key, torch.cat([offsets.view(2, -1).T.flatten(), rest]))
             if masks:
                 note("mask first", key, order.roll(len(rest)))
+        if key == "conv_cat.weight":
+            parts = value.chunk(4, 1)
+            mistakes["head behind the blocks"] = {key: torch.cat([*parts[1:], parts[0]], 1)}
+            mistakes["first block behind the last"] = {key: torch.cat([parts[i] for i in (0, 2, 1, 3)], 1)}
         if key.startswith("fusion.temporal_attn"):
             other = key.replace("attn1", "attn2") if "attn1" in key else key.replace("attn2", "attn1")
             mistakes.setdefault("embeddings swapped", {})[key] = state[other]

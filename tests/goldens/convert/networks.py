@@ -274,6 +274,91 @@ class KerasRDN(nn.Module):
         return self.SR(depth_to_space(x, self.scale))
 
 
+class SRVGGNetCompact(nn.Module):
+    """Takes 0..1. `body` holds a convolution and a PReLU in turn, and a convolution at the end."""
+
+    def __init__(self, features: int = 64, convs: int = 16, scale: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        layers: list[nn.Module] = [conv(3, features), nn.PReLU(features)]
+        for _ in range(convs):
+            layers += [conv(features, features), nn.PReLU(features)]
+        self.body = nn.ModuleList([*layers, conv(features, 3 * scale**2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = x
+        for layer in self.body:
+            deep = layer(deep)
+        return F.pixel_shuffle(deep, self.scale) + F.interpolate(x, scale_factor=self.scale, mode="nearest")
+
+
+class Conv3XC(nn.Module):
+    """SPAN's convolution: two branches in training, `eval_conv` in their place when it runs.
+
+    A file of training holds both, and its `eval_conv` is older than its branches.
+    """
+
+    def __init__(self, inputs: int, outputs: int, gain: int, merged: bool) -> None:
+        super().__init__()
+        self.merged = merged
+        self.eval_conv = conv(inputs, outputs)
+        if not merged:
+            self.sk = nn.Conv2d(inputs, outputs, 1)
+            self.conv = nn.Sequential(
+                nn.Conv2d(inputs, inputs * gain, 1),
+                nn.Conv2d(inputs * gain, outputs * gain, 3),  # not padded: the picture was
+                nn.Conv2d(outputs * gain, outputs, 1),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.eval_conv(x) if self.merged else self.conv(F.pad(x, (1, 1, 1, 1))) + self.sk(x)
+
+
+class SPAB(nn.Module):
+    def __init__(self, features: int, gain: int, merged: bool) -> None:
+        super().__init__()
+        self.c1_r = Conv3XC(features, features, gain, merged)
+        self.c2_r = Conv3XC(features, features, gain, merged)
+        self.c3_r = Conv3XC(features, features, gain, merged)
+        self.in_place = True
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.c1_r(x)
+        activated = F.silu(first)
+        h = self.c3_r(F.silu(self.c2_r(activated)))
+        # The published SiLU writes over what it is given, so that is what comes out beside the result.
+        return (h + x) * (torch.sigmoid(h) - 0.5), activated if self.in_place else first
+
+
+class SPAN(nn.Module):
+    """Takes 0..1 and gives it. `norm` takes the mean off and multiplies by 255; nothing undoes that at the end."""
+
+    def __init__(
+        self, scale: int, features: int = 48, gain: int = 2, merged: bool = False, norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.merged = merged
+        if not norm:
+            self.register_buffer("no_norm", torch.zeros(1))
+        self.conv_1 = Conv3XC(3, features, gain, merged)
+        for i in range(1, 7):
+            self.add_module(f"block_{i}", SPAB(features, gain, merged))
+        self.conv_cat = nn.Conv2d(4 * features, features, 1)
+        self.conv_2 = Conv3XC(features, features, gain, merged)
+        self.upsampler = nn.Sequential(conv(features, 3 * scale**2), nn.PixelShuffle(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm:
+            x = (x - mean(x)) * 255
+        head = self.conv_1(x)
+        first, _ = self.block_1(head)
+        deep = first
+        for i in range(2, 7):
+            deep, activated = self.get_submodule(f"block_{i}")(deep)
+        return self.upsampler(self.conv_cat(torch.cat([head, self.conv_2(deep), first, activated], 1)))
+
+
 def depth_to_space(x: Tensor, factor: int) -> Tensor:
     """TensorFlow's order of channels: place in the cell first, colour last."""
     n, channels, h, w = x.shape
