@@ -24,7 +24,7 @@ class Format:
     """What a file format is and can hold.
 
     Attributes:
-        suffixes: in lower case, with the dot.
+        suffixes: in lower case, with the dot; new files are given the first.
         begins: whether these first 64 bytes are those of such a file.
         open: reads the header of a file that is open for reading, at its beginning.
         write: writes `[height, width, channels]` and metadata to a new file, at a quality of 1 to 100.
@@ -45,7 +45,7 @@ class Format:
     holds_profile: bool = True
 
 
-_ALL = {
+FORMATS = {
     # The sides of PNG, JPEG and WebP are those that libpng, libjpeg and libwebp accept.
     "PNG": Format(
         suffixes=(".png",),
@@ -104,9 +104,9 @@ _ALL = {
     ),
 }
 # Pillow is built with or without two of them.
-FORMATS = {
-    name: form for name, form in _ALL.items() if name not in ("WEBP", "AVIF") or features.check(name.lower())
-}
+for _name in ("WEBP", "AVIF"):
+    if not features.check(_name.lower()):
+        del FORMATS[_name]
 
 READABLE: frozenset[str] = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
 
@@ -114,6 +114,11 @@ READABLE: frozenset[str] = frozenset(suffix for form in FORMATS.values() for suf
 def recognised(head: bytes) -> str | None:
     """Tell the format that a file's first 64 bytes announce; None for an unknown one."""
     return next((name for name, form in FORMATS.items() if form.begins(head)), None)
+
+
+def suffix_of(format: str) -> str:
+    """Tell the suffix, with the dot, that new files of a format such as "JPEG" are given."""
+    return FORMATS[format].suffixes[0]
 
 
 def format_for(path: Path, format: str | None) -> str:

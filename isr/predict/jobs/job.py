@@ -17,7 +17,7 @@ from isr.errors import ISRError, MachineError, RequestError
 from isr.io.clips import VideoInfo, is_clip
 from isr.io.errors import file_error
 from isr.io.files import walk
-from isr.io.pictures import READABLE, PictureInfo, check_writable, losses, probe
+from isr.io.pictures import READABLE, PictureInfo, check_writable, losses, probe, suffix_of
 from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
 from isr.predict.options import PredictOptions
@@ -25,7 +25,6 @@ from isr.predict.precision import resolve_precision
 from isr.predict.route import Route, Target
 from isr.predict.source import Network, Networks
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif"}
 LONGEST_NAME = 255  # bytes; of nearly every file system
 LEAST_COMPRESSED = 0.02  # of the raw pixels: hardly any photograph becomes a smaller file
 
@@ -185,7 +184,7 @@ def _target(source: Input, info: PictureInfo, target: Target, options: PredictOp
     if source.file is not None:
         return source.file
     readable = source.path.suffix.lower() in READABLE
-    own = source.path.suffix if readable else SUFFIXES[info.format]
+    own = source.path.suffix if readable else suffix_of(info.format)
     named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
     return made_beside(named, target.file_label(info.height, info.width), options.suffix or own)
 
