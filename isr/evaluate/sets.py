@@ -51,7 +51,7 @@ def holds_clips(hr: Path) -> bool:
 
 def _holds_frames(folder: Path) -> bool:
     try:
-        return probe(folder, exact=True).frames > 1
+        return probe(folder, timeline=True).frames > 1
     except RequestError:
         return False
 
@@ -78,7 +78,7 @@ def count_frames(clips: Iterable[ClipFiles], skip_frames: int = 0) -> int:
 
 def _count_frames(files: Sequence[Path]) -> int:
     video = files[0].suffix.lower() in VIDEO_SUFFIXES
-    return probe(files[0], exact=True).frames if video else len(files)
+    return probe(files[0], timeline=True).frames if video else len(files)
 
 
 def read_clips(

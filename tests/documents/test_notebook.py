@@ -41,7 +41,7 @@ def test_a_clip_outside_colab(tmp_path: Path) -> None:
     folder, shown = run("video.ipynb", tmp_path)
     sample = ROOT / "tests" / "samples" / "friday_aac.mp4"
     source = sample if sample.is_file() else folder / "rings.mp4"
-    before, after = probe(source, exact=True), probe(folder / f"{source.stem}_x2.mp4", exact=True)
+    before, after = probe(source, timeline=True), probe(folder / f"{source.stem}_x2.mp4", timeline=True)
     assert (after.width, after.height) == (2 * before.width, 2 * before.height)
     assert after.frames == before.frames_between(duration=2).stop and after.rate == before.rate
     assert [(s.kind, s.codec) for s in after.streams] == [(s.kind, s.codec) for s in before.streams]

@@ -246,7 +246,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_probe_says_what_a_telephone_filmed() -> None:
-    info = probe(PHONE, exact=True)
+    info = probe(PHONE, timeline=True)
     assert (info.width, info.height, info.coded_size) == (1080, 1920, (1920, 1080))  # upright
     assert (info.frames, info.rate, info.time_base, info.duration) == (
         9,
@@ -280,7 +280,7 @@ def test_probe_says_what_a_telephone_filmed() -> None:
 def test_frames_are_those_that_a_plain_decoder_brings(
     path: Path, frames: int, size: tuple[int, int], variable: bool
 ) -> None:
-    info = probe(path, exact=True)
+    info = probe(path, timeline=True)
     assert (info.frames, (info.width, info.height), info.variable) == (frames, size, variable)
     got = read(info)
     assert [frame.pts * info.time_base for frame in got] == times_of(path)
@@ -295,7 +295,7 @@ def test_frames_are_those_that_a_plain_decoder_brings(
 def test_a_quick_look_costs_no_reading_through() -> None:
     info = probe(FRIDAY)
     assert info.timeline is None and (info.frames, info.rate) == (60, 30)
-    with pytest.raises(ValueError, match="exact=True"):
+    with pytest.raises(ValueError, match="timeline=True"):
         _ = info.variable
 
 
@@ -310,7 +310,7 @@ def test_the_frame_rate_is_kept_exactly(tmp_path: Path, suffix: str, rate: Fract
     copy_clip(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         assert container.streams.video[0].average_rate == rate
-    assert not probe(tmp_path / f"out{suffix}", exact=True).variable
+    assert not probe(tmp_path / f"out{suffix}", timeline=True).variable
     assert times_of(tmp_path / f"out{suffix}") == times_of(source)
 
 
@@ -384,7 +384,7 @@ def test_yuv_is_read_by_its_tagged_matrix_and_range(
         colorspace=matrix,
         color_range=1 + full,
     )
-    info = probe(path, exact=True)
+    info = probe(path, timeline=True)
     assert (info.colour.matrix, info.colour.range, info.matrix) == (matrix, 1 + full, matrix)
     [frame] = read(info)
     assert frame.pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
@@ -402,7 +402,7 @@ def test_rgb_goes_back_by_the_same_matrix_and_range(
     gray = [np.full((8, 8), 2 ** (bits - 1))] * 3
     name = "yuv444p" if bits == 8 else "yuv444p10le"
     tags = {"colorspace": matrix, "color_range": 1 + full, "color_primaries": 9, "color_trc": 13}
-    source = probe(make_coded(tmp_path / "in.mkv", gray, name, **tags), exact=True)
+    source = probe(make_coded(tmp_path / "in.mkv", gray, name, **tags), timeline=True)
     rgb = np.random.default_rng(0).random((16, 24, 3))
     rgb[0, 0] = (1, 0, 0)
     top = 255 if bits == 8 else 65535
@@ -432,7 +432,7 @@ def test_an_untagged_matrix_is_that_which_players_take(
     rgb = np.broadcast_to(np.array([1.0, 0.0, 0.0]), (height, width, 3))
     coded = np.rint(yuv_of(rgb, matrix, False, 8))
     path = make_coded(tmp_path / "in.mkv", [coded[..., place] for place in range(3)], "yuv444p")
-    info = probe(path, exact=True)
+    info = probe(path, timeline=True)
     assert (info.colour.matrix, info.matrix) == (2, matrix)
     [frame] = read(info)
     assert np.abs(frame.pixels.astype(int) - [255, 0, 0]).max() <= 1
@@ -485,7 +485,7 @@ def test_ten_bits_stay_ten_bits_by_default(tmp_path: Path) -> None:
 
 
 def test_hdr_is_kept_and_said_or_refused(tmp_path: Path) -> None:
-    info = probe(PHONE, exact=True)
+    info = probe(PHONE, timeline=True)
     small = plan_output(info, tmp_path / "out.mp4", 64, 36, frames=range(2))
     assert any("HLG" in note for note in small.notes) and (small.codec, small.pixel_format) == (
         "libx265",
@@ -556,7 +556,7 @@ def test_variable_times_are_kept(tmp_path: Path, suffix: str) -> None:
     assert len(before) == len(after) == 45
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) <= tolerance
     if suffix != ".mkv":
-        assert probe(path, exact=True).duration == probe(VFR, exact=True).duration
+        assert probe(path, timeline=True).duration == probe(VFR, timeline=True).duration
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
@@ -659,7 +659,7 @@ def test_subtitles_and_a_cover_in_mp4(tmp_path: Path) -> None:
             if packet.size:
                 packet.stream = video
                 container.mux(packet)
-    info = probe(source, exact=True)
+    info = probe(source, timeline=True)
     assert info.frames == 60  # the cover is none of them
     copy_clip(info, tmp_path / "out.mp4")
     assert payloads(tmp_path / "out.mp4", "subtitle") == payloads(source, "subtitle")
@@ -714,7 +714,7 @@ def make_everything(path: Path) -> Path:
 
 def test_all_that_goes_along_in_matroska(tmp_path: Path) -> None:
     source = make_everything(tmp_path / "in.mkv")
-    info = probe(source, exact=True)
+    info = probe(source, timeline=True)
     assert sorted(stream.kind for stream in info.streams) == ["attachment", "audio", "subtitle", "video"]
     copy_clip(info, tmp_path / "out.mkv")
     for kind in ("audio", "subtitle"):
@@ -751,7 +751,7 @@ def test_all_that_goes_along_in_matroska(tmp_path: Path) -> None:
 def test_a_stream_that_the_container_cannot_hold_is_refused_beforehand(
     tmp_path: Path, source: Path, suffix: str, stream: str, advice: str
 ) -> None:
-    info = probe(source, exact=True)
+    info = probe(source, timeline=True)
     with pytest.raises(RequestError) as error:
         plan_output(info, tmp_path / f"out{suffix}", 96, 128)
     text = one_line(error, tmp_path / f"out{suffix}")
@@ -777,11 +777,11 @@ def test_a_broadcast_keeps_its_clock_or_begins_at_zero(tmp_path: Path, clips: di
 
 def test_avi_needs_an_even_rate(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="even frame rate") as error:
-        plan_output(probe(VFR, exact=True), tmp_path / "out.avi", 176, 320)
+        plan_output(probe(VFR, timeline=True), tmp_path / "out.avi", 176, 320)
     one_line(error, tmp_path / "out.avi")
     copy_clip(FRIDAY, tmp_path / "out.avi", copy=())
     assert len(decoded(tmp_path / "out.avi")) == 60
-    assert probe(tmp_path / "out.avi", exact=True).rate == 30
+    assert probe(tmp_path / "out.avi", timeline=True).rate == 30
 
 
 # ---------------------------------------------------------------------------------------- rotation and sizes
@@ -833,7 +833,7 @@ def test_all_eight_ways_to_hold_a_camera(tmp_path: Path, degrees: int, mirrored:
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(height=st.integers(16, 41), width=st.integers(16, 41))
 def test_every_size_is_written_as_it_is(tmp_path: Path, suffix: str, height: int, width: int) -> None:
-    source = probe(FRIDAY, exact=True)
+    source = probe(FRIDAY, timeline=True)
     path = tmp_path / f"out{suffix}"
     output = plan_output(source, path, height, width, frames=range(2), copy=())
     with FrameWriter(output) as writer:
@@ -849,7 +849,7 @@ def test_every_size_is_written_as_it_is(tmp_path: Path, suffix: str, height: int
 
 def test_an_odd_size_in_420_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="libx264") as error:
-        plan_output(probe(FRIDAY, exact=True), tmp_path / "out.mp4", 33, 64, pixel_format="yuv420p")
+        plan_output(probe(FRIDAY, timeline=True), tmp_path / "out.mp4", 33, 64, pixel_format="yuv420p")
     one_line(error, tmp_path / "out.mp4")
 
 
@@ -858,7 +858,7 @@ def test_an_odd_size_in_420_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mp4", "mkv", "mov", "ts", "webm", "open", "avi"])
 def test_frames_are_the_same_wherever_reading_begins(clips: dict[str, Path], name: str) -> None:
-    info = probe(clips[name], exact=True)
+    info = probe(clips[name], timeline=True)
     everything = read(info)
     assert len(everything) == 40 and not any(frame.replaced for frame in everything)
     for first in (0, 1, 5, 11, 12, 13, 23, 24, 25, 30, 36, 39):
@@ -868,13 +868,13 @@ def test_frames_are_the_same_wherever_reading_begins(clips: dict[str, Path], nam
 
 
 def test_a_stretch_of_time_is_exact_to_the_frame() -> None:
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     assert info.frames_between() == range(60)
     assert info.frames_between(0.5, 0.5) == range(15, 30)
     assert info.frames_between(0.1) == range(3, 60)  # frame 3 begins at a tenth of a second
     assert info.frames_between(Fraction(1, 30) + Fraction(1, 10_000), 1) == range(2, 32)
     assert info.frames_between(duration=0.01) == range(1)
-    assert probe(VFR, exact=True).frames_between(0.05, 0.2) == range(2, 5)
+    assert probe(VFR, timeline=True).frames_between(0.05, 0.2) == range(2, 5)
     for start, duration in ((2.5, None), (0.001, 0.01)):
         with pytest.raises(RequestError, match="no frame begins") as error:
             info.frames_between(start, duration)
@@ -886,7 +886,7 @@ def test_a_stretch_of_time_is_exact_to_the_frame() -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_part_begins_at_zero_with_its_sound_and_chapters(tmp_path: Path, suffix: str) -> None:
     source = make_everything(tmp_path / "in.mkv")
-    info = probe(source, exact=True)
+    info = probe(source, timeline=True)
     chosen = info.frames_between(0.5, 0.75)
     copy = ("audio", "subtitle") if suffix == ".mkv" else ("audio",)
     copy_clip(info, tmp_path / f"out{suffix}", frames=chosen, copy=copy)
@@ -941,7 +941,7 @@ def pts_of_packet(path: Path, number: int) -> int:
 @pytest.mark.parametrize("number", [10, 30, 58])
 def test_a_broken_frame_is_its_last_good_neighbour(tmp_path: Path, number: int, how: str) -> None:
     path = damaged(FRIDAY, tmp_path / "in.mp4", [number], how)
-    info = probe(path, exact=True)
+    info = probe(path, timeline=True)
     with FrameReader(info) as reader:
         frames = list(reader)
     assert [frame.pts * info.time_base for frame in frames] == times_of(FRIDAY)
@@ -993,7 +993,7 @@ def test_a_cut_off_file_ends_where_its_video_ends(tmp_path: Path, suffix: str) -
     data = whole.read_bytes()
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: len(data) * 6 // 10])
-    info, complete = probe(path, exact=True), probe(whole, exact=True)
+    info, complete = probe(path, timeline=True), probe(whole, timeline=True)
     assert info.truncated and not complete.truncated
     frames = read(info)
     assert 20 < len(frames) == info.frames < 55 and not any(frame.replaced for frame in frames[:-4])
@@ -1083,7 +1083,7 @@ def in_segments(info: VideoInfo, output: Output, folder: Path, starts: Sequence[
      (".avi", "libx264"), (".mp4", "libsvtav1"), (".mkv", "libvpx-vp9")],
 )  # fmt: skip
 def test_segments_joined_are_one_film(tmp_path: Path, suffix: str, codec: str) -> None:
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     output = plan_output(info, tmp_path / f"out{suffix}", info.height, info.width, codec=codec)
     paths = in_segments(info, output, tmp_path, [0, 1, 17, 18, 45])
     alone = [frame for path in paths for frame in decoded(path, None)]
@@ -1122,7 +1122,7 @@ import hashlib, sys
 from isr.io.clips import Frame, SegmentWriter, plan_output, probe
 from pictures import photograph
 large = photograph(128, 252, seed=3)
-output = plan_output(probe(sys.argv[1], exact=True), sys.argv[2] + ".mkv", 128, 192, codec=sys.argv[3])
+output = plan_output(probe(sys.argv[1], timeline=True), sys.argv[2] + ".mkv", 128, 192, codec=sys.argv[3])
 with SegmentWriter(output, sys.argv[2] + ".nut") as writer:
     for index in range(60):
         writer.write(Frame(index, large[:, index : index + 192], 400 * index, 400))
@@ -1148,17 +1148,17 @@ def test_uneven_times_fit_together_at_the_seams(tmp_path: Path) -> None:
         time_base=Fraction(1, 90_000),
         options={"bf": "3"},
     )
-    info = probe(source, exact=True)
+    info = probe(source, timeline=True)
     output = plan_output(info, tmp_path / "out.mp4", 48, 64)
     join(output, in_segments(info, output, tmp_path, [0, 10, 23, 24, 50]))
     assert times_of(tmp_path / "out.mp4") == times_of(source)
-    assert probe(tmp_path / "out.mp4", exact=True).duration == info.duration
+    assert probe(tmp_path / "out.mp4", timeline=True).duration == info.duration
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9"])
 def test_segments_of_a_few_frames(tmp_path: Path, codec: str) -> None:
     """Fewer than an encoder holds back, which is when x265 makes up decoding times."""
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     output = plan_output(info, tmp_path / "out.mkv", 120, 160, frames=range(10, 20), codec=codec, copy=())
     for _ in range(5):
         join(output, in_segments(info, output, tmp_path, [10, 11, 13, 14, 17, 19]))
@@ -1166,7 +1166,7 @@ def test_segments_of_a_few_frames(tmp_path: Path, codec: str) -> None:
 
 
 def test_segments_of_another_plan_are_refused(tmp_path: Path) -> None:
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     large, small = (plan_output(info, tmp_path / "out.mp4", height, 64, copy=()) for height in (64, 48))
     assert large.record() != small.record() and large.record() == replace(large).record()
     paths = []
@@ -1193,7 +1193,7 @@ def test_nothing_half_written_is_left(tmp_path: Path, name: str) -> None:
     if name != "frames":
         target.parent.mkdir()
         target.write_bytes(b"before")
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     output = plan_output(info, target, 48, 64, copy=())
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), FrameWriter(output) as writer:
@@ -1222,7 +1222,7 @@ from isr.io.clips import Frame, FrameWriter, plan_output, probe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # no file gets larger
 noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-output = plan_output(probe(sys.argv[1], exact=True), sys.argv[2], 120, 160)
+output = plan_output(probe(sys.argv[1], timeline=True), sys.argv[2], 120, 160)
 try:
     with FrameWriter(output) as writer:
         for index in range(60):
@@ -1241,7 +1241,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/io")
 import numpy as np, psutil
 from dataclasses import replace
 from test_video import make_video, textured
@@ -1406,7 +1406,7 @@ def test_a_png_for_old_readers_is_not_part_of_the_animation(tmp_path: Path) -> N
 
 def test_an_animation_has_a_largest_side(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="16383") as error:
-        plan_output(probe(FRIDAY, exact=True), tmp_path / "out.webp", 10, 16_384)
+        plan_output(probe(FRIDAY, timeline=True), tmp_path / "out.webp", 10, 16_384)
     one_line(error, tmp_path / "out.webp")
 
 
@@ -1424,7 +1424,7 @@ def test_numbered_pictures_are_a_clip(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", [1, 2, 9, 10, 11, 100])
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden_7.png").write_bytes(b"")
-    info = probe(folder, exact=True, rate=Fraction(30000, 1001))
+    info = probe(folder, timeline=True, rate=Fraction(30000, 1001))
     assert (info.kind, info.frames, info.rate, info.width) == ("folder", 6, Fraction(30000, 1001), 64)
     assert info.notes == ("frames are missing: 3 to 8, 12 to 99",)
     got = read(info)
@@ -1449,7 +1449,7 @@ def test_a_folder_keeps_depth_alpha_profile_and_format(tmp_path: Path) -> None:
     metadata = picture_files.Metadata(xmp=b"<x:xmpmeta/>", resolution=(300, 300))
     for number in range(3):
         picture_files.write(folder / f"{number}.tif", picture_files.Picture(deep + number, metadata))
-    info = probe(folder, exact=True)
+    info = probe(folder, timeline=True)
     assert (info.dtype, info.channels, info.container) == ("uint16", 4, ".tif")
     copy_clip(info, tmp_path / "out")
     again = picture_files.read(tmp_path / "out" / "1.tif")
@@ -1471,7 +1471,7 @@ def test_what_a_folder_of_pictures_cannot_hold_is_said(tmp_path: Path) -> None:
         ".png": ("png has only 16 bits",),
         ".jpg": ("jpg has no transparency: laid over white and only 8 bits",),
     }.items():
-        assert plan_output(probe(folder, exact=True), tmp_path / "out", 8, 8, suffix=suffix).notes == lost
+        assert plan_output(probe(folder, timeline=True), tmp_path / "out", 8, 8, suffix=suffix).notes == lost
 
 
 def test_pictures_that_cannot_be_read_are_their_neighbours(tmp_path: Path) -> None:
@@ -1508,11 +1508,11 @@ def test_folders_that_are_no_clip(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "sizes", [1, 2])
     Image.fromarray(textured(0, 10, 10)).save(folder / "shot 2.png")
     with pytest.raises(RequestError, match="have one size"):
-        probe(folder, exact=True)
+        probe(folder, timeline=True)
 
 
 def test_a_folder_is_written_again_from_its_segments(tmp_path: Path) -> None:
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     output = plan_output(info, tmp_path / "out", 120, 160, frames=range(6))
     paths = in_segments(info, output, tmp_path, [0, 4])
     join(output, paths)
@@ -1549,7 +1549,7 @@ def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path) -> None:
     }
     for path, message in cases.items():
         with pytest.raises(RequestError, match=message) as error:
-            probe(path, exact=True)
+            probe(path, timeline=True)
         one_line(error, path)
 
 
@@ -1607,7 +1607,7 @@ def test_any_file_name(tmp_path: Path, name: str) -> None:
 def test_plans_that_cannot_be_carried_out(
     tmp_path: Path, name: str, settings: dict[str, Any], message: str
 ) -> None:
-    info = probe(FRIDAY, exact=True)
+    info = probe(FRIDAY, timeline=True)
     with pytest.raises(RequestError) as error:
         plan_output(info, tmp_path / name, 48, 64, **settings)
     assert message in str(error.value) and "\n" not in str(error.value)
@@ -1618,7 +1618,7 @@ def test_the_input_is_never_the_output(tmp_path: Path) -> None:
     path = tmp_path / "in.mp4"
     shutil.copy(FRIDAY, path)
     (tmp_path / "other.mp4").symlink_to(path)
-    info = probe(path, exact=True)
+    info = probe(path, timeline=True)
     for target in (path, tmp_path / "other.mp4"):
         with pytest.raises(RequestError, match="is the input itself") as error:
             plan_output(info, target, 48, 64)
@@ -1626,7 +1626,7 @@ def test_the_input_is_never_the_output(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_size_are_a_mistake(tmp_path: Path) -> None:
-    output = plan_output(probe(FRIDAY, exact=True), tmp_path / "out.mp4", 48, 64)
+    output = plan_output(probe(FRIDAY, timeline=True), tmp_path / "out.mp4", 48, 64)
     with SegmentWriter(output, tmp_path / "a.nut") as writer:
         writer.write(Frame(0, textured(0), 0, 400))
         with pytest.raises(ValueError, match="64 pixels wide"):

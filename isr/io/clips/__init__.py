@@ -9,8 +9,8 @@ The way of a clip, in which memory does not grow with its length:
                 writer.write(replace(frame, pixels=larger(frame.pixels)))
 
 - `is_clip(path)`: whether a path is a clip rather than a still picture.
-- `probe(path)` -> `VideoInfo`: what a clip is; `probe(path, exact=True)` reads it through once without decoding, and
-  knows every frame's timestamp (`Timeline`), so that frames can be counted, cut and sought exactly.
+- `probe(path)` -> `VideoInfo`: what a clip is; `probe(path, timeline=True)` reads it through once without decoding,
+  and knows every frame's timestamp (`Timeline`), so that frames can be counted, chosen and sought exactly.
 - `FrameReader(path or info, frames=range(...))`: iterates over `Frame`s: upright RGB of 8 or 16 bits, timestamp,
   duration. A frame that cannot be decoded is its last good neighbour with `replaced=True`, at its own timestamp.
 - `plan_output(info, target, height, width, ...)` -> `Output`: the encoder and its settings, what cannot be kept

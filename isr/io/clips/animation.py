@@ -21,7 +21,7 @@ from isr.io.files import atomic
 from isr.levels import from_float, to_float
 
 
-def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
+def probe(path: Path, timeline: bool, rate: Fraction | None) -> VideoInfo:
     """Read what an animation is; always its whole file, so that the timeline is known."""
     header = animation_files.read_header(path)
     delays = np.array(header.durations, np.int64)

@@ -22,8 +22,8 @@ from isr.io.errors import file_error
 from isr.levels import from_float, to_float
 
 
-def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
-    """Read what a folder of numbered pictures is; `exact`: whether all of them are of one size."""
+def probe(path: Path, timeline: bool, rate: Fraction | None) -> VideoInfo:
+    """Read what a folder of numbered pictures is; `timeline`: whether all of them are of one size."""
     rate = rate or FOLDER_RATE
     paths, notes = numbered(path)
     if not paths:
@@ -41,7 +41,7 @@ def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
                 f"{file}: {here.width}x{here.height} pixels, but the frames before it {known.width}x{known.height}: "
                 "the frames of a clip have one size"
             )
-        if not exact:
+        if not timeline:
             break
     if known is None:
         raise RequestError(f"{path}: not one of its pictures can be read: they are damaged")
@@ -62,7 +62,7 @@ def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
         bits=8 * np.dtype(known.dtype).itemsize,
         colour=Colour(matrix=0),
         notes=tuple(notes),
-        timeline=Timeline(count, np.ones_like(count), count) if exact else None,
+        timeline=Timeline(count, np.ones_like(count), count) if timeline else None,
     )
 
 

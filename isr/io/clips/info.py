@@ -119,7 +119,7 @@ class VideoInfo:
         truncated: the file is cut off: its frames end before its header says. Known when `timeline` is.
         notes: what a user should be told about the source, a line each.
         hdr10: mastering display and content light level in x265's words, each empty where it is not said.
-        timeline: every frame's time; None where the file was not read through (`exact=False`).
+        timeline: every frame's time; None where the file was not read through (`timeline=False`).
     """
 
     path: Path
@@ -181,7 +181,7 @@ class VideoInfo:
     def known_timeline(self) -> Timeline:
         """`timeline`, where the clip was read through; else ValueError."""
         if self.timeline is None:
-            raise ValueError(f"{self.path}: not read through; probe it with exact=True")
+            raise ValueError(f"{self.path}: not read through; probe it with timeline=True")
         return self.timeline
 
     @property

@@ -19,7 +19,7 @@ from isr.io.clips.output import Choices, Output
 class ClipKind(Protocol):
     """What a kind of clips can do; the callers turn what it raises into one line."""
 
-    def probe(self, path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
+    def probe(self, path: Path, timeline: bool, rate: Fraction | None) -> VideoInfo:
         """Read what a clip is: see `isr.io.clips.probe`."""
 
     def frames(self, info: VideoInfo, wanted: range) -> Generator[Frame]:

@@ -34,12 +34,12 @@ def is_clip(path: StrPath) -> bool:
         return False
 
 
-def probe(path: StrPath, *, exact: bool = False, rate: Fraction | None = None) -> VideoInfo:
+def probe(path: StrPath, *, timeline: bool = False, rate: Fraction | None = None) -> VideoInfo:
     """Read what a clip is, from its header and first frame.
 
     Args:
         path: a file, or a folder of numbered pictures.
-        exact: reads the whole file, without decoding it, for `timeline`, `frames` and `truncated`. Animations
+        timeline: reads the whole file, without decoding it, for the times and the number of all frames. Animations
             always are.
         rate: frames per second of a folder; None: 25.
 
@@ -52,7 +52,7 @@ def probe(path: StrPath, *, exact: bool = False, rate: Fraction | None = None) -
     """
     path = Path(path)
     with one_line(path, "cannot be read as a video", "it is damaged, cut off or no video: get it anew"):
-        return KINDS[kind_of(path)].probe(path, exact, rate)
+        return KINDS[kind_of(path)].probe(path, timeline, rate)
 
 
 class FrameReader:
@@ -76,9 +76,9 @@ class FrameReader:
         self, source: StrPath | VideoInfo, frames: range | None = None, *, rate: Fraction | None = None
     ) -> None:
         if not isinstance(source, VideoInfo):
-            source = probe(source, exact=True, rate=rate)
+            source = probe(source, timeline=True, rate=rate)
         elif source.timeline is None:
-            source = probe(source.path, exact=True, rate=rate or source.rate)
+            source = probe(source.path, timeline=True, rate=rate or source.rate)
         self.info = source
         self.frames = within(source, frames)
         self.replaced: list[int] = []

@@ -161,7 +161,7 @@ def _plan(
     source: Input, networks: Networks, target: Target, options: PredictOptions, fingerprint: Any
 ) -> ClipJob:
     video = options.video
-    info = probe(source.path, exact=True)
+    info = probe(source.path, timeline=True)
     if info.width * info.height > options.max_pixels:
         raise RequestError(
             f"{source.path}: frames of {info.width}x{info.height} pixels are over the limit of "

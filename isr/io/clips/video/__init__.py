@@ -17,9 +17,9 @@ from isr.io.clips.video.timeline import read_through
 __all__ = ["frames", "join", "plan", "probe", "segment"]
 
 
-def probe(path: Path, exact: bool, rate: Fraction | None) -> VideoInfo:
-    """Read what a video file is, from its header and first frame; `exact`: from all its packets."""
+def probe(path: Path, timeline: bool, rate: Fraction | None) -> VideoInfo:
+    """Read what a video file is, from its header and first frame; `timeline`: from all its packets."""
     if path.stat().st_size == 0:
         raise RequestError(f"{path}: the file is empty: get it anew")
     info = read_header(path)
-    return read_through(info) if exact else info
+    return read_through(info) if timeline else info
