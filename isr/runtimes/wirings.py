@@ -69,6 +69,9 @@ class Operations(Protocol):
     def silu(self, x: Value) -> Value:
         """`x * sigmoid(x)`."""
 
+    def prelu(self, x: Value, name: str) -> Value:
+        """The leaky ReLU whose slopes are `name/alpha`, `[1, 1, c]`."""
+
     def concatenate(self, parts: Sequence[Value]) -> Value:
         """All channels, one after another."""
 
@@ -209,6 +212,17 @@ def span(g: Operations, lr: Value, scale: int, a: Arguments) -> Value:
     return g.denormalise(g.pixel_shuffle(g.conv(fused, "tail", exact=True), scale))
 
 
+def compact(g: Operations, lr: Value, scale: int, a: Arguments) -> Value:
+    """Compact: SRVGGNetCompact of Real-ESRGAN."""
+    picture = g.normalise(lr)
+    deep = g.lower(g.conv(picture, "head", exact=True))
+    for i in range(a["num_convs"]):
+        deep = g.conv(g.prelu(deep, f"prelu{i}"), f"conv{i}")
+    deep = g.prelu(deep, f"prelu{a['num_convs']}")
+    residual = g.pixel_shuffle(g.conv(deep, "tail", exact=True), scale)
+    return g.denormalise(g.add(residual, g.enlarge_nearest(picture, scale)))
+
+
 Wiring = Callable[[Operations, Value, int, Arguments], Value]
 WIRINGS: dict[str, Wiring] = {
     "EDSR": edsr,
@@ -217,6 +231,7 @@ WIRINGS: dict[str, Wiring] = {
     "RRDBNet": rrdbnet,
     "RRDN": rrdn,
     "SPAN": span,
+    "Compact": compact,
 }
 
 
@@ -252,7 +267,7 @@ class _Sights:
     def _same(self, x: _Sight, *_: Any) -> _Sight:
         return x
 
-    normalise = denormalise = lower = scale = shift = sigmoid = silu = _same
+    normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = _same
 
     def conv(self, x: _Sight, name: str, *, kernel_size: int = 3, **_: Any) -> _Sight:
         return _Sight(x.side, x.reach + x.side * (kernel_size // 2))

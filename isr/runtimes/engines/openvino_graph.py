@@ -226,6 +226,10 @@ class _Operations:
     def silu(self, x: Output) -> Output:
         return opset.swish(x, _constant(np.float32(1), _is_half(x))).output(0)
 
+    def prelu(self, x: Output, name: str) -> Output:
+        self.used.add(f"{name}/alpha")
+        return opset.prelu(x, _constant(self.weights[f"{name}/alpha"].ravel(), _is_half(x))).output(0)
+
     def concatenate(self, parts: Sequence[Output]) -> Output:
         return opset.concat(self._alike(parts), 1).output(0)
 
