@@ -22,7 +22,8 @@ from isr.evaluate import Protocol, evaluate, read_pairs
 from isr.models import APlus
 from isr.models import aplus as model_module
 from isr.models.aplus import Views
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.progress import Silent
 from isr.train.aplus import Sample, Size, fit_stage, read_samples
 

@@ -25,8 +25,9 @@ from isr.data.pairs import find_pairs
 from isr.evaluate import read_pairs
 from isr.metrics import psnr
 from isr.models import EDVR, RDN
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
 from isr.predict.source import Network
+from isr.predict.tiling import TileOptions
 from isr.runtimes.engines import ENGINES
 
 HEIGHT, WIDTH = 180, 320

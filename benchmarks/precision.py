@@ -18,8 +18,9 @@ from isr import presets
 from isr.data.pairs import find_pairs
 from isr.evaluate import read_pairs
 from isr.metrics import psnr
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
 from isr.predict.source import Network
+from isr.predict.tiling import TileOptions
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ from isr.imresize import imresize
 from isr.io.pictures import read
 from isr.metrics import psnr
 from isr.models import Cascade
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
 from isr.predict.source import Network
+from isr.predict.tiling import TileOptions
 from isr.spec import Upscaler
 
 Way = tuple[int, str, Callable[[], Upscaler | None], TileOptions]

@@ -23,7 +23,8 @@ from isr.data.pairs import find_pairs
 from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.models import SuperResolutionModel
 from isr.models.loading import load
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.runtimes import as_upscaler
 from isr.spec import Upscaler
 from isr.train.log import read_log

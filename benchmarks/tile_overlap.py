@@ -17,7 +17,8 @@ from isr import presets
 from isr.io import pictures
 from isr.io.files import walk
 from isr.models.loading import load_upscaler
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.runtimes import as_upscaler
 
 OVERLAPS = (0, 2, 4, 8, 12, 16, 20, 24)

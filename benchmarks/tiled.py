@@ -44,7 +44,8 @@ def per_pixel(precision: str, queue) -> None:  # type: ignore[no-untyped-def]
 def whole(precision: str, queue) -> None:  # type: ignore[no-untyped-def]
     from isr.io import pictures
     from isr.models import EDSR
-    from isr.predict.picture import TileOptions, enlarge
+    from isr.predict.picture import enlarge
+    from isr.predict.tiling import TileOptions
     from isr.runtimes import as_upscaler
 
     with tempfile.TemporaryDirectory() as folder:

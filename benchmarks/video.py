@@ -102,7 +102,7 @@ def transcribed(model: Any) -> Callable[[np.ndarray], Any]:
 def stream(upscaler: Any, frames: np.ndarray, tile: int = WHOLE) -> Iterator[np.ndarray]:
     """The upscaled frames of an endless clip."""
     from isr.predict.frames import WindowOptions, enlarge_frames
-    from isr.predict.picture import TileOptions
+    from isr.predict.tiling import TileOptions
 
     return enlarge_frames(upscaler, itertools.cycle(frames), WindowOptions(TileOptions(tile)))
 
@@ -221,7 +221,7 @@ def memory(name: str, preset: str | None, queue: Any) -> None:
 def overlap(name: str, preset: str | None, folder: Path | None) -> None:
     """The largest and the root-mean-square deviation of tiled output by overlap, in levels of 255."""
     from isr.predict.frames import WindowOptions, enlarge_frames
-    from isr.predict.picture import TileOptions
+    from isr.predict.tiling import TileOptions
     from isr.runtimes import as_upscaler
 
     model = network(name, preset)

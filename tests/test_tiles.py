@@ -13,7 +13,8 @@ from tiny_models import randomise
 from upscalers import Lines, Little, Repeat
 
 from isr.errors import MachineError, RequestError
-from isr.predict.picture import SMALLEST_TILE, TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import SMALLEST_TILE, TileOptions
 from isr.spec import ModelSpec
 from isr.tiles import Span, fitted, spans, tiles
 

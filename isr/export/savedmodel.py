@@ -20,7 +20,8 @@ from isr.io.files import whole_folder
 from isr.layers.deformable import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.predict.frames import WindowOptions, enlarge_frames
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.presets import check_numbers
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler

@@ -18,7 +18,8 @@ from isr.imresize import imresize
 from isr.levels import from_float
 from isr.metrics import psnr
 from isr.predict.frames import enlarge_frames
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.spec import MultiFrameUpscaler, Upscaler
 from isr.train.sources import Sources
 

@@ -30,6 +30,7 @@ from isr.io.pictures import read
 from isr.layers.deformable import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
 from isr.predict import picture
+from isr.predict.tiling import OVERLAP
 from isr.spec import ModelSpec
 from isr.tiles import fitted, spans
 
@@ -414,7 +415,7 @@ def test_the_command(edsr: SuperResolutionModel, tmp_path: Path, capsys: pytest.
     assert said.out.strip() == str(tmp_path / "m" / "7")
     assert "reloaded, at most" in said.err
     about = json.loads((tmp_path / "m" / "7" / "assets.extra" / "isr.json").read_text())
-    assert about["tile"] == 64 and about["overlap"] == picture.OVERLAP
+    assert about["tile"] == 64 and about["overlap"] == OVERLAP
     assert run(command) == 2
     assert "exists already" in capsys.readouterr().err
     assert run(["export", "--output", str(tmp_path / "n")]) == 2

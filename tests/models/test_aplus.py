@@ -24,7 +24,8 @@ from isr.models import EDSR, APlus, Cascade
 from isr.models import aplus as model_module
 from isr.models.aplus import PATCH, WINDOW, Stage, cut, overlap_add, view_indices
 from isr.models.loading import load
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.progress import Callback, Silent
 from isr.train import aplus as training
 from isr.train.aplus import Regression, Sample, fit, kmeans, sum_of_squared_differences, symmetric_components

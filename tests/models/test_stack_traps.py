@@ -20,7 +20,8 @@ from tiny_models import CASES, FIRST, Case, numpy, pictures, randomise
 from isr.errors import ISRError, RequestError
 from isr.models import EDSR
 from isr.models.loading import load
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.runtimes import as_upscaler
 from isr.train.optimizer import AveragingAdam
 from isr.train.watch import check_healthy

@@ -11,7 +11,8 @@ from isr.imresize import imresize
 from isr.metrics import psnr
 from isr.models import EDVR
 from isr.predict.back_projection import BackProjection
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
 from isr.spec import ModelSpec
 
 

@@ -21,10 +21,11 @@ from isr.errors import Cancelled, ISRError, RequestError
 from isr.imresize import imresize
 from isr.models import EDSR
 from isr.predict import source as networks_module
-from isr.predict.picture import TileOptions, enlarge, fill_transparent, reduce
+from isr.predict.picture import enlarge, fill_transparent, reduce
 from isr.predict.precision import AUTOMATIC_PRECISION, resolve_precision
 from isr.predict.resize import RowResizer, resize
 from isr.predict.route import Route, Target, factors
+from isr.predict.tiling import TileOptions
 from isr.runtimes import as_upscaler
 
 

@@ -1,0 +1,88 @@
+"""How a picture is cut into tiles for a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from isr.errors import RequestError
+from isr.spec import ModelSpec
+from isr.tiles import Tile, tiles
+
+SMALLEST_TILE = 32  # input pixels; when less than this does not fit into memory, nothing does
+# The side of an automatic tile, in pixels of the result: that is where networks need their memory. Larger
+# tiles are no faster, and smaller ones compute more of their neighbours' pixels.
+AUTOMATIC_SIDE = 1024
+SMALLEST_AUTOMATIC = 192  # input pixels
+AUTOMATIC_FRAME_SIDE = 320  # input pixels, for windows of frames: a frame of 320x180 is one tile
+OVERLAP = 12  # input pixels
+MOST_ROUNDS = 100  # of back projection
+UNBOUNDED_OVERLAP = 24  # where offsets reach as far as they like
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How a picture goes through the network.
+
+    Attributes:
+        tile: largest side of a tile in input pixels, overlap included; a picture no larger is one tile. None:
+            chosen by the scale.
+        overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
+            radius, so that the result equals the whole picture's; None: 12, and 24 for networks whose reach is
+            unbounded. Both deviated by less than 1/255 (`docs/tiling.md`, `docs/video.md`).
+        batch: tiles per call.
+        self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
+            times the cost.
+        back_projection: rounds of `BackProjection`, for single pictures whose input was made by MATLAB's bicubic
+            rule.
+
+    Raises RequestError where a value is out of its range, or a tile would keep nothing.
+    """
+
+    tile: int | None = None
+    overlap: int | Literal["exact"] | None = None
+    batch: int = 1
+    self_ensemble: bool = False
+    back_projection: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < SMALLEST_TILE:
+            raise RequestError(f"tile {self.tile}: must be at least {SMALLEST_TILE} pixels")
+        if self.overlap not in ("exact", None):
+            if not isinstance(self.overlap, int) or self.overlap < 0:
+                raise RequestError(f"overlap {self.overlap!r}: must be 'exact' or a number of pixels from 0")
+            self._check_kept(self.overlap)
+        if self.batch < 1:
+            raise RequestError(f"batch {self.batch}: must be at least 1")
+        if not 0 <= self.back_projection <= MOST_ROUNDS:
+            raise RequestError(f"back_projection {self.back_projection}: must be 0 to {MOST_ROUNDS} rounds")
+
+    def _check_kept(self, overlap: int) -> None:
+        if self.tile is not None and self.tile <= 2 * overlap:
+            raise RequestError(
+                f"tile {self.tile}: keeps nothing with an overlap of {overlap} pixels on each side"
+            )
+
+    def geometry(self, spec: ModelSpec, scale: int) -> tuple[int, int]:
+        """Side of the tiles and overlap for a network, in input pixels, multiples of its `size_multiple`.
+
+        Raises RequestError where "exact" is asked of an unbounded network, or the tile is too small for it.
+        """
+        if self.overlap == "exact" and spec.receptive_radius is None:
+            raise RequestError("overlap 'exact': every output of this network depends on the whole picture")
+        automatic = OVERLAP if spec.receptive_radius is not None else UNBOUNDED_OVERLAP
+        overlap = spec.receptive_radius if self.overlap == "exact" else self.overlap
+        overlap = automatic if overlap is None else overlap
+        overlap += -overlap % spec.size_multiple
+        self._check_kept(overlap)
+        # Four times the overlap keeps at least a quarter of what is computed.
+        fits = AUTOMATIC_SIDE // scale if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
+        side = self.tile or max(fits, SMALLEST_AUTOMATIC, 4 * overlap)
+        return side + -side % spec.size_multiple, overlap
+
+
+def plan_tiles(height: int, width: int, spec: ModelSpec, options: TileOptions, scale: int) -> list[Tile]:
+    """The tiles of a picture of `height` x `width` pixels, padded to the network's `size_multiple`."""
+    multiple = spec.size_multiple
+    side, overlap = options.geometry(spec, scale)
+    return list(tiles(height + -height % multiple, width + -width % multiple, side, overlap, multiple))
