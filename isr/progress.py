@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from isr.errors import Cancelled
 
+POLLED = 0.05  # seconds between two looks at `paused`
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How far work is, and how long it will take.
+
+    Attributes:
+        done, left: units of work: tiles of pictures, frames of clips.
+        seconds: that the rest will take, reading, writing and encoding included; None: not known yet.
+    """
+
+    done: int
+    left: int
+    seconds: float | None = None
+
 
 class Progress(Protocol):
-    """What predict, train, evaluate and export report to.
+    """What predict, train, evaluate and export report to, and what they ask.
 
-    `cancelled` is asked between tiles, frames and steps; work that finds it true leaves only whole files and
-    raises `isr.errors.Cancelled`.
+    Work asks between tiles, frames, steps and files. A reader sets these attributes from another thread, or in
+    `advance`:
+
+    Attributes:
+        cancelled: stop now. Work leaves only whole files and raises `isr.errors.Cancelled`.
+        paused: wait while this is true. Work then holds no lock, and what it has finished is on the disk.
+        finishing: stop after the file that is being made.
+        keeping: when `cancelled`, also join the finished segments of a clip into a file that plays.
     """
 
     cancelled: bool
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def finishing(self) -> bool: ...
+
+    @property
+    def keeping(self) -> bool: ...
 
     def start(self, what: str, total: int, unit: str = "") -> None:
         """A new stretch of work of `total` units begins."""
@@ -26,11 +59,17 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """One line for the reader, between the units."""
 
+    def estimated(self, job: Estimate, overall: Estimate) -> None:
+        """Prediction alone: how far this file is, and all of them; before every advance."""
+
 
 class Silent:
     """A `Progress` that says nothing; the default of every Python function."""
 
     cancelled = False
+    paused = False
+    finishing = False
+    keeping = False
 
     def start(self, what: str, total: int, unit: str = "") -> None: ...
 
@@ -38,16 +77,20 @@ class Silent:
 
     def message(self, text: str) -> None: ...
 
+    def estimated(self, job: Estimate, overall: Estimate) -> None: ...
+
 
 class Callback(Silent):
     """A `Progress` that calls `function(what, done, total)` after every advance.
 
-    The function stops the work by returning False (nothing else than False does).
+    The function stops the work by returning False (nothing else than False does). `job` and `overall` hold the
+    latest estimates of a prediction.
     """
 
     def __init__(self, function: Callable[[str, int, int], Any]) -> None:
         self.function = function
         self.what, self.done, self.total = "", 0, 0
+        self.job = self.overall = Estimate(0, 0)
 
     def start(self, what: str, total: int, unit: str = "") -> None:
         self.what, self.done, self.total = what, 0, total
@@ -57,9 +100,12 @@ class Callback(Silent):
         if self.function(self.what, self.done, self.total) is False:
             self.cancelled = True
 
+    def estimated(self, job: Estimate, overall: Estimate) -> None:
+        self.job, self.overall = job, overall
 
-class Within(Silent):
-    """A `Progress` for one step of longer work: passes messages and the wish to stop on, counts nothing."""
+
+class Within:
+    """A `Progress` for one step of longer work: passes messages and wishes on, counts nothing."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -71,6 +117,25 @@ class Within(Silent):
     @cancelled.setter
     def cancelled(self, asked: bool) -> None:
         self.progress.cancelled = asked
+
+    # A progress of a caller's own may know nothing of the following.
+    @property
+    def paused(self) -> bool:
+        return getattr(self.progress, "paused", False)
+
+    @property
+    def finishing(self) -> bool:
+        return getattr(self.progress, "finishing", False)
+
+    @property
+    def keeping(self) -> bool:
+        return getattr(self.progress, "keeping", False)
+
+    def start(self, what: str, total: int, unit: str = "") -> None: ...
+
+    def advance(self, amount: int = 1) -> None: ...
+
+    def estimated(self, job: Estimate, overall: Estimate) -> None: ...
 
     def message(self, text: str) -> None:
         self.progress.message(text)
@@ -98,7 +163,19 @@ class Terminal:
                 known = task.fields.get("unit") == "frames" and task.speed
                 return Text(f"{task.speed:.2g}/s" if known else "")
 
-        self.cancelled = False
+        class Left(TimeRemainingColumn):
+            """The time left: as estimated, where the work does that."""
+
+            max_refresh = 0.0
+
+            def render(self, task: Any) -> Text:
+                left = task.fields.get("left")
+                if left is None:
+                    return super().render(task)
+                minutes, seconds = divmod(int(left), 60)
+                return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
+
+        self.cancelled = self.paused = self.finishing = self.keeping = False
         self.quiet = quiet
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
         self.bars = Bars(
@@ -107,7 +184,7 @@ class Terminal:
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             Speed(),
-            TimeRemainingColumn(),
+            Left(),
             console=self.console,
             transient=True,
             disable=quiet or not self.console.is_terminal,
@@ -124,6 +201,10 @@ class Terminal:
         if self.task is not None:
             self.bars.advance(self.task, amount)
 
+    def estimated(self, job: Estimate, overall: Estimate) -> None:
+        if self.task is not None and overall.seconds is not None:
+            self.bars.update(self.task, left=overall.seconds)
+
     def message(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, markup=False)
@@ -134,6 +215,8 @@ class Terminal:
 
 
 def check_cancelled(progress: Progress) -> None:
-    """Raise `Cancelled` if the reader of `progress` asked to stop."""
+    """Wait while the reader of `progress` wants a pause; raise `Cancelled` if asked to stop."""
+    while getattr(progress, "paused", False) and not progress.cancelled:
+        time.sleep(POLLED)
     if progress.cancelled:
         raise Cancelled("stopped on request; what was finished is whole")
