@@ -4,9 +4,11 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from isr.errors import RequestError
 from isr.io.errors import file_error
@@ -138,3 +140,56 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def append_line(path: Path, line: str, to_disk: bool = False) -> None:
+    """Append a line to a file that several processes write.
+
+    Args:
+        path: the file; made where missing, and its folder.
+        line: text without a line break.
+        to_disk: return only when the line would outlive a power cut.
+
+    Raises:
+        RequestError, MachineError, ISRError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file, _locked(file):
+            # A process that was killed may have left half a line.
+            whole = file.seek(0, os.SEEK_END) == 0
+            if not whole:
+                file.seek(-1, os.SEEK_END)
+                whole = file.read(1) == b"\n"
+            file.write(b"" if whole else b"\n")
+            file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+            file.flush()
+            if to_disk:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise file_error(path, error) from error
+
+
+@contextmanager
+def _locked(file: BinaryIO) -> Iterator[None]:
+    """The file for this process alone; where the file system knows no locks, appending has to do."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Far behind the end, so that readers are not locked out.
+        file.seek(2**40)
+        with contextlib.suppress(OSError):
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        try:
+            yield
+        finally:
+            file.seek(2**40)
+            with contextlib.suppress(OSError):
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Closing the file lets go of it.
+        yield
