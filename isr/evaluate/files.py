@@ -20,8 +20,9 @@ from isr.evaluate.sets import count_frames, describe_degradation, holds_clips, r
 from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Table
 from isr.metrics import Channel
 from isr.predict.api import upscale_frames
-from isr.predict.picture import TileOptions, enlarge
+from isr.predict.picture import enlarge
 from isr.predict.source import Network, networks_of
+from isr.predict.tiling import TileOptions
 from isr.progress import Progress, Silent
 from isr.runtimes.devices import use_device
 from isr.runtimes.engines import BACKENDS
@@ -118,9 +119,12 @@ def evaluate_files(
     sources: list[Any] = [
         str(source) if isinstance(source, Path) else source for source in (first, *options.beside)
     ]
-    networks = [
-        next(iter(networks_of(source, video=True, engine=options.engine).values())) for source in sources
-    ]
+    networks = []
+    for source in sources:
+        by_scale = networks_of(source, video=True, engine=options.engine)
+        if not by_scale:
+            raise RequestError(f"{source}: has a column in every table; name a network")
+        networks.append(next(iter(by_scale.values())))
     options = replace(options, scale=options.scale or networks[0].scales[0])
     for network in networks:
         if options.scale not in network.scales:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from isr.predict.chain import check_video_route, upscale_along, upscale_frames_along
+from isr.predict.chain import upscale_along, upscale_frames_along
 from isr.predict.frames import WindowOptions
-from isr.predict.picture import TileOptions, check_pixels
+from isr.predict.picture import check_pixels
 from isr.predict.precision import resolve_precision, supported_precision
-from isr.predict.route import Route, Target
+from isr.predict.route import Target
 from isr.predict.source import (
     Network,
+    check_video_route,
     default_scale,
     networks_of,
+    plan_route,
 )
+from isr.predict.tiling import TileOptions
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS
 from isr.spec import Upscaler
@@ -82,14 +85,15 @@ def upscale(
     networks = networks_of(model, engine=engine)
     target = wanted.or_scale(default_scale(model, networks))
     height, width = pixels.shape[:2]
-    route = Route.plan(height, width, target, networks)
+    route = plan_route(height, width, target, networks)
     computed, why = _precision(precision, pixels.dtype, [networks[stage] for stage in route.stages])
-    for line in (route.describe(), why):
+    for line in (route.describe() if networks else "", why):
         if line:
             progress.message(line)
     if target.changes_aspect(height, width):
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
-    result = upscale_along(route, pixels, networks, tiles, computed, progress)
+    upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
+    result = upscale_along(route, pixels, upscalers, tiles, progress)
     return result[..., 0] if image.ndim == 2 else result
 
 
@@ -145,15 +149,16 @@ def upscale_frames(
     first = np.asarray(first)
     flat = first.ndim == 2
     stream = (np.asarray(frame) for frame in itertools.chain([first], stream))
-    pixels = (frame[..., np.newaxis] if frame.ndim == 2 else frame for frame in stream)
+    pixels = ((None, frame[..., np.newaxis] if frame.ndim == 2 else frame) for frame in stream)
     height, width = first.shape[:2]
-    route = Route.plan(height, width, wanted.or_scale(default_scale(model, networks)), networks)
+    route = plan_route(height, width, wanted.or_scale(default_scale(model, networks)), networks)
     check_video_route(route, networks)
     computed, why = _precision(precision, first.dtype, [networks[stage] for stage in route.stages])
-    for line in (route.describe(), why):
+    for line in (route.describe() if networks else "", why):
         if line:
             progress.message(line)
-    for result in upscale_frames_along(route, pixels, networks, options, computed, progress):
+    upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
+    for _, result in upscale_frames_along(route, pixels, upscalers, options, progress):
         yield result[..., 0] if flat else result
 
 

@@ -3,80 +3,92 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar, cast
 
 import numpy as np
 
-from isr.errors import RequestError
-from isr.predict.frames import WindowOptions, enlarge_frames
-from isr.predict.picture import TileOptions, enlarge, fill_transparent, reduce
+from isr.predict import frames as windows
+from isr.predict.frames import WindowOptions
+from isr.predict.picture import enlarge, fill_transparent, reduce
 from isr.predict.resize import resize
 from isr.predict.route import Route
-from isr.predict.source import Networks
+from isr.predict.tiling import TileOptions
 from isr.progress import Progress, Within
-from isr.spec import MultiFrameUpscaler
+from isr.spec import MultiFrameUpscaler, Upscaler
 
-
-def check_video_route(route: Route, networks: Networks) -> None:
-    """Raise RequestError where a network of several frames would follow another one."""
-    for scale in route.stages:
-        if networks[scale].num_frames > 1 and len(route.stages) > 1:
-            raise RequestError(
-                f"{networks[scale].name}: enlarges a video once, by {scale}: ask for no more, or upscale the result"
-            )
+T = TypeVar("T")
 
 
 def upscale_frames_along(
     route: Route,
-    frames: Iterable[np.ndarray],
-    networks: Networks,
+    frames: Iterable[tuple[T, np.ndarray]],
+    upscalers: Mapping[int, Upscaler],
     options: WindowOptions,
-    precision: str,
     progress: Progress,
     skip: int = 0,
-) -> Iterator[np.ndarray]:
-    """Frames `[h, w, c]` along their route, but for the first `skip`, which are only neighbours.
+) -> Iterator[tuple[T, np.ndarray]]:
+    """Upscale the frames of a clip along their route.
 
-    Yields `[*route.size, c]`, dtype of the frames. Raises as `upscale_frames`.
+    Args:
+        route: one network of several frames, or any number of those of single pictures.
+        frames: each with its pixels `[h, w, c]`; the frame itself may be anything.
+        upscalers: by the scales of the route.
+        options: tiles, scenes, memory.
+        progress: asked for `cancelled` between tiles, told what is worth a line; frames are not counted.
+        skip: frames at the beginning that serve as neighbours only.
+
+    Yields:
+        Every further frame with its result `[*route.size, c]`, dtype of the frames.
+
+    Raises as `isr.upscale_frames`.
     """
     progress = Within(progress)  # whoever reads the frames counts them
-    network = networks[route.stages[0]] if route.stages else None
-    if network is None or network.num_frames == 1:
-        for frame in itertools.islice(frames, skip, None):
-            yield upscale_along(route, frame, networks, options.tiles, precision, progress)
+    upscaler = upscalers[route.stages[0]] if route.stages else None
+    if upscaler is None or upscaler.spec.num_frames == 1:
+        for frame, pixels in itertools.islice(frames, skip, None):
+            yield frame, upscale_along(route, pixels, upscalers, options.tiles, progress)
         return
-    upscaler = cast(MultiFrameUpscaler, network.open(precision, progress))
-    transparency: deque[np.ndarray] = deque()
+    channels = upscaler.spec.num_channels
+    no_alpha = np.empty(0, np.uint8)
 
-    def colours() -> Iterator[np.ndarray]:
-        """The frames without alpha, which is kept aside for its frame's result."""
-        for index, frame in enumerate(frames):
-            if frame.shape[-1] in (2, 4) and frame.shape[-1] != upscaler.spec.num_channels:
-                if index >= skip:
-                    transparency.append(frame[..., -1:])
-                frame = fill_transparent(frame)
-            yield frame
+    def colours() -> Iterator[tuple[tuple[T, np.ndarray], np.ndarray]]:
+        """The frames without alpha, which goes along with the frame."""
+        for frame, pixels in frames:
+            if pixels.shape[-1] in (2, 4) and pixels.shape[-1] != channels:
+                yield (frame, pixels[..., -1:]), fill_transparent(pixels)
+            else:
+                yield (frame, no_alpha), pixels
 
-    for result in enlarge_frames(upscaler, colours(), options, size=route.size, skip=skip, progress=progress):
-        if transparency:
-            alpha = resize(transparency.popleft(), route.size)
-            result = np.concatenate([result, alpha], axis=-1)
-        yield result
+    enlarged = windows.enlarge(
+        cast(MultiFrameUpscaler, upscaler), colours(), options, size=route.size, skip=skip, progress=progress
+    )
+    for (frame, alpha), result in enlarged:
+        if alpha.size:
+            result = np.concatenate([result, resize(alpha, route.size)], axis=-1)
+        yield frame, result
 
 
 def upscale_along(
     route: Route,
     pixels: np.ndarray,
-    networks: Networks,
+    upscalers: Mapping[int, Upscaler],
     tiles: TileOptions,
-    precision: str,
     progress: Progress,
 ) -> np.ndarray:
-    """A picture `[h, w, c]` along its route; between two networks it stays float32, so it is rounded once.
+    """Upscale a picture along its route; between two networks it stays float32, so it is rounded once.
 
-    Returns `[*route.size, c]`, dtype of `pixels`. Raises as `upscale`.
+    Args:
+        route: the networks' scales, and the size.
+        pixels: `[h, w, c]` as of `isr.upscale`.
+        upscalers: by the scales of the route.
+        tiles: how the picture goes through them.
+        progress: told of every tile.
+
+    Returns:
+        `[*route.size, c]`, dtype of `pixels`.
+
+    Raises as `isr.upscale`.
     """
     if not route.stages:
         return reduce(pixels, route.size)
@@ -84,7 +96,7 @@ def upscale_along(
     for index, scale in enumerate(route.stages, start=1):
         last = index == len(route.stages)
         pixels = enlarge(
-            networks[scale].open(precision, progress),
+            upscalers[scale],
             pixels,
             tiles,
             scale=scale,

@@ -1,4 +1,4 @@
-"""A stream of frames through a multi-frame upscaler: windows, borders, tiles. NumPy arrays in and out.
+"""A stream of frames through an upscaler of several: windows, borders, tiles. NumPy arrays in and out.
 
 What depends on one frame alone is computed once and kept while a window needs it, as far as memory allows.
 """
@@ -8,25 +8,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import RequestError
 from isr.levels import to_float
-from isr.predict.picture import (
-    TileOptions,
-    check_numbers,
-    check_pixels,
-    make_canvas,
-    plan_tiles,
-    smaller_tiles,
-)
+from isr.predict.picture import check_numbers, check_pixels, make_canvas, smaller_tiles
 from isr.predict.scenes import SceneCuts
+from isr.predict.tiling import TileOptions, plan_tiles
 from isr.progress import Progress, Silent, check_cancelled
 from isr.spec import ModelSpec, MultiFrameUpscaler
 from isr.tiles import Tile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,20 +31,60 @@ class WindowOptions:
 
     Attributes:
         tiles: how each frame is cut.
-        cut: score of `SceneCuts` from which two frames belong to different scenes, which share no window; None:
+        scene_cut: score of `SceneCuts` from which two frames belong to different scenes, which share no window; None:
             the stream is one scene.
         cache: bytes of features that may be kept from window to window; what exceeds it is computed again.
     """
 
     tiles: TileOptions = field(default_factory=TileOptions)
-    cut: float | None = None
+    scene_cut: float | None = None
     cache: int = 1536 * 2**20
 
     def __post_init__(self) -> None:
-        if self.cut is not None and not 0 < self.cut <= 1:
-            raise RequestError(f"scene cut {self.cut}: must be over 0 and at most 1")
+        if self.scene_cut is not None and not 0 < self.scene_cut <= 1:
+            raise RequestError(f"scene cut {self.scene_cut}: must be over 0 and at most 1")
         if self.cache < 0:
             raise RequestError(f"cache {self.cache}: must not be under 0")
+
+
+def enlarge(
+    upscaler: MultiFrameUpscaler,
+    frames: Iterable[tuple[T, np.ndarray]],
+    options: WindowOptions | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    skip: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[tuple[T, np.ndarray]]:
+    """Upscale a stream of frames, each in a window of its neighbours.
+
+    Frames are read as far ahead as a window reaches, and dropped behind it.
+
+    Args:
+        upscaler: of several frames.
+        frames: each with its pixels `[h, w, c]`, all of one shape and dtype: uint8 or uint16 of the full range, or
+            float about [0, 1]; gray or as many channels as the network has. The frame itself may be anything; it
+            comes out beside its result.
+        options: tiles, scenes, memory.
+        size: `(height, width)` that the network's output is resized to; None: not at all.
+        skip: frames at the beginning that serve as neighbours only; nothing is given for them.
+        progress: asked for `cancelled` between tiles, told where memory ran out.
+
+    Yields:
+        Every frame with its upscaled pixels, `[scale * h, scale * w, c]` or `[*size, c]`, dtype of the frames.
+        Integers are clipped and rounded once, floats are neither.
+
+    Raises RequestError for a frame that does not fit the network or differs from the first, MachineError where
+    memory does not suffice, ISRError where the network gives no numbers.
+    """
+    options = options or WindowOptions()
+    if options.tiles.back_projection:
+        raise RequestError(f"{upscaler.spec.name}: back_projection is for networks of single pictures")
+    windows = _Windows(upscaler, options, size, progress or Silent())
+    numbered = SceneCuts(options.scene_cut).scenes(frames)
+    for _, scene in itertools.groupby(numbered, key=lambda item: item[0]):
+        yield from windows.run(((frame, pixels) for _, frame, pixels in scene), skip)
+        skip = max(skip - windows.length, 0)
 
 
 def enlarge_frames(
@@ -60,34 +96,10 @@ def enlarge_frames(
     skip: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
-    """Upscale a stream of frames, each in a window of its neighbours.
-
-    Frames are read as far ahead as a window reaches, and dropped behind it.
-
-    Args:
-        upscaler: of several frames.
-        frames: `[h, w, c]` each, all of one shape and dtype: uint8 or uint16 of the full range, or float about
-            [0, 1]; gray or as many channels as the network has.
-        options: tiles, scenes, memory.
-        size: `(height, width)` that the network's output is resized to; None: not at all.
-        skip: frames at the beginning that serve as neighbours only; nothing is given for them.
-        progress: asked for `cancelled` between tiles, told where memory ran out.
-
-    Yields:
-        `[scale * h, scale * w, c]` or `[*size, c]` for every frame, dtype of the frames. Integers are clipped and
-        rounded once, floats are neither.
-
-    Raises RequestError for a frame that does not fit the network or differs from the first, MachineError where
-    memory does not suffice, ISRError where the network gives no numbers.
-    """
-    options = options or WindowOptions()
-    if options.tiles.back_projection:
-        raise RequestError(f"{upscaler.spec.name}: back_projection is for networks of single pictures")
-    windows = _Windows(upscaler, options, size, progress or Silent())
-    numbered = SceneCuts(options.cut).scenes(frames)
-    for _, scene in itertools.groupby(numbered, key=lambda item: item[0]):
-        yield from windows.run((frame for _, frame in scene), skip)
-        skip = max(skip - windows.length, 0)
+    """Upscale a stream of bare pixels as `enlarge` does one of frames; yields the results alone."""
+    paired = ((None, pixels) for pixels in frames)
+    for _, result in enlarge(upscaler, paired, options, size=size, skip=skip, progress=progress):
+        yield result
 
 
 def window_indices(center: int, last: int | None, spec: ModelSpec) -> list[int]:
@@ -139,14 +151,16 @@ class _Windows:
         self.progress = progress
         self.length = 0  # frames of the scene so far
         self._shape: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # of all frames
-        self._frames: dict[int, np.ndarray] = {}  # by their number in the scene
+        # By their number in the scene: what each frame is to the caller, its pixels, and what was computed of it.
+        self._owners: dict[int, Any] = {}
+        self._frames: dict[int, np.ndarray] = {}
         self._features: dict[int, dict[tuple[Tile, int], Any]] = {}  # of each by tile and view
         self._bytes: dict[int, int] = {}  # what these need
 
-    def run(self, frames: Iterator[np.ndarray], skip: int) -> Iterator[np.ndarray]:
-        """The upscaled frames of one scene, but for the first `skip`."""
+    def run(self, frames: Iterator[tuple[T, np.ndarray]], skip: int) -> Iterator[tuple[T, np.ndarray]]:
+        """The frames of one scene with their results, but for the first `skip`."""
         self.length = 0
-        for held in (self._frames, self._features, self._bytes):
+        for held in self._held:
             held.clear()
         ended = False
         for center in itertools.count():
@@ -158,13 +172,17 @@ class _Windows:
                     if center < self.length:
                         window = window_indices(center, self.length - 1, self.spec)
                 else:
-                    self._take(frame)
+                    self._take(*frame)
             if center >= self.length:
                 return
             if center >= skip:
-                yield self._upscale(window, center)
+                yield self._owners[center], self._upscale(window, center)
 
-    def _take(self, frame: np.ndarray) -> None:
+    @property
+    def _held(self) -> tuple[dict[int, Any], ...]:
+        return self._owners, self._frames, self._features, self._bytes
+
+    def _take(self, owner: Any, frame: np.ndarray) -> None:
         check_pixels(frame)
         channels = frame.shape[-1]
         if channels not in (1, self.spec.num_channels):
@@ -177,10 +195,10 @@ class _Windows:
                 f"frame {self.length} is {frame.shape} {frame.dtype}, those before it {known[0]} {known[1]}"
             )
         self._shape = own
-        self._frames[self.length] = frame
+        self._owners[self.length], self._frames[self.length] = owner, frame
         self.length += 1
         # No border rule reaches further back than one window.
-        for held in (self._frames, self._features, self._bytes):
+        for held in self._held:
             held.pop(self.length - 1 - self.spec.num_frames, None)
 
     def _upscale(self, window: list[int], center: int) -> np.ndarray:
@@ -230,7 +248,7 @@ class _Windows:
         kept = self._features.setdefault(index, {})
         if (tile, view) in kept:
             return kept[tile, view]
-        features = self.upscaler.encode(self._cut(index, tile, view))
+        features = self.upscaler.encode(self._part(index, tile, view))
         # An equal share for every frame, so that the same tiles are kept of each.
         used = self._bytes.get(index, 0) + self.upscaler.size(features)
         if used <= self.options.cache // self.spec.num_frames:
@@ -238,14 +256,14 @@ class _Windows:
             self._bytes[index] = used
         return features
 
-    def _cut(self, index: int, tile: Tile, view: int) -> np.ndarray:
+    def _part(self, index: int, tile: Tile, view: int) -> np.ndarray:
         """One tile of a frame as the network takes it, float32 `[1, h, w, c]`."""
         frame, multiple = self._frames[index], self.spec.size_multiple
         rows, columns = (
             np.pad(np.arange(side), (0, -side % multiple), mode="symmetric") for side in frame.shape[:2]
         )
-        cut = frame[rows[tile.rows.start : tile.rows.stop]][
+        part = frame[rows[tile.rows.start : tile.rows.stop]][
             :, columns[tile.columns.start : tile.columns.stop]
         ]
-        batch = to_float(np.repeat(cut, self.spec.num_channels // cut.shape[-1], axis=-1)[None])
+        batch = to_float(np.repeat(part, self.spec.num_channels // part.shape[-1], axis=-1)[None])
         return np.ascontiguousarray(dihedral(batch, view)) if view else batch

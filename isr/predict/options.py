@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isr.errors import RequestError
-from isr.io.clips import WRITABLE_SUFFIXES
-from isr.io.pictures import READABLE
-from isr.predict.picture import TileOptions
+from isr.predict.crop import Crop
 from isr.predict.precision import check_precision
 from isr.predict.route import Target
+from isr.predict.tiling import TileOptions
 from isr.runtimes.devices import check_name
-from isr.runtimes.engines import ENGINES, check_engine
+from isr.runtimes.engines import ENGINES, NAMES
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class VideoOptions:
         crf: constant quality of the encoder, smaller is better; None: hard to tell from the frames.
         pixel_format: such as "yuv444p"; None: 4:2:0 of as many bits as the source has.
         start, duration: the stretch that is upscaled, seconds; None: from the beginning, to the end.
-        crop: `(left, top, width, height)` of the part that is upscaled, pixels of the source; None: all.
         scene_cut: from which difference, 0 to 1, a frame begins a scene whose windows do not reach back; None: off.
     """
 
@@ -33,7 +31,6 @@ class VideoOptions:
     pixel_format: str | None = None
     start: float | None = None
     duration: float | None = None
-    crop: tuple[int, int, int, int] | None = None
     scene_cut: float | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +66,7 @@ class PredictOptions:
         resume: skip files whose record says that they are finished, made from the same input by the same weights
             and options; make again those whose record says otherwise.
         max_pixels: larger inputs are refused.
+        crop: `(left, top, width, height)` of the part that is upscaled, in pixels of the source; None: all of it.
         video: what is asked of clips alone.
 
     Raises RequestError where a value is out of its range.
@@ -90,22 +88,26 @@ class PredictOptions:
     overwrite: bool = False
     resume: bool = False
     max_pixels: int = 10**9
+    crop: Crop | None = None
     video: VideoOptions = field(default_factory=VideoOptions)
 
     def __post_init__(self) -> None:
         _ = self.target, self.tiles
         check_precision(self.precision)
-        check_engine(self.engine)
+        if self.engine not in NAMES:
+            raise RequestError(f"engine {self.engine!r} is unknown; it is one of {', '.join(NAMES)}")
         check_name(self.device)
         if self.device is not None and self.device != "cpu" and self.engine in ENGINES:
             raise RequestError(f"engine {self.engine}: computes on the CPU, not on {self.device}")
-        if self.format is not None and self.suffix not in READABLE | WRITABLE_SUFFIXES:
-            known = ", ".join(sorted(suffix[1:] for suffix in READABLE | WRITABLE_SUFFIXES))
-            raise RequestError(f"format {self.format!r} is unknown here; it is one of {known}")
+        if self.format is not None and self.suffix not in (known := _written()):
+            names = ", ".join(sorted(suffix[1:] for suffix in known))
+            raise RequestError(f"format {self.format!r} is unknown here; it is one of {names}")
         if not 1 <= self.quality <= 100:
             raise RequestError(f"quality {self.quality}: must be 1 to 100")
         if self.max_pixels < 1:
             raise RequestError(f"max_pixels {self.max_pixels}: must be at least 1")
+        if self.crop is not None and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
+            raise RequestError(f"crop {self.crop}: give left and top from 0, width and height from 1")
 
     @property
     def target(self) -> Target:
@@ -127,3 +129,12 @@ class PredictOptions:
     def suffix(self) -> str | None:
         """Of the output files, with the dot; None: that of the input."""
         return None if self.format is None else "." + self.format.lower().removeprefix(".")
+
+
+def _written() -> frozenset[str]:
+    """The suffixes of the files that can be written."""
+    # The libraries that do it take their time, and `isr --help` does without.
+    from isr.io.clips import WRITABLE_SUFFIXES
+    from isr.io.pictures import READABLE
+
+    return READABLE | WRITABLE_SUFFIXES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from isr.errors import RequestError
 from isr.runtimes import devices
+from isr.runtimes.engines import BACKENDS
 
 if TYPE_CHECKING:
     from isr.predict.source import Network
@@ -59,6 +61,15 @@ def resolve_precision(
         if asked not in network.precisions:
             raise RequestError(f"{network.name}: {network.lacks(asked)}")
     return asked, ""
+
+
+def expected_device(asked: str | None, networks: Collection[Network]) -> str:
+    """What `use_device` will answer, as far as that is known without a backend: "CPU" or "GPU"."""
+    if not any(network.engine in BACKENDS for network in networks):
+        return "CPU"
+    if asked is None:
+        return "CPU" if shutil.which("nvidia-smi") is None else "GPU"
+    return "CPU" if asked == "cpu" else "GPU"
 
 
 def supported_precision(precision: str, device: str) -> tuple[str, str]:

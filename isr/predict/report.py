@@ -1,66 +1,239 @@
-"""What a reader is told of the work on many files: one bar, and how long it takes."""
+"""What a reader is told of the work on files: one bar, and one estimate of the time that is left."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from isr.progress import Progress, Within
+from isr.predict.speeds import Kind, Speeds
+from isr.progress import Estimate, Progress, Within
 
-LONG = 10.0  # seconds from which work begins with an estimate
+if TYPE_CHECKING:
+    from isr.predict.jobs.job import Job
+
+LONG = 10.0  # seconds from which work begins with a line on how long it takes
+MEASURED = 3  # units after which a pace is believed; the first ones also build a network's graphs
+
+
+@dataclass(frozen=True)
+class Units:
+    """How much work a job is.
+
+    Attributes:
+        count: what a bar counts.
+        name: of them: "tiles" or "frames".
+        megapixels: that go through the networks; time is in proportion to these.
+    """
+
+    count: int
+    name: str
+    megapixels: float
+
+
+def estimate(units: Units, done: int, pace: float | None) -> Estimate:
+    """Tell how long the rest of a job will take; what terminal, callback, page and cluster show.
+
+    Args:
+        units: of the whole job.
+        done: how many of them.
+        pace: seconds per megapixel, measured by this job or by earlier ones, reading, writing and encoding included;
+            None: not known.
+    """
+    left = units.count - done
+    if not left:
+        return Estimate(done, 0, 0.0)
+    return Estimate(done, left, None if pace is None else pace * units.megapixels * left / units.count)
+
+
+def together(estimates: Iterable[Estimate]) -> Estimate:
+    """Sum the estimates of several jobs; the time is known where it is of all."""
+    estimates = list(estimates)
+    known = [one.seconds for one in estimates if one.seconds is not None]
+    return Estimate(
+        sum(one.done for one in estimates),
+        sum(one.left for one in estimates),
+        sum(known) if len(known) == len(estimates) else None,
+    )
+
+
+class Watch(Within):
+    """The progress of one job: measures its pace, without pauses, and estimates the rest.
+
+    Args:
+        progress: of the reader.
+        units: of the job.
+        pace: seconds per megapixel that are expected; None: not known.
+    """
+
+    def __init__(self, progress: Progress, units: Units, pace: float | None = None) -> None:
+        super().__init__(progress)
+        self.units = units
+        self.pace = pace
+        self._total = self._done = self._skipped = 0
+        self._begun = time.monotonic()
+        self._lost = 0.0  # seconds that were no work
+        self._since: float | None = None  # of the pause that is on
+        self._first = 0.0  # seconds that the first unit took
+
+    @property
+    def seconds(self) -> float:
+        """How long the job has worked."""
+        return (time.monotonic() if self._since is None else self._since) - self._begun - self._lost
+
+    @property
+    def paused(self) -> bool:
+        wanted, now = super().paused, time.monotonic()
+        if wanted and self._since is None:
+            self._since = now
+        elif not wanted and self._since is not None:
+            self._lost += now - self._since
+            self._since = None
+        return wanted
+
+    def leave_out(self, seconds: float) -> None:
+        """Take back seconds that were no work of this job."""
+        self._lost += seconds
+
+    def start(self, what: str, total: int, unit: str = "") -> None:
+        self._total, self._first = total, -self.seconds
+        self.progress.start(what, total, unit)
+
+    def advance(self, amount: int = 1) -> None:
+        if self._done == self._skipped:
+            self._first += self.seconds
+        self._done += amount
+        if self._done - self._skipped >= MEASURED:
+            _, self.pace = self.measured(fresh=True)
+        self._tell(amount)
+
+    def skip(self, amount: int) -> None:
+        """Count units that an earlier run did, and that say nothing of the pace."""
+        self._skipped += amount
+        self._done += amount
+        self._tell(amount)
+
+    def measured(self, fresh: bool) -> tuple[float, float | None]:
+        """The megapixels that were measured, and seconds per megapixel.
+
+        Args:
+            fresh: whether the first unit is left out, since it took longer than the next ones will.
+        """
+        counted = self._done - self._skipped - fresh
+        seconds = self.seconds - (self._first if fresh else 0)
+        megapixels = self.units.megapixels * counted / max(self._total, 1)
+        return (megapixels, seconds / megapixels) if megapixels > 0 else (0.0, None)
+
+    def _tell(self, amount: int) -> None:
+        # What was planned without the network, and what memory allows, may differ in the number of tiles.
+        done = min(self._done * self.units.count // max(self._total, 1), self.units.count)
+        own = estimate(self.units, done, self.pace)
+        self.progress.estimated(own, own)
+        self.progress.advance(amount)
 
 
 class Report(Within):
-    """One bar over the tiles of all jobs, and an estimate after the first measured tile."""
+    """One bar over the units of all jobs, the lines that concern them, and how long they take.
 
-    def __init__(self, progress: Progress) -> None:
+    Args:
+        jobs: those that will be run, in this order.
+        progress: of the reader.
+        speeds: measured by finished jobs.
+    """
+
+    def __init__(self, jobs: Sequence[Job], progress: Progress, speeds: Speeds) -> None:
         super().__init__(progress)
-        self._left = 0  # input pixels of tiles that are not done
-        self._job: list[int] = []  # areas of the current job's tiles that are not done
-        self._groups = 0
-        self._total = 0
-        self._memory = 0
-        self._since = 0.0
+        self._speeds = speeds
+        self._count = sum(job.units.count for job in jobs)
+        self._names = {job.units.name for job in jobs}
+        self._memory = max((job.bytes_needed for job in jobs), default=0)
+        self._waiting: dict[Kind, tuple[int, float]] = {}  # units and megapixels that are not begun
+        for job in jobs:
+            self._wait(job, 1)
+        self._done = 0  # units of the jobs that are over
+        self._units = Units(0, "", 0.0)  # of the job at work
+        self._notes: tuple[str, ...] = ()
+        self._said: set[str] = set()
+        self._total = self._raw = self._moved = 0  # of the job at work: its own units, and those of the bar
+        self._advances = 0
+        self._begun = self._told = False
 
-    def begin(self, areas: list[int], memory: int) -> None:
-        """All tiles of all jobs are known: their areas, and the bytes of the largest job's pictures."""
-        self._left, self._total, self._memory = sum(areas), len(areas), memory
-        if areas:
-            self.progress.start("upscale", len(areas), "tiles")
-
-    def enter(self, areas: list[int]) -> None:
-        """A job of tiles of these areas begins."""
-        self._job = list(areas)
-        self._since = time.monotonic()
+    def enter(self, job: Job) -> None:
+        """The next job begins."""
+        self._wait(job, -1)
+        self._units, self._notes = job.units, job.notes
+        self._total = self._raw = self._moved = 0
 
     def leave(self) -> None:
-        """The job is over; tiles that it did without count as done."""
-        if self._job:
-            self.progress.advance(len(self._job))
-            self._left -= sum(self._job)
-        self._job = []
+        """The job is over; units that it did without count as done."""
+        if self._begun:
+            self._move(self._units.count)
+        self._done += self._units.count
+
+    def start(self, what: str, total: int, unit: str = "") -> None:
+        self._total = total
+        # Once, not for every file of a folder.
+        for line in self._notes:
+            if line not in self._said:
+                self._said.add(line)
+                self.message(line)
+        if not self._begun:
+            self._begun = True
+            unit = self._names.pop() if len(self._names) == 1 else "tiles and frames"
+            self.progress.start(what, self._count, unit)
+            if self._done:
+                self.progress.advance(self._done)
 
     def advance(self, amount: int = 1) -> None:
-        done, self._job = self._job[:amount], self._job[amount:]
-        self._left -= sum(done)
-        self._groups += 1
-        seconds = time.monotonic() - self._since
-        # The first calls of a network also build its graphs: where there are more, the third is measured.
-        if done and self._groups == min(3, self._total):
-            self._estimate(seconds / sum(done))
-        self._since = time.monotonic()
-        self.progress.advance(len(done))  # more than planned only where memory ran out and tiles shrank
+        self._raw += amount
+        self._move(min(self._raw * self._units.count // max(self._total, 1), self._units.count))
 
-    def _estimate(self, seconds_per_pixel: float) -> None:
-        seconds = seconds_per_pixel * self._left
-        if seconds >= LONG:
+    def estimated(self, job: Estimate, overall: Estimate) -> None:
+        waiting = (
+            estimate(Units(count, "", megapixels), 0, self._speeds.get(kind))
+            for kind, (count, megapixels) in self._waiting.items()
+        )
+        whole = together([Estimate(self._done, 0, 0.0), job, *waiting])
+        self._advances += 1
+        if not self._told and self._advances >= min(MEASURED, self._count):
+            self._tell(whole)
+        if hasattr(self.progress, "estimated"):  # an own one of the caller may know nothing of it
+            self.progress.estimated(job, whole)
+
+    def _wait(self, job: Job, sign: int) -> None:
+        count, megapixels = self._waiting.get(job.kind, (0, 0.0))
+        units = job.units
+        count, megapixels = count + sign * units.count, megapixels + sign * units.megapixels
+        if count:
+            self._waiting[job.kind] = count, megapixels
+        else:
+            self._waiting.pop(job.kind, None)
+
+    def _move(self, done: int) -> None:
+        """Let the bar stand at so many units of the job."""
+        if done > self._moved:
+            self.progress.advance(done - self._moved)
+            self._moved = done
+
+    def _tell(self, whole: Estimate) -> None:
+        if whole.seconds is None:
+            return
+        self._told = True
+        if whole.seconds >= LONG:
             memory = (_resident() + self._memory) / 2**30
-            self.progress.message(f"about {duration_of(seconds)} to go, about {memory:.1f} GiB of memory")
+            self.message(f"about {duration_of(whole.seconds)} to go, about {memory:.1f} GiB of memory")
 
 
 def _resident() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def took(seconds: float | None) -> str:
+    """`about 3 min`, or that it is not known."""
+    return "time not known yet" if seconds is None else f"about {duration_of(seconds)}"
 
 
 def duration_of(seconds: float) -> str:

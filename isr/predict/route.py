@@ -118,6 +118,12 @@ class Route:
         product = math.prod(stages)
         return cls(stages, size, size != (height * product, width * product))
 
+    @classmethod
+    def resize(cls, height: int, width: int, target: Target) -> Route:
+        """The route of a picture of `height` x `width` pixels without a network, larger or smaller."""
+        size = target.output_size(height, width)
+        return cls((), size, size != (height, width))
+
     def describe(self) -> str:
         """One line for the reader where the way is not simply one network; else empty."""
         if not self.stages:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from isr.levels import to_float
+
+T = TypeVar("T")
 
 
 class SceneCuts:
@@ -27,13 +30,13 @@ class SceneCuts:
         self._before: np.ndarray | None = None
         self._difference = 0.0
 
-    def scenes(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """Every frame with the number of its scene."""
+    def scenes(self, frames: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[int, T, np.ndarray]]:
+        """Every frame and its pixels with the number of its scene."""
         scene = 0
-        for frame in frames:
-            if self.threshold is not None and self.score(frame) >= self.threshold:
+        for frame, pixels in frames:
+            if self.threshold is not None and self.score(pixels) >= self.threshold:
                 scene += 1
-            yield scene, frame
+            yield scene, frame, pixels
 
     def score(self, frame: np.ndarray) -> float:
         """Of the next frame, `[h, w, c]`; 0 for the first one."""

@@ -16,6 +16,7 @@ from isr import presets
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.errors import file_error
 from isr.io.files import atomic
+from isr.predict.route import Route, Target
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest
 from isr.runtimes.engines.cache import cache_folder
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 
     Source = SuperResolutionModel | Upscaler | str | Path | None
 
+BICUBIC = "bicubic"  # the preset that is no network, but plain interpolation
+
 
 class Network:
-    """Something that upscales: a preset, a file, a model or an upscaler; the latter two as they are.
+    """Something that upscales: a preset, a file, a server, a model or an upscaler; the latter two as they are.
 
     Args:
-        source: a preset's name or folder, a `.keras` file, a network of the package, or an upscaler.
+        source: a preset's name or folder, a `.keras` file, the address of a model server (`grpc://host:8500/model`),
+            a network of the package, or an upscaler.
         engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
             only for presets and files of single-picture networks. Upscalers run as they are.
 
@@ -44,8 +48,16 @@ class Network:
         self._folder: Path | None = None
         self._object: Any = None
         self._upscalers: dict[str, Upscaler] = {}
-        self._automatic = engine == "auto"
         self._instead: dict[str, str] = {}  # by a precision that failed, the one that is computed in
+        self._fingerprints: dict[str, str] = {}
+        self.source = ""
+        self.automatic = engine == "auto"
+        if isinstance(source, (str, Path)):
+            self.source = str(source)
+        if is_address(source):
+            from isr.runtimes.serving import ServingClient
+
+            source = ServingClient(self.source)
         if not isinstance(source, (str, Path)):
             spec = getattr(source, "spec", None)
             if not isinstance(spec, ModelSpec):
@@ -65,6 +77,9 @@ class Network:
                 )
             self._folder = presets.find(source)
             self.name = self._folder.name
+            if self._folder.parent == presets.HERE:
+                # What ships lies elsewhere on another computer.
+                self.source = self.name
             self.scales, self.num_frames = presets.scales(source), presets.num_frames(source)
         self.engine = self._choose(engine)
 
@@ -95,18 +110,37 @@ class Network:
         has_int8 = self._folder is not None and presets.variant(self._folder).is_file()
         return tuple(name for name in offered if name != "int8" or has_int8)
 
-    def fingerprint(self) -> str:
-        """A hash of the weights, as they are now, and of what they are put into."""
-        digest = hashlib.sha256()
-        if self._folder is not None:
-            names = [""] if self._folder.is_file() else [presets.CONFIG, presets.WEIGHTS]
-            for name in names:
-                digest.update((self._folder / name).read_bytes())
-        else:
-            digest.update(json.dumps(self._object.spec.to_json()).encode())
-            for weight in _weights(self._object):
-                digest.update(np.ascontiguousarray(weight).tobytes())
-        return digest.hexdigest()[:32]
+    def fingerprint(self, precision: str = "float32") -> str:
+        """A hash of the weights, as they are now, and of what they are put into; of 8-bit ones, too."""
+        if precision not in self._fingerprints:
+            digest = hashlib.sha256()
+            if self._folder is not None:
+                names = [""] if self._folder.is_file() else [presets.CONFIG, presets.WEIGHTS]
+                files = [self._folder / name for name in names]
+                if precision == "int8":
+                    files.append(presets.variant(self._folder))
+                for file in files:
+                    digest.update(file.read_bytes())
+                # Of changed files, `networks_of` makes another network.
+                self._fingerprints[precision] = digest.hexdigest()[:32]
+            else:
+                digest.update(json.dumps(self._object.spec.to_json()).encode())
+                for weight in _weights(self._object):
+                    digest.update(np.ascontiguousarray(weight).tobytes())
+                # A server tells a hash of them; exports of earlier versions do not.
+                digest.update(str(getattr(self._object, "weights_sha256", "")).encode())
+                return digest.hexdigest()[:32]
+        return self._fingerprints[precision]
+
+    @property
+    def outline(self) -> ModelSpec:
+        """What is known of `spec` without opening the network: of a file, reach and multiple are the usual ones."""
+        opened = self._object or next(iter(self._upscalers.values()), None)
+        if opened is not None:
+            spec: ModelSpec = opened.spec
+            return spec
+        reach = 0 if self.num_frames == 1 else None
+        return ModelSpec(self.name, self.scales, num_frames=self.num_frames, receptive_radius=reach)
 
     @property
     def spec(self) -> ModelSpec:
@@ -156,7 +190,7 @@ class Network:
             except (RequestError, MachineError, Cancelled):
                 raise
             except ISRError as error:
-                if not self._automatic:
+                if not self.automatic:
                     raise
                 self._fall_back(precision, error, progress)
                 return self.open(precision, progress)
@@ -173,6 +207,26 @@ class Network:
     def computed_in(self, precision: str) -> str:
         """The precision that `open` gives for one of `precisions`: the same, unless its engine has failed in it."""
         return self._instead.get(precision, precision)
+
+    def settled(self, precision: str) -> tuple[str, str, str]:
+        """What is known before opening of what `open` will come to.
+
+        Args:
+            precision: one of `precisions`.
+
+        Returns:
+            The engine, the precision, and a line where they are others, since those have failed earlier.
+        """
+        precision = self.computed_in(precision)
+        if not (self.automatic and self._folder and self.engine in ENGINES):
+            return self.engine, precision, ""
+        line = ""
+        for tried in dict.fromkeys((precision, "float32")):
+            failure = self._kept(tried)[1]
+            if not failure.exists():
+                return self.engine, tried, line and f"{line}; computed by {self.engine} in {tried} instead"
+            line = failure.read_text(encoding="utf-8")
+        return backend(), "float32", f"{line}; computed by {backend()} in float32 instead"
 
     def _fall_back(self, precision: str, error: ISRError, progress: Progress) -> None:
         """Settle what computes instead of an engine that failed in a precision."""
@@ -206,18 +260,11 @@ class Network:
 
     def _open_converted(self, precision: str, progress: Progress) -> Upscaler:
         """The network in the engine's own format, converted where the cache does not hold it."""
-        from isr import __version__
         from isr.runtimes.exported import open_exported
 
-        engine = ENGINES[self.engine]
-        digest = hashlib.sha256(f"{__version__} {engine.version} {precision} {self.fingerprint()}".encode())
-        if precision == "int8":
-            assert self._folder is not None
-            digest.update(presets.variant(self._folder).read_bytes())
-        key = f"{self.name}-{precision}-{digest.hexdigest()[:16]}"
+        folder, failure = self._kept(precision)
+        key = folder.name
         if key not in self._upscalers:
-            folder = cache_folder() / self.engine / key
-            failure = folder.with_name(f"{key}.failed.txt")
             if failure.exists():
                 raise ISRError(failure.read_text(encoding="utf-8"))
             if not folder.exists():
@@ -233,6 +280,16 @@ class Network:
                 self._upscalers.clear()  # of weights that have changed
             self._upscalers[key] = open_exported(folder)
         return self._upscalers[key]
+
+    def _kept(self, precision: str) -> tuple[Path, Path]:
+        """Where the cache has the network in the engine's own format, and why it has it not."""
+        from isr import __version__
+
+        engine = ENGINES[self.engine]
+        content = f"{__version__} {engine.version} {precision} {self.fingerprint(precision)}"
+        key = f"{self.name}-{precision}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        folder = cache_folder() / self.engine / key
+        return folder, folder.with_name(f"{key}.failed.txt")
 
     def _convert(self, folder: Path, precision: str, progress: Progress) -> None:
         model = self._loaded()
@@ -254,11 +311,19 @@ class Network:
             raise RequestError(f"{self.name}: the weights hold values that are no numbers (NaN)")
 
 
-Networks = Mapping[int, Network]  # for every scale, the network that enlarges by it
+# For every scale, the network that enlarges by it; of bicubic interpolation none.
+ByScale = Mapping[int, Network]
 
 
-def networks_of(source: Source, video: bool = False, engine: str | None = None) -> Networks:
+def is_address(source: object) -> bool:
+    """Whether a source is the address of a model server."""
+    return isinstance(source, str) and "://" in source
+
+
+def networks_of(source: Source, video: bool = False, engine: str | None = None) -> ByScale:
     """The networks of one source, as for `Network`; None: the package's own default of every scale.
+
+    "bicubic" has none: pictures are resized.
 
     Opened ones are kept, so that upscaling one array after another opens them once.
 
@@ -275,7 +340,7 @@ def networks_of(source: Source, video: bool = False, engine: str | None = None) 
     return networks
 
 
-def _networks_of(source: Source, video: bool, engine: str | None) -> Networks:
+def _networks_of(source: Source, video: bool, engine: str | None) -> ByScale:
     if source is None:
         scales = presets.default_scales()
         if not scales:
@@ -284,30 +349,69 @@ def _networks_of(source: Source, video: bool, engine: str | None) -> Networks:
         return {
             scale: _networks_of(presets.HERE / name, video, engine)[scale] for scale, name in names.items()
         }
-    if isinstance(source, (str, Path)):
-        return _of_file(str(source), _stamp(source), engine)
+    if isinstance(source, str) and source == BICUBIC:
+        return {}
+    if isinstance(source, (str, Path)) and not is_address(source):
+        chosen = _chosen(str(source), _stamp(source), engine)
+        return _by_scale(network_at(chosen.source, chosen.engine, chosen.automatic))
     if hasattr(source, "get_weights"):
         return _of_model(source, engine)  # type: ignore[arg-type]  # models are hashed by identity
     return _by_scale(Network(source, engine))
 
 
+def network_at(source: str, engine: str, automatic: bool) -> Network:
+    """The network of a preset or file, run by an engine that was chosen; the same for the same files.
+
+    Args:
+        source: a preset's name or folder, or a `.keras` file.
+        engine: its name; empty for what runs itself.
+        automatic: whether another engine may do where this one fails.
+
+    Raises as `Network`.
+    """
+    return _of_file(source, _stamp(source), engine, automatic)
+
+
 @lru_cache(maxsize=8)
-def _of_file(source: str, stamp: tuple[Path, int, int], engine: str | None) -> Networks:
-    return _by_scale(Network(source, engine))
+def _chosen(source: str, stamp: tuple[Path, int, int], engine: str | None) -> Network:
+    return Network(source, engine)
+
+
+@lru_cache(maxsize=8)
+def _of_file(source: str, stamp: tuple[Path, int, int], engine: str, automatic: bool) -> Network:
+    network = Network(source, engine or None)
+    network.automatic = automatic
+    return network
 
 
 @lru_cache(maxsize=2)
-def _of_model(model: SuperResolutionModel, engine: str | None) -> Networks:
+def _of_model(model: SuperResolutionModel, engine: str | None) -> ByScale:
     return _by_scale(Network(model, engine))
 
 
-def _by_scale(network: Network) -> Networks:
+def _by_scale(network: Network) -> ByScale:
     return dict.fromkeys(network.scales, network)
 
 
-def default_scale(source: Source, networks: Networks) -> int:
+def plan_route(height: int, width: int, target: Target, networks: ByScale) -> Route:
+    """The route of a picture of `height` x `width` pixels by these networks; by interpolation where there are none."""
+    if not networks:
+        return Route.resize(height, width, target)
+    return Route.plan(height, width, target, networks)
+
+
+def check_video_route(route: Route, networks: ByScale) -> None:
+    """Raise RequestError where a network of several frames would follow another one."""
+    for scale in route.stages:
+        if networks[scale].num_frames > 1 and len(route.stages) > 1:
+            raise RequestError(
+                f"{networks[scale].name}: enlarges a video once, by {scale}: ask for no more, or upscale the result"
+            )
+
+
+def default_scale(source: Source, networks: ByScale) -> int:
     """The scale of the output where the user names none: the network's own, or 2 where no network is named."""
-    return 2 if source is None else next(iter(networks))
+    return 2 if source is None else next(iter(networks), 2)
 
 
 def _stamp(source: str | Path) -> tuple[Path, int, int]:

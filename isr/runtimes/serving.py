@@ -80,7 +80,10 @@ class ServingClient:
         )
         try:
             text = self._one("spec", {"any": np.array([b""], object)}).ravel()[0]
-            self.spec: ModelSpec = ModelSpec.from_json(json.loads(text)["spec"])
+            about = json.loads(text)
+            self.spec: ModelSpec = ModelSpec.from_json(about["spec"])
+            # Exports of earlier versions do not say it.
+            self.weights_sha256 = str(about.get("weights_sha256", ""))
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, RequestError):
                 raise

@@ -23,6 +23,7 @@ import isr
 from isr import presets
 from isr.cli.app import run
 from isr.models import EDSR
+from isr.predict.command import PANELS
 from isr.predict.jobs.journal import NAME
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
@@ -76,7 +77,7 @@ def save(path: str | Path, seed: int = 0, height: int = 20, width: int = 28) -> 
 
 def files() -> list[str]:
     """All files below the current folder but journals."""
-    return sorted(p.as_posix() for p in Path().rglob("*") if p.is_file() and p.name != NAME)
+    return sorted(p.as_posix() for p in Path().rglob("*") if p.is_file() and NAME not in p.parts)
 
 
 # ------------------------------------------------------------------------------------------ one photo, one line
@@ -249,6 +250,91 @@ def test_one_photo_can_be_resumed_too(cli: Callable[..., Done]) -> None:
     assert (done.code, done.out, done.err) == (0, [], ["photo_x2.png: finished earlier, skipped"])
     save("photo.png", seed=4)
     assert cli("photo.png", "--resume").out == ["photo_x2.png"]
+
+
+# -------------------------------------------------------------------------------------------------- dry runs
+
+
+def test_a_dry_run_tells_and_does_nothing(cli: Callable[..., Done]) -> None:
+    save("photos/a.png")
+    Path("photos/broken.png").write_text("no picture")
+    save("b.png")
+    before = files()
+    done = cli("photos", "b.png", "--scale", "2.5", "--dry-run")
+    assert done.code == 1 and done.err == []  # one has no result
+    whole = "x3, then resized to 70x50"
+    assert [line.split(": ")[0] for line in done.out] == [
+        str(Path("photos_x2.5/a.png")),
+        "b_x2.5.png",
+        "no result",
+        "2 to make",
+    ]
+    assert all(
+        "28x20 to 70x50, by edsr_baseline_x3 on tensorflow, float32, " in line and whole in line
+        for line in done.out[:2]
+    )
+    assert "broken.png" in done.out[2]
+    assert files() == before and not Path("photos_x2.5").exists()
+    assert cli("b.png", "--preset", "nothing", "--dry-run").code == 2
+
+
+def test_a_dry_run_as_json_tells_what_it_takes(cli: Callable[..., Done]) -> None:
+    save("a.png", height=60, width=80)
+    done = cli(
+        "a.png",
+        "--crop",
+        "40x20+3+4",
+        "--preset",
+        "edsr_baseline_x2",
+        "--preset",
+        "bicubic",
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads("\n".join(done.out))
+    assert [job["target"] for job in plan["jobs"]] == ["a_x2_edsr_baseline_x2.png", "a_x2_bicubic.png"]
+    first = plan["jobs"][0]
+    assert (first["size_in"], first["size_out"], first["units"]) == (
+        [40, 20],
+        [80, 40],
+        {"count": 1, "name": "tiles"},
+    )
+    assert plan["bytes_on_disk"] > 0 and plan["bytes_of_memory"] >= 80 * 40 * 3
+    assert (plan["finished"], plan["unreadable"]) == ([], [])
+
+
+# ----------------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "train"])
+def test_help_says_of_no_flag_that_it_is_a_bool(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "<bool>" not in said and "--quiet" in said
+
+
+def test_help_of_predict_has_panels(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", "--help"]) == 0
+    said = capsys.readouterr().out
+    places = [said.index(f" {panel} ") for panel in PANELS]
+    assert places == sorted(places)
+
+
+def test_isr_alone_begins_with_three_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["predict", "predict", "models"]
+    assert run(["predict"]) == 2
+
+
+def test_bicubic_is_listed_and_figures_have_two_decimals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = dict.fromkeys(presets.COLUMNS, "") | {"name": "mine", "val_psnr_y": 33.2}
+    monkeypatch.setattr(presets, "describe", lambda: [row])
+    assert run(["models"]) == 0
+    mine, bicubic = capsys.readouterr().out.splitlines()
+    assert "33.20" in mine.split("\t") and bicubic.split("\t")[0] == "bicubic"
 
 
 # --------------------------------------------------------------------------------------------------- errors

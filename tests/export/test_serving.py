@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
 import re
 import shlex
 import shutil
@@ -36,7 +37,12 @@ from isr.export import ExportOptions, export_savedmodel
 from isr.export import serving as configuration
 from isr.layers.deformable import strips
 from isr.models import EDSR, EDVR, SuperResolutionModel
+from isr.predict import PredictRequest, plan
+from isr.predict.jobs.job import Job
+from isr.predict.networks import Networks
+from isr.progress import Silent
 from isr.runtimes import serving
+from isr.runtimes.engines.conversion import describe_model
 from isr.runtimes.serving import ServingClient
 
 ROOT = Path(__file__).parents[2]
@@ -377,3 +383,31 @@ def test_the_notebook(tmp_path: Path) -> None:
     before, after = (Image.open(folder / name).size for name in ("photo.png", "answer.png"))
     assert after == (2 * before[0], 2 * before[1])
     assert any("image/png" in data for data in shown)
+
+
+def test_records_know_the_weights_of_a_server(
+    server: Server, edsr: SuperResolutionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that `--resume` makes again what other weights made; exports of earlier versions do not say them."""
+    Image.fromarray(photograph(8, 10)).save(tmp_path / "a.png")
+
+    def planned() -> Job:
+        sources = (addresses(server, "edsr")[0],)
+        (job,) = plan(PredictRequest((tmp_path / "a.png",), tmp_path, sources)).jobs
+        return job
+
+    job = planned()
+    assert ServingClient(job.networks[0].source).weights_sha256 == describe_model(edsr)["weights_sha256"]
+    assert pickle.loads(pickle.dumps(job)).run(Networks(), Silent()).status == "written"
+
+    class Before(ServingClient):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.weights_sha256 = ""
+
+    job.target.unlink()
+    monkeypatch.setattr(serving, "ServingClient", Before)
+    other = planned()
+    assert other.record["weights"] != job.record["weights"]
+    assert other.run(Networks(), Silent()).status == "written"
+    assert "the weights were changed" in job.run(Networks(), Silent()).error

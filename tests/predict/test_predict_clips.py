@@ -115,7 +115,7 @@ def test_a_clip_becomes_a_larger_one_with_its_sound(capsys: pytest.CaptureFixtur
     assert "clip_x2.mp4: 24x16 to 48x32, 10 frames, by edsr_fast_x2 on CPU, tensorflow, float32, " in said.err
     assert [frame.shape for frame in read_clip("clip_x2.mp4")] == [(32, 48, 3)] * 10
     assert sound_of("clip_x2.mp4") == sound_of(source) != []
-    assert sorted(path.name for path in Path().iterdir()) == [".isr-predict.json", "clip.mp4", "clip_x2.mp4"]
+    assert sorted(path.name for path in Path().iterdir()) == [".isr-predict", "clip.mp4", "clip_x2.mp4"]
 
 
 def test_the_frames_are_those_of_the_array_function() -> None:
@@ -130,8 +130,8 @@ def test_the_frames_are_those_of_the_array_function() -> None:
 
 def test_sizes_stretches_and_parts() -> None:
     source = save_clip("clip.mp4", frames(20))
-    video = VideoOptions(start=0.5, duration=0.6, crop=(4, 2, 10, 8), codec="ffv1", pixel_format="bgr0")
-    (outcome,) = predict(source, Repeat(), video=video, scale=2, format="mkv")
+    video = VideoOptions(start=0.5, duration=0.6, codec="ffv1", pixel_format="bgr0")
+    (outcome,) = predict(source, Repeat(), video=video, crop=(4, 2, 10, 8), scale=2, format="mkv")
     assert (outcome.frames, outcome.size_in, outcome.size_out) == (6, (10, 8), (20, 16))
     expected = [frame[2:10, 4:14].repeat(2, 0).repeat(2, 1) for frame in read_clip(source)[5:11]]
     np.testing.assert_array_equal(read_clip("clip_x2.mkv"), expected)

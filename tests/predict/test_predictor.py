@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -19,8 +18,9 @@ import isr
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.pictures import READABLE
 from isr.models import EDSR
-from isr.predict import PredictOptions, Predictor, predictor, report
-from isr.predict.jobs.journal import NAME, Journal
+from isr.predict import PredictOptions, Predictor, report
+from isr.predict.jobs import job, picture
+from isr.predict.jobs.journal import NAME, OLD_NAME, Journal
 from isr.predict.report import duration_of
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
@@ -46,9 +46,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    """The files below a folder, without the journal."""
+    """The files below a folder, without the records."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != NAME)
+    return sorted(name for name in found if not name.startswith(NAME))
 
 
 TREE = ["a.png", "größe 图.png", "sub/b.PNG", "sub/deeper/ж.webp"]
@@ -318,29 +318,22 @@ def test_resume_does_not_replace_files_of_someone_else(photos: Path) -> None:
 
 def test_a_result_without_its_record_is_made_again(photos: Path, monkeypatch: Any) -> None:
     # As if the process were killed between the file and its record.
-    monkeypatch.setattr(predictor, "finished_record", lambda job: {"started": True})
+    monkeypatch.setattr(Journal, "finish", lambda *_: None)
     Predictor(photos).get_predictions(Repeat())
     monkeypatch.undo()
     assert resumed(photos) == (ALL, [])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": 3}', '{"files": {"a.png": 7}}'])
-def test_a_damaged_journal_skips_nothing(photos: Path, text: str) -> None:
+def test_damaged_records_skip_nothing(photos: Path, text: str) -> None:
     resumed(photos)
-    (photos.parent / "photos_x2" / NAME).write_text(text)
+    folder = photos.parent / "photos_x2"
+    for path in (folder / NAME).iterdir():
+        path.write_text(text)
+    (folder / OLD_NAME).write_text(text)
     written, skipped = resumed(photos, overwrite=True)
     assert (written, skipped) == (ALL, [])
     assert resumed(photos) == ([], ALL)
-
-
-def test_the_journal_keeps_records_of_others(tmp_path: Path) -> None:
-    one, two = Journal(tmp_path), Journal(tmp_path)
-    one.put(tmp_path / "a.png", {"n": 1})
-    two.put(tmp_path / "sub" / "ä.png", {"n": 2})
-    one.flush()
-    two.flush()
-    assert Journal(tmp_path).read() == {"a.png": {"n": 1}, "sub/ä.png": {"n": 2}}
-    assert json.loads((tmp_path / NAME).read_text(encoding="utf-8"))["version"] == 1
 
 
 # --------------------------------------------------------------------------------- on the way, and the words
@@ -359,7 +352,7 @@ def test_a_picture_that_fails_stops_nothing_but_itself(photos: Path) -> None:
 
 
 def test_a_full_disk_stops_the_rest(photos: Path, monkeypatch: Any) -> None:
-    write, written = predictor.write, []
+    write, written = picture.write, []
 
     def full(path: Path, *arguments: Any, **options: Any) -> None:
         if len(written) == 2:
@@ -368,7 +361,7 @@ def test_a_full_disk_stops_the_rest(photos: Path, monkeypatch: Any) -> None:
         write(path, *arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(MachineError, match="the disk is full"):
-        patch.setattr(predictor, "write", full)
+        patch.setattr(picture, "write", full)
         Predictor(photos).get_predictions(Repeat())
     assert len(names(photos.parent / "photos_x2")) == 2
     assert len(resumed(photos)[1]) == 2
@@ -466,20 +459,20 @@ def test_every_format_goes_through(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_file_that_changes_meanwhile_is_told(photos: Path, monkeypatch: Any) -> None:
-    read = predictor.read
+    read = picture.read
 
     def other(path: Path, **options: Any) -> Any:
         if path.name == "a.png":
             save(path, height=33)
         return read(path, **options)
 
-    monkeypatch.setattr(predictor, "read", other)
+    monkeypatch.setattr(picture, "read", other)
     done = Predictor(photos).get_predictions(Repeat())
     assert [path.name for path, _ in done.failed] == ["a.png"] and "changed" in done.failed[0][1]
     assert len(done.written) == 3
 
 
 def test_errors_name_their_file_once() -> None:
-    assert predictor._line(Path("a.png"), ISRError("a.png: broken")) == "a.png: broken"
-    assert predictor._line(Path("a.png"), ISRError("broken")) == "a.png: broken"
-    assert predictor._line(Path("a.png"), MemoryError()) == "a.png: not enough memory"
+    assert job.line_of(Path("a.png"), ISRError("a.png: broken")) == "a.png: broken"
+    assert job.line_of(Path("a.png"), ISRError("broken")) == "a.png: broken"
+    assert job.line_of(Path("a.png"), MemoryError()) == "a.png: not enough memory"

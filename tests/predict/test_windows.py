@@ -14,9 +14,9 @@ from tiny_models import Case, numpy, randomise
 
 from isr.errors import MachineError, RequestError
 from isr.models import EDVR, TDAN
-from isr.predict.frames import WindowOptions, enlarge_frames, window_indices
-from isr.predict.picture import TileOptions
+from isr.predict.frames import WindowOptions, enlarge, enlarge_frames, window_indices
 from isr.predict.scenes import SceneCuts
+from isr.predict.tiling import TileOptions
 from isr.runtimes import as_upscaler
 from isr.spec import ModelSpec
 
@@ -161,7 +161,7 @@ def test_skipped_frames_are_neighbours_only() -> None:
 def test_scenes_share_no_window() -> None:
     dark, light = clip(6), [255 - frame // 4 for frame in clip(5, seed=1)]
     dark = [frame // 4 for frame in dark]
-    options = replace(WHOLE, cut=0.3)
+    options = replace(WHOLE, scene_cut=0.3)
     together = list(enlarge_frames(Stub(), iter(dark + light), options))
     stubs = Stub(), Stub(), Stub()
     list(enlarge_frames(stubs[0], iter(dark), WHOLE))
@@ -182,10 +182,25 @@ def test_motion_is_no_cut_and_a_cut_is_one() -> None:
     ]
     fade = [np.full((64, 64, 3), 20 * i, np.uint8) for i in range(10)]
     cut = [np.full((64, 64, 3), 10, np.uint8)] * 3 + [np.full((64, 64, 3), 200, np.uint8)] * 3
-    assert {scene for scene, _ in SceneCuts(0.3).scenes(moving)} == {0}
-    assert {scene for scene, _ in SceneCuts(0.3).scenes(fade)} == {0}
-    assert [scene for scene, _ in SceneCuts(0.3).scenes(cut)] == [0, 0, 0, 1, 1, 1]
-    assert {scene for scene, _ in SceneCuts(None).scenes(cut)} == {0}
+
+    def scenes(threshold: float | None, frames: list[np.ndarray]) -> list[int]:
+        return [scene for scene, _, _ in SceneCuts(threshold).scenes(enumerate(frames))]
+
+    assert set(scenes(0.3, moving)) == {0}
+    assert set(scenes(0.3, fade)) == {0}
+    assert scenes(0.3, cut) == [0, 0, 0, 1, 1, 1]
+    assert set(scenes(None, cut)) == {0}
+
+
+def test_frames_come_out_beside_their_own_results() -> None:
+    """Also where the window reads ahead, skips some, and begins a new scene."""
+    dark, light = ([np.full((16, 16, 3), level + i, np.uint8) for i in range(5)] for level in (10, 200))
+    frames = list(enumerate(dark + light))
+    options = replace(WHOLE, scene_cut=0.3)
+    pairs = list(enlarge(Stub(), iter(frames), options, skip=2))
+    alone = list(enlarge_frames(Stub(), (pixels for _, pixels in frames), options, skip=2))
+    assert [number for number, _ in pairs] == list(range(2, 10))
+    np.testing.assert_array_equal([result for _, result in pairs], alone)
 
 
 # Tiles, sizes, memory
@@ -252,7 +267,7 @@ def test_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RequestError, match=r"frame 1 is \(4, 5, 3\)"):
         list(enlarge_frames(Stub(), iter(mixed)))
     with pytest.raises(RequestError, match="scene cut"):
-        WindowOptions(cut=2.0)
+        WindowOptions(scene_cut=2.0)
 
 
 # The networks

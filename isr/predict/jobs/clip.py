@@ -1,81 +1,141 @@
-"""Clips: planned, decoded, upscaled and encoded in segments, which outlive an interruption, and joined."""
+"""A clip to make of a clip: decoded, upscaled and encoded in segments, which outlive an interruption, and joined."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import re
 import shutil
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import numpy as np
-
-from isr.errors import ISRError, RequestError
+from isr.errors import Cancelled, ISRError, RequestError
 from isr.io.clips import (
-    ANIMATION_SUFFIXES,
-    VIDEO_SUFFIXES,
     WRITABLE_SUFFIXES,
     Frame,
     FrameReader,
     Output,
     SegmentWriter,
     VideoInfo,
-    is_clip,
     join,
     plan_output,
     probe,
 )
-from isr.io.files import atomic, walk
-from isr.predict.chain import check_video_route, upscale_frames_along
+from isr.io.files import atomic
+from isr.predict.chain import upscale_frames_along
+from isr.predict.crop import check_crop, cropped
 from isr.predict.frames import WindowOptions
-from isr.predict.jobs.job import (
-    LONGEST_NAME,
-    Job,
-    precision_along,
-)
-from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
-from isr.predict.options import PredictOptions
-from isr.predict.report import duration_of
-from isr.predict.route import Route, Target
-from isr.predict.source import Network, Networks
+from isr.predict.jobs.job import Job, Setting, Unreadable, frame_bytes
+from isr.predict.jobs.places import Input, check_name, clips_of, is_clip_input, made_beside
+from isr.predict.networks import Opened
+from isr.predict.report import Units, Watch
+from isr.predict.source import ByScale, check_video_route, plan_route
 from isr.progress import Progress, check_cancelled
 
 SEGMENT = 60  # frames of a segment: two seconds, and all that an interruption costs
 AHEAD = 4  # frames that are decoded, or wait to be encoded, beside the one at work
-NOTHING = np.empty(0, np.uint8)
-MEASURED = 3  # the frame whose time the estimate is made of; the first ones also build the network's graphs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipJob(Job):
     """A clip to make of a clip.
 
     Attributes:
-        info: what the source is, `isr.io.clips.VideoInfo`.
-        frames: which of its frames.
-        crop: `(left, top, width, height)` in pixels of the source that is upscaled; None: all of it.
-        output: how it is written.
-        windows: how the frames go through the network.
+        output: what the source is, which of its frames are made, and how they are written.
+        scene_cut: from which difference, 0 to 1, a frame begins a scene whose windows do not reach back; None: off.
+        segment: frames of a segment.
     """
 
-    info: VideoInfo
-    frames: range
-    crop: tuple[int, int, int, int] | None
+    KIND: ClassVar[str] = "clip"
+    SUFFIXES: ClassVar[frozenset[str]] = WRITABLE_SUFFIXES
+
     output: Output
-    windows: WindowOptions
+    scene_cut: float | None
+    segment: int
+
+    @staticmethod
+    def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
+        """The clips in a folder; the folder itself where it is one."""
+        return [folder] if is_clip_input(folder, networks, output) else clips_of(folder)
+
+    @classmethod
+    def plan(cls, source: Input, setting: Setting) -> ClipJob:
+        """Settle what is made of a source.
+
+        Every refusal by the container or the encoder comes here. Raises Unreadable where nothing can be made.
+        """
+        try:
+            return cls._plan(source, setting)
+        except ISRError as error:
+            raise Unreadable(error) from error
+
+    @classmethod
+    def _plan(cls, source: Input, setting: Setting) -> ClipJob:
+        options, networks = setting.options, setting.networks
+        video = options.video
+        info = probe(source.path, timeline=True)
+        if info.width * info.height > options.max_pixels:
+            raise RequestError(
+                f"{source.path}: frames of {info.width}x{info.height} pixels are over the limit of "
+                f"{options.max_pixels}; raise --max-pixels"
+            )
+        if options.crop is not None:
+            check_crop(options.crop, info.width, info.height, source.path, "the frames")
+        width, height = (info.width, info.height) if options.crop is None else options.crop[2:]
+        frames = info.frames_between(video.start, video.duration)
+        route = plan_route(height, width, setting.target, networks)
+        check_video_route(route, networks)
+        target = _target(source, info, setting, setting.label(height, width))
+        check_name(target, _parts(target).name)
+        output = plan_output(
+            info,
+            target,
+            *route.size,
+            frames=frames,
+            part=(height, width),
+            codec=video.codec,
+            crf=video.crf,
+            pixel_format=video.pixel_format,
+            quality=options.quality,
+            suffix=None if target.suffix else options.suffix,
+        )
+        status = source.path.stat()
+        chosen, processor, notes = setting.settle(route, height, width, info.dtype)
+        said = "; ".join((*info.notes, *output.notes))
+        return cls(
+            source=source.path,
+            target=target,
+            folder=source.folder,
+            named=source.tree is None,
+            stamp=(status.st_size, status.st_mtime_ns),
+            crop=options.crop,
+            route=route,
+            networks=chosen,
+            tiles=options.tiles,
+            device=options.device,
+            processor=processor,
+            notes=tuple(filter(None, (notes[0], said, *notes[1:]))),
+            output=output,
+            scene_cut=video.scene_cut,
+            segment=SEGMENT,
+        )
 
     @property
     def parts(self) -> Path:
         """The folder of the segments, beside the target while it is made."""
-        return self.target.with_name(f".{self.target.name}.parts")
+        return _parts(self.target)
+
+    @property
+    def part(self) -> Path:
+        """What is kept of a clip that was stopped."""
+        return self.target.with_name(f"{self.target.stem}.part{self.target.suffix}")
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the source is."""
+        return self.output.source
 
     @property
     def size_in(self) -> tuple[int, int]:
@@ -89,168 +149,108 @@ class ClipJob(Job):
         return self.target.is_dir() and any(self.target.iterdir()) and not self.parts.is_dir()
 
     @property
+    def frames_out(self) -> int:
+        return len(self.output.frames)
+
+    @property
+    def units(self) -> Units:
+        width, height = self.size_in
+        megapixels = 0.0
+        for scale in self.route.stages:
+            megapixels += height * width / 1e6
+            height, width = height * scale, width * scale
+        if not self.networks:
+            megapixels = self.route.size[0] * self.route.size[1] / 1e6
+        views = 8 if self.tiles.self_ensemble and self.networks else 1
+        return Units(self.frames_out, "frames", megapixels * views * self.frames_out)
+
+    @property
     def bytes_out(self) -> int:
-        """Of all frames, before they are encoded."""
-        return self._frame_bytes * len(self.frames)
+        return self._frame_bytes * self.frames_out
 
     @property
     def bytes_needed(self) -> int:
-        """Of the frames that are in memory at once, at least."""
         return self._frame_bytes * 2 * AHEAD
 
     @property
     def _frame_bytes(self) -> int:
-        return math.prod(self.route.size) * self.info.channels * np.dtype(self.info.dtype).itemsize
+        return frame_bytes(self.route.size, self.info.channels, self.info.dtype)
 
-    def message(self) -> str:
-        """What a user should know of the source and the target; empty where all is kept."""
-        return "; ".join((*self.info.notes, *self.output.notes))
+    @property
+    def _pixels_in(self) -> int:
+        return self.info.width * self.info.height * self.info.frames
 
+    def _record(self) -> dict[str, Any]:
+        return {"scene_cut": self.scene_cut, "segment": self.segment, "output_plan": self.output.record()}
 
-def is_clip_input(path: Path, networks: Networks, output: Path | None) -> bool:
-    """Whether an input is a clip and no picture.
+    def _read(self) -> None:
+        """Frames are read while they are upscaled."""
 
-    A folder of numbered pictures is one where the network takes several frames, or a video is to be made of it;
-    otherwise it is a folder of pictures.
-    """
-    if not path.is_dir():
-        return is_clip(path)
-    frames = any(network.num_frames > 1 for network in networks.values())
-    to_clip = output is not None and output.suffix.lower() in WRITABLE_SUFFIXES and not output.is_dir()
-    return (frames or to_clip) and is_clip(path)
+    def _make(self, read: None, opened: Opened, watch: Watch) -> str:
+        """Make the target, going on where an earlier run stopped.
 
-
-def find_clips(
-    inputs: Sequence[Path],
-    output: Path | None,
-    networks: Networks,
-    target: Target,
-    options: PredictOptions,
-    several: bool,
-) -> tuple[list[ClipJob], list[tuple[Path, ISRError]]]:
-    """The clips among a request's inputs as jobs, and those in its folders that cannot be read.
-
-    Arguments and errors as of `find_jobs`; every refusal by the container or the encoder comes here, before any
-    work.
-    """
-    jobs: list[ClipJob] = []
-    unreadable: list[tuple[Path, ISRError]] = []
-    fingerprint = cache(Network.fingerprint)
-    suffixes = VIDEO_SUFFIXES | ANIMATION_SUFFIXES
-
-    def contents(folder: Path) -> Iterable[Path]:
-        return [folder] if is_clip_input(folder, networks, output) else clips_of(folder, suffixes)
-
-    for source in find_sources(inputs, output, target, WRITABLE_SUFFIXES, contents, several):
+        Decoding, the network and encoding each have a thread, and hand on a few frames at a time. The finished
+        segments outlive an error; the next run goes on behind them.
+        """
+        parts, frames = Parts(self), self.output.frames
+        finished = parts.begin()
+        watch.start("upscale", len(frames), "frames")
+        if finished:
+            done = parts.segments[finished - 1].stop - frames.start
+            watch.message(f"{self.target}: going on behind frame {done} of {len(frames)}")
+            watch.skip(done)
         try:
-            jobs.append(_plan(source, networks, target, options, fingerprint))
-        except ISRError as error:
-            if source.tree is None:
-                raise
-            unreadable.append((source.path, error))
-    check_distinct(jobs)
-    return jobs, unreadable
+            if finished < len(parts.segments):
+                self._upscale(parts, finished, opened, watch)
+            join(self.output, [parts.path(number) for number in range(len(parts.segments))])
+        except Cancelled:
+            if watch.keeping and (line := parts.keep()):
+                watch.message(line)
+            raise
+        replaced = parts.replaced()
+        parts.remove()
+        return self._damage(replaced)
 
+    def _upscale(self, parts: Parts, finished: int, opened: Opened, progress: Progress) -> None:
+        first, stop = parts.segments[finished].start, self.output.frames.stop
+        # The frames before, that the first windows hold, and that tell where their scene begins.
+        spec = opened.upscalers[self.route.stages[0]].spec if self.route.stages else None
+        before = spec.num_frames + 2 if spec and spec.num_frames > 1 else 0
+        begin = max(self.output.frames.start, first - before)
+        windows = WindowOptions(self.tiles, self.scene_cut)
+        with (
+            FrameReader(self.info, range(begin, stop)) as reader,
+            ThreadPoolExecutor(1) as decoder,
+            ThreadPoolExecutor(1) as encoder,
+        ):
+            frames = ((frame, cropped(frame.pixels, self.crop)) for frame in ahead(iter(reader), decoder))
+            results = upscale_frames_along(
+                self.route, frames, opened.upscalers, windows, progress, skip=first - begin
+            )
+            for number, segment in list(enumerate(parts.segments))[finished:]:
+                replaced = []
+                with SegmentWriter(self.output, parts.path(number)) as writer, _Behind(encoder) as behind:
+                    for _ in segment:
+                        check_cancelled(progress)
+                        frame, pixels = next(results)
+                        if frame.replaced:
+                            replaced.append(frame.index)
+                        behind.do(writer.write, replace(frame, pixels=pixels))
+                        progress.advance()
+                    if replaced:
+                        parts.note_replaced(number, replaced)
 
-def clips_of(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """The video files and animations of a folder and of those in it."""
-    return (path for path in walk(folder, frozenset(suffixes)) if is_clip(path))
-
-
-def _plan(
-    source: Input, networks: Networks, target: Target, options: PredictOptions, fingerprint: Any
-) -> ClipJob:
-    video = options.video
-    info = probe(source.path, timeline=True)
-    if info.width * info.height > options.max_pixels:
-        raise RequestError(
-            f"{source.path}: frames of {info.width}x{info.height} pixels are over the limit of "
-            f"{options.max_pixels}; raise --max-pixels"
-        )
-    crop = None if video.crop is None else fit_crop(video.crop, info)
-    width, height = (info.width, info.height) if crop is None else crop[2:]
-    frames = info.frames_between(video.start, video.duration)
-    route = Route.plan(height, width, target, networks)
-    check_video_route(route, networks)
-    made = _target(source, info, target.file_label(height, width), options)
-    if len(os.fsencode(f".{made.name}.parts")) > LONGEST_NAME:
-        raise RequestError(f"{made}: the name is too long; name the result by --output")
-    plan = plan_output(
-        info,
-        made,
-        *route.size,
-        frames=frames,
-        part=(height, width),
-        codec=video.codec,
-        crf=video.crf,
-        pixel_format=video.pixel_format,
-        quality=options.quality,
-        suffix=None if made.suffix else options.suffix,
-    )
-    tiles = options.tiles
-    status = source.path.stat()
-    record = {
-        "source": source.path.name,
-        "input": {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns},
-        "weights": {str(scale): fingerprint(networks[scale]) for scale in route.stages},
-        "stages": list(route.stages),
-        "tile": tiles.tile,
-        "overlap": tiles.overlap,
-        "self_ensemble": tiles.self_ensemble,
-        "back_projection": tiles.back_projection,
-        "precision": precision_along(route, networks, options.precision, info.dtype)[0],
-        "crop": None if crop is None else list(crop),
-        "scene_cut": video.scene_cut,
-        "segment": SEGMENT,
-        "output_plan": plan.record(),
-    }
-    windows = WindowOptions(tiles, video.scene_cut)
-    return ClipJob(
-        source.path,
-        made,
-        source.folder,
-        info,
-        route,
-        record,
-        source.tree is None,
-        frames,
-        crop,
-        plan,
-        windows,
-    )
-
-
-def _target(source: Input, info: VideoInfo, label: str, options: PredictOptions) -> Path:
-    if source.file is not None:
-        return source.file
-    own = source.path.suffix if info.kind != "folder" else ""
-    own = own if own.lower() in WRITABLE_SUFFIXES or not own else ".mkv"
-    suffix = own
-    if options.suffix is not None:
-        one_file = WRITABLE_SUFFIXES - {
-            ".png"
-        }  # of the other formats, and of PNG, a folder of pictures is meant
-        suffix = options.suffix if options.suffix in one_file else ""
-    return made_beside(source, label, suffix)
-
-
-def parse_crop(text: str) -> tuple[int, int, int, int]:
-    """`(left, top, width, height)` of `640x360+100+20` (width x height + left + top), or of `640x360` (from 0, 0)."""
-    match = re.fullmatch(r"(\d{1,6})[xX\u00d7](\d{1,6})(?:\+(\d{1,6})\+(\d{1,6}))?", text.strip())
-    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
-        raise RequestError(f"crop {text!r}: give it as 640x360+100+20 (width x height + left + top)")
-    return int(match[3] or 0), int(match[4] or 0), int(match[1]), int(match[2])
-
-
-def fit_crop(crop: tuple[int, int, int, int], info: VideoInfo) -> tuple[int, int, int, int]:
-    """The crop, if the clip's frames hold it; RequestError otherwise."""
-    left, top, width, height = crop
-    if left + width > info.width or top + height > info.height:
-        raise RequestError(
-            f"{info.path}: crop {width}x{height}+{left}+{top} reaches beyond the frames of "
-            f"{info.width}x{info.height}"
-        )
-    return crop
+    def _damage(self, replaced: list[int]) -> str:
+        """What of the source was damaged, in a line; empty where nothing was."""
+        damage = []
+        if replaced:
+            some = ", ".join(map(str, replaced[:5])) + (" ..." if len(replaced) > 5 else "")
+            damage.append(f"{len(replaced)} frames could not be decoded and repeat their neighbours ({some})")
+        if self.info.truncated:
+            damage.append(
+                f"the file is cut off; the result ends where it does, after {self.info.frames} frames"
+            )
+        return f"{self.source}: {'; '.join(damage)}" if damage else ""
 
 
 class Parts:
@@ -260,18 +260,25 @@ class Parts:
     """
 
     RECORD = "record.json"
+    KEPT = "kept.txt"
 
     def __init__(self, job: ClipJob) -> None:
         self.job = job
         self.folder = job.parts
-        stop = job.frames.stop
+        frames = job.output.frames
         self.segments = [
-            range(start, min(start + SEGMENT, stop)) for start in range(job.frames.start, stop, SEGMENT)
+            range(start, min(start + job.segment, frames.stop))
+            for start in range(frames.start, frames.stop, job.segment)
         ]
 
     def path(self, number: int) -> Path:
         """The file of a segment."""
         return self.folder / f"{number:06d}.nut"
+
+    @property
+    def finished(self) -> int:
+        """How many segments, from the first on, are finished."""
+        return next((n for n in range(len(self.segments)) if not self.path(n).is_file()), len(self.segments))
 
     def begin(self) -> int:
         """Make the folder ready; how many segments, from the first on, are finished."""
@@ -286,10 +293,7 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             with atomic(note) as temporary:
                 temporary.write_text(json.dumps(record), encoding="utf-8")
-        finished = 0
-        while finished < len(self.segments) and self.path(finished).is_file():
-            finished += 1
-        return finished
+        return self.finished
 
     def note_replaced(self, number: int, frames: list[int]) -> None:
         """Remember which frames of a segment could not be decoded; before it is finished."""
@@ -301,78 +305,29 @@ class Parts:
         notes = [self._replaced(number) for number in range(len(self.segments))]
         return [frame for note in notes if note.is_file() for frame in json.loads(note.read_text("utf-8"))]
 
+    def keep(self) -> str:
+        """Join the finished segments into a file that plays, beside the target; a line that names it, or nothing.
+
+        The segments stay, so that a later run goes on behind them.
+        """
+        output, finished = self.job.output, self.finished
+        if not finished or output.kind == "folder":  # whose pictures are there already
+            return ""
+        frames = range(output.frames.start, self.segments[finished - 1].stop)
+        with atomic(self.folder / self.KEPT) as temporary:
+            temporary.write_text(self.job.part.name, encoding="utf-8")
+        part = replace(output, target=self.job.part, frames=frames)
+        join(part, [self.path(number) for number in range(finished)])
+        return f"{self.job.part}: the first {len(frames)} of {len(output.frames)} frames"
+
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, and what `keep` has made of it."""
+        if (self.folder / self.KEPT).is_file():
+            self.job.part.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _replaced(self, number: int) -> Path:
         return self.folder / f"{number:06d}.replaced.json"
-
-
-def upscale_clip(job: ClipJob, networks: Networks, precision: str, progress: Progress) -> list[int]:
-    """Make the target of a job, going on where an earlier run stopped.
-
-    Decoding, the network and encoding each have a thread, and hand on a few frames at a time.
-
-    Returns:
-        The numbers of the frames that could not be decoded and are copies of their neighbours.
-
-    Raises RequestError where the source cannot be read, MachineError where the disk is full or memory does not
-    suffice, ISRError where the network fails, Cancelled where the progress asks for it; the finished segments stay
-    then, and the next call goes on behind them.
-    """
-    parts = Parts(job)
-    finished = parts.begin()
-    progress.start("upscale", len(job.frames), "frames")
-    if finished:
-        done = parts.segments[finished - 1].stop - job.frames.start
-        progress.message(f"{job.target}: going on behind frame {done} of {len(job.frames)}")
-        progress.advance(done)
-    if finished < len(parts.segments):
-        _upscale(job, parts, finished, networks, precision, progress)
-    join(job.output, [parts.path(number) for number in range(len(parts.segments))])
-    replaced = parts.replaced()
-    parts.remove()
-    return replaced
-
-
-def _upscale(
-    job: ClipJob, parts: Parts, finished: int, networks: Networks, precision: str, progress: Progress
-) -> None:
-    first = parts.segments[finished].start
-    # The frames before, that the first windows hold, and that tell where their scene begins.
-    spec = networks[job.route.stages[0]].spec if job.route.stages else None
-    begin = max(job.frames.start, first - (spec.num_frames + 2 if spec and spec.num_frames > 1 else 0))
-    read: deque[Frame] = deque()  # without their pixels, until the result is there
-    with (
-        FrameReader(job.info, range(begin, job.frames.stop)) as reader,
-        ThreadPoolExecutor(1) as decoder,
-        ThreadPoolExecutor(1) as encoder,
-    ):
-
-        def pixels() -> Iterator[np.ndarray]:
-            for frame in ahead(iter(reader), decoder):
-                if frame.index >= first:
-                    read.append(replace(frame, pixels=NOTHING))
-                yield cut(frame.pixels, job.crop)
-
-        results = upscale_frames_along(
-            job.route, pixels(), networks, job.windows, precision, progress, skip=first - begin
-        )
-        pace = _Pace(job.frames.stop - first, progress)
-        for number, segment in list(enumerate(parts.segments))[finished:]:
-            replaced = []
-            with SegmentWriter(job.output, parts.path(number)) as writer, _Behind(encoder) as behind:
-                for _ in segment:
-                    check_cancelled(progress)
-                    result = next(results)
-                    frame = replace(read.popleft(), pixels=result)
-                    if frame.replaced:
-                        replaced.append(frame.index)
-                    behind.do(writer.write, frame)
-                    pace.frame()
-                if replaced:
-                    parts.note_replaced(number, replaced)
 
 
 def ahead(frames: Iterator[Frame], thread: ThreadPoolExecutor) -> Iterator[Frame]:
@@ -381,14 +336,6 @@ def ahead(frames: Iterator[Frame], thread: ThreadPoolExecutor) -> Iterator[Frame
     while (frame := waiting.popleft().result()) is not None:
         waiting.append(thread.submit(next, frames, None))
         yield frame
-
-
-def cut(pixels: np.ndarray, crop: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The part of a frame that is upscaled."""
-    if crop is None:
-        return pixels
-    left, top, width, height = crop
-    return pixels[top : top + height, left : left + width]
 
 
 class _Behind:
@@ -413,24 +360,17 @@ class _Behind:
             done.result()
 
 
-class _Pace:
-    """Advances the progress by frames, and says after the first ones how long it will take."""
+def _parts(target: Path) -> Path:
+    return target.with_name(f".{target.name}.parts")
 
-    def __init__(self, frames: int, progress: Progress) -> None:
-        self.left = frames
-        self.done = 0
-        self.progress = progress
-        self.since = time.monotonic()
 
-    def frame(self) -> None:
-        """One more frame is there."""
-        self.left -= 1
-        self.done += 1
-        self.progress.advance()
-        now = time.monotonic()
-        if self.done == MEASURED and self.left:
-            seconds = now - self.since
-            self.progress.message(
-                f"about {duration_of(seconds * self.left)} to go: {self.left} frames, {seconds:.2g} s each"
-            )
-        self.since = now
+def _target(source: Input, info: VideoInfo, setting: Setting, label: str) -> Path:
+    if source.file is not None:
+        return source.file
+    asked = setting.options.suffix
+    own = source.path.suffix if info.kind != "folder" else ""
+    suffix = own if own.lower() in WRITABLE_SUFFIXES or not own else ".mkv"
+    if asked is not None:
+        # Of the other formats, and of PNG, a folder of pictures is meant.
+        suffix = asked if asked in WRITABLE_SUFFIXES - {".png"} else ""
+    return made_beside(source, label, suffix, setting.preset)

@@ -1,218 +1,427 @@
-"""From inputs to jobs: which file becomes which, and everything that can be refused before any work."""
+"""One file to make: data that goes to another process or into a file, and runs there."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from isr.errors import ISRError, MachineError, RequestError
-from isr.io.clips import VideoInfo, is_clip
-from isr.io.errors import file_error
-from isr.io.files import walk
-from isr.io.pictures import READABLE, PictureInfo, check_writable, losses, probe, suffix_of
+from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.predict.crop import Crop
 from isr.predict.jobs.journal import Journal
-from isr.predict.jobs.places import Input, check_distinct, find_sources, made_beside
+from isr.predict.networks import ChosenNetwork, Networks, Opened
 from isr.predict.options import PredictOptions
-from isr.predict.precision import resolve_precision
+from isr.predict.plain import from_plain, to_plain
+from isr.predict.precision import expected_device, resolve_precision, supported_precision
+from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
-from isr.predict.source import Network, Networks
+from isr.predict.source import BICUBIC, ByScale
+from isr.predict.speeds import Kind, Speeds, speeds_here
+from isr.predict.tiling import TileOptions
+from isr.progress import Estimate, Progress
 
-LONGEST_NAME = 255  # bytes; of nearly every file system
-LEAST_COMPRESSED = 0.02  # of the raw pixels: hardly any photograph becomes a smaller file
+VERSION = 1  # of a job in a file
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to make.
+class Outcome:
+    """What became of one file.
 
     Attributes:
-        source, target: the files.
-        journal: the folder whose journal records it.
-        info: what the source holds.
-        route: how it reaches its size.
-        record: what must be the same for a finished result to be up to date.
-        named: whether the user named this file, and not a folder that it lies in.
+        source: the input.
+        target: the output; None where the input could not be read.
+        status: "written", "skipped" (finished earlier) or "failed".
+        error: one line that names the file, where it failed.
+        warning: one line that names the file, where it is written but the source was damaged.
+        frames: of a clip; None for a picture.
+        size_in, size_out: `(width, height)` in pixels.
+        networks: names, in the order in which they ran; none for a reduction.
+        device, engine, precision: what it was computed on, by and in; the latter two are empty for A+ and a server.
+        seconds: from reading to written, without pauses.
+        fatal: whether the reason of a failure would befall every other file too.
+        failure: the error itself.
     """
 
     source: Path
+    target: Path | None
+    status: Literal["written", "skipped", "failed"]
+    error: str = ""
+    warning: str = ""
+    frames: int | None = None
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    networks: tuple[str, ...] = ()
+    device: str = ""
+    engine: str = ""
+    precision: str = ""
+    seconds: float = 0.0
+    fatal: bool = False
+    failure: ISRError | None = field(default=None, repr=False, compare=False)
+
+    def describe(self) -> str:
+        """Tell in one line what was made, by what, where, how fast."""
+        if self.status != "written":
+            return self.error or f"{self.target}: finished earlier, skipped"
+        assert self.size_in is not None and self.size_out is not None
+        sizes = f"{self.size_in[0]}x{self.size_in[1]} to {self.size_out[0]}x{self.size_out[1]}"
+        how = ", ".join(filter(None, (self.device, self.engine, self.precision)))
+        by = f"by {' then '.join(self.networks)} on {how}" if self.networks else "no network"
+        count = "" if self.frames is None else f", {self.frames} frames"
+        return f"{self.target}: {sizes}{count}, {by}, {self.seconds:.1f} s"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values, but for the error itself."""
+        plain: dict[str, Any] = to_plain(replace(self, failure=None))
+        del plain["failure"]
+        return plain
+
+
+class Unreadable(Exception):
+    """A source from which nothing can be made: of a folder, the others are made nevertheless."""
+
+    def __init__(self, reason: ISRError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the jobs of one kind share that are planned together.
+
+    Attributes:
+        options: what is asked for.
+        networks: by their scales; none where pictures are resized without.
+        target: with a scale or a size.
+        preset: a part of the names of results, where several presets make some; else empty.
+    """
+
+    options: PredictOptions
+    networks: ByScale
+    target: Target
+    preset: str = ""
+    _chosen: dict[tuple[int, str], tuple[ChosenNetwork, str]] = field(default_factory=dict, repr=False)
+
+    def label(self, height: int, width: int) -> str:
+        """What the name of a result ends with, of a source of `height` x `width` pixels."""
+        return "_".join(filter(None, (self.target.file_label(height, width), self.preset)))
+
+    def settle(
+        self, route: Route, height: int, width: int, dtype: str
+    ) -> tuple[tuple[ChosenNetwork, ...], str, tuple[str, ...]]:
+        """Choose networks and precision for a source.
+
+        Args:
+            route: that it takes.
+            height, width: of what is upscaled, in pixels.
+            dtype: of its pixels.
+
+        Returns:
+            The networks of the route, the processor that is expected, and what a user should know: first of the
+            way, then of the rest.
+
+        Raises RequestError where a network lacks the precision that is asked for.
+        """
+        own = [self.networks[scale] for scale in route.stages]
+        notes = [route.describe() if self.networks else ""]
+        processor = expected_device(self.options.device, own)
+        asked = self.options.precision
+        wanted, why_not = resolve_precision(asked, np.dtype(dtype), own)
+        precision, why_not_here = supported_precision(wanted, processor)
+        chosen = []
+        for network in own:
+            # Hashed once for all files, and only where a file needs it.
+            key = id(network), precision
+            if key not in self._chosen:
+                self._chosen[key] = ChosenNetwork.of(network, precision)
+            known, line = self._chosen[key]
+            chosen.append(known)
+            notes.append(line)
+        if own:
+            notes += [why_not, "" if asked in ("auto", "fast") else why_not_here]
+        if self.target.changes_aspect(height, width):
+            notes.append(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
+        return tuple(chosen), processor, tuple(notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(ABC):
+    """One file to make of one input.
+
+    Everything that can be refused was refused when it was planned; what only running can show is an `Outcome`.
+
+    Attributes:
+        source, target: the files. Relative paths belong to the folder in which the job was planned.
+        folder: of the results, whose journal records them.
+        named: whether the user named the source, and not a folder that it lies in.
+        stamp: bytes of the source, and its time in ns, as it was planned.
+        crop: the part that is upscaled, in pixels of the source; None: all of it.
+        route: how it reaches its size.
+        networks: those of the route, in order.
+        tiles: how it goes through the networks.
+        device: asked for; None: what the backend takes by itself.
+        processor: what that is expected to be, "CPU" or "GPU".
+        notes: what a user should know, a line each.
+    """
+
+    KIND: ClassVar[str]
+
+    source: Path
     target: Path
-    journal: Path
-    info: PictureInfo | VideoInfo
-    route: Route
-    record: dict[str, Any]
+    folder: Path
     named: bool
+    stamp: tuple[int, int]
+    crop: Crop | None
+    route: Route
+    networks: tuple[ChosenNetwork, ...]
+    tiles: TileOptions
+    device: str | None
+    processor: str
+    notes: tuple[str, ...]
+
+    # What a kind of job has of its own.
 
     @property
-    def bytes_out(self) -> int:
-        """Of the result in memory."""
-        return math.prod(self.route.size) * self.info.channels * np.dtype(self.info.dtype).itemsize
-
-    @property
+    @abstractmethod
     def size_in(self) -> tuple[int, int]:
         """`(width, height)` of what is upscaled."""
-        return self.info.width, self.info.height
+
+    @property
+    @abstractmethod
+    def units(self) -> Units:
+        """How much work it is."""
+
+    @property
+    @abstractmethod
+    def bytes_out(self) -> int:
+        """Of the result, before it is encoded."""
+
+    @property
+    @abstractmethod
+    def bytes_needed(self) -> int:
+        """Of all the arrays that are in memory at once, at least; without what the networks take."""
+
+    @property
+    @abstractmethod
+    def _pixels_in(self) -> int:
+        """Of all the source, every frame."""
+
+    @abstractmethod
+    def _record(self) -> dict[str, Any]:
+        """What of a record this kind alone has."""
+
+    @abstractmethod
+    def _read(self) -> Any:
+        """What is read before the networks are opened; raises ISRError where the source cannot be read."""
+
+    @abstractmethod
+    def _make(self, read: Any, opened: Opened, watch: Watch) -> str:
+        """Make the target, whole; gives a line where the source was damaged."""
+
+    # What all have.
 
     @property
     def exists(self) -> bool:
-        """Whether there is something that the result would replace."""
+        """Whether there is something that the result would replace; RequestError where that is a folder."""
         if self.target.is_dir():
             raise RequestError(f"{self.target}: is a folder, but would be written as a file")
         return self.target.exists()
 
     @property
-    def bytes_needed(self) -> int:
-        """Of all the arrays as large as a picture that are in memory at once, at least."""
-        sides = self.info.height * self.info.width * self.info.channels
-        between = math.prod(self.route.stages[:-1]) ** 2 * sides * 4 if len(self.route.stages) > 1 else 0
-        return sides * np.dtype(self.info.dtype).itemsize + between + self.bytes_out
+    def frames_out(self) -> int | None:
+        """Frames of the result; None for a picture."""
+        return None
 
-    def message(self) -> str:
-        """What the format of the output cannot hold of the input; empty where it holds all."""
-        return losses(self.target.suffix, self.info.channels, self.info.dtype)
+    @property
+    def engine(self) -> str:
+        """What runs the networks; empty for what runs itself."""
+        return _joined(network.engine for network in self.networks)
 
+    @property
+    def precision(self) -> str:
+        """What the networks are computed in; empty where that is their own matter."""
+        return _joined(network.precision for network in self.networks)
 
-def find_jobs(
-    inputs: Sequence[Path],
-    output: Path | None,
-    networks: Networks,
-    target: Target,
-    options: PredictOptions,
-    several: bool = False,
-) -> tuple[list[Job], list[tuple[Path, ISRError]]]:
-    """The jobs of a request, and the files of its folders that cannot be read.
+    @property
+    def kind(self) -> Kind:
+        """What decides how fast it is."""
+        names = " then ".join(network.name for network in self.networks)
+        return Kind(names or BICUBIC, self.engine, self.precision, self.processor)
 
-    Args:
-        inputs: files and folders.
-        output: a folder, or a file where its suffix is a picture's and there is one input file; None: beside
-            each input.
-        networks: what upscales.
-        target: with a scale or a size.
-        options: the rest.
-        several: the request has more inputs than these.
+    def estimate(self, speeds: Speeds) -> Estimate:
+        """Tell how long it will take, from what earlier jobs of its kind took."""
+        return estimate(self.units, 0, speeds.get(self.kind))
 
-    Raises RequestError where an input is missing, a named file is no picture, a result could not be written,
-    would replace an input, another result or (without `overwrite`) a file that exists; MachineError where
-    the disk has no room. Nothing is written then.
-    """
-    jobs, unreadable = [], []
-    fingerprint = cache(Network.fingerprint)  # hashed once for all files, and only where a file needs it
-    for source in find_sources(
-        inputs, output, target, READABLE, pictures_of, several or len(inputs) > 1, options.suffix
-    ):
-        try:
-            info = probe(source.path, max_pixels=options.max_pixels)
-            status = source.path.stat()
-        except ISRError as error:
-            if source.tree is None:
-                raise
-            unreadable.append((source.path, error))
-            continue
-        if options.suffix is not None and options.suffix not in READABLE:
-            raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
-        route = Route.plan(info.height, info.width, target, networks)
-        made = _target(source, info, target, options)
-        check_writable(made, route.size[1], route.size[0], info.channels, info.dtype)
-        if len(os.fsencode(made.name)) > LONGEST_NAME:
-            raise RequestError(
-                f"{made}: the name is longer than {LONGEST_NAME} bytes; name the result by --output"
-            )
-        tiles = options.tiles
-        record = {
-            "source": source.path.name,
-            "input": {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns},
-            "weights": {str(scale): fingerprint(networks[scale]) for scale in route.stages},
-            "stages": list(route.stages),
-            "size": list(route.size),
-            "tile": tiles.tile,
-            "overlap": tiles.overlap,
-            "self_ensemble": tiles.self_ensemble,
-            "back_projection": tiles.back_projection,
-            "precision": precision_along(route, networks, options.precision, info.dtype)[0],
-            "quality": options.quality,
-            "strip_metadata": options.strip_metadata,
+    @property
+    def record(self) -> dict[str, Any]:
+        """What has to be the same for a finished result to be up to date, as plain JSON values."""
+        scales = self.route.stages
+        return {
+            "source": self.source.name,
+            "input": {"bytes": self.stamp[0], "mtime_ns": self.stamp[1]},
+            "weights": {str(scale): own.weights for scale, own in zip(scales, self.networks, strict=True)},
+            "stages": list(scales),
+            "tile": self.tiles.tile,
+            "overlap": self.tiles.overlap,
+            "batch": self.tiles.batch,
+            "self_ensemble": self.tiles.self_ensemble,
+            "back_projection": self.tiles.back_projection,
+            "engine": self.engine,
+            "precision": self.precision,
+            "crop": None if self.crop is None else list(self.crop),
+            **self._record(),
         }
-        jobs.append(Job(source.path, made, source.folder, info, route, record, source.tree is None))
-    check_distinct(jobs)
-    return jobs, unreadable
 
+    def finished_record(self) -> dict[str, Any]:
+        """The record of a job whose result is on the disk."""
+        return {**self.record, "output": {"bytes": self.target.stat().st_size}}
 
-def precision_along(route: Route, networks: Networks, asked: str, dtype: str) -> tuple[str, str]:
-    """`resolve_precision` for the networks of a route."""
-    return resolve_precision(asked, np.dtype(dtype), [networks[scale] for scale in route.stages])
+    @property
+    def bytes_on_disk(self) -> int:
+        """About what the result will take: per pixel as much as the source."""
+        frames = 1 if self.frames_out is None else self.frames_out
+        share = math.prod(self.route.size) * frames / self._pixels_in
+        return int(self.stamp[0] * share)
 
+    def describe(self) -> dict[str, Any]:
+        """Give what it is and what it needs as plain JSON values."""
+        return {
+            "source": str(self.source),
+            "target": str(self.target),
+            "frames": self.frames_out,
+            "size_in": list(self.size_in),
+            "size_out": [self.route.size[1], self.route.size[0]],
+            "networks": [network.name for network in self.networks],
+            "engine": self.engine,
+            "precision": self.precision,
+            "units": {"count": self.units.count, "name": self.units.name},
+            "bytes_on_disk": self.bytes_on_disk,
+            "bytes_of_memory": self.bytes_needed,
+            "notes": list(self.notes),
+        }
 
-def split_finished(jobs: Sequence[Job], options: PredictOptions) -> tuple[list[Job], list[Job]]:
-    """The jobs to do, and those whose results are there and up to date (with `resume` only).
+    def line(self, seconds: float | None) -> str:
+        """Tell the same in one line, and how long it will take."""
+        (width, height), (down, across) = self.size_in, self.route.size
+        how = ", ".join(filter(None, (self.engine, self.precision)))
+        names = " then ".join(network.name for network in self.networks)
+        by = f"by {names}{' on ' * bool(how)}{how}" if names else "no network"
+        count = "" if self.frames_out is None else f", {self.frames_out} frames"
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"{self.target}: {width}x{height} to {across}x{down}{count}, {by}, {took(seconds)}{notes}"
 
-    Raises RequestError where a result exists that may not be replaced or its folder may not be written to,
-    MachineError where the disk is too full.
-    """
-    open_jobs, finished, existing = [], [], []
-    records = {folder: Journal(folder).read() for folder in {job.journal for job in jobs}}
-    for job in jobs:
-        known = records[job.journal].get(Journal(job.journal).key(job.target)) if options.resume else None
-        if not job.exists:
-            open_jobs.append(job)
-        elif known is not None and known == finished_record(job):
-            finished.append(job)
-        elif known is not None or options.overwrite:
-            open_jobs.append(job)
-        else:
-            existing.append(job.target)
-    if existing:
-        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
-        unknown = ", and no record says how it was made" if options.resume else ""
-        raise RequestError(f"{existing[0]}{more}: exists{unknown}; give --overwrite to replace it")
-    _check_room(open_jobs)
-    return open_jobs, finished
+    def run(self, networks: Networks, progress: Progress) -> Outcome:
+        """Make the target, and note that it is made.
 
+        Args:
+            networks: those that are open in this process.
+            progress: told of tiles or frames; asked to pause and to stop between them.
 
-def finished_record(job: Job) -> dict[str, Any]:
-    """The record of a job whose result is on the disk."""
-    return {**job.record, "output": {"bytes": job.target.stat().st_size}}
+        Returns:
+            What became of it; an error is told, not raised.
 
-
-def _target(source: Input, info: PictureInfo, target: Target, options: PredictOptions) -> Path:
-    if source.file is not None:
-        return source.file
-    readable = source.path.suffix.lower() in READABLE
-    own = source.path.suffix if readable else suffix_of(info.format)
-    named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
-    return made_beside(named, target.file_label(info.height, info.width), options.suffix or own)
-
-
-def pictures_of(folder: Path) -> Iterator[Path]:
-    """The pictures of a folder and of those in it, in order; animations are clips."""
-    return (path for path in walk(folder, READABLE) if not is_clip(path))
-
-
-def _check_room(jobs: Sequence[Job]) -> None:
-    needed: dict[Path, int] = {}
-    for job in jobs:
-        needed[job.journal] = needed.get(job.journal, 0) + int(job.bytes_out * LEAST_COMPRESSED)
-    for folder, size in needed.items():
-        there = folder.resolve()
-        while not there.exists():
-            there = there.parent
-        if not there.is_dir():
-            raise RequestError(
-                f"{folder}: a part of this path is a file, not a folder: choose another --output"
-            )
-        if not os.access(there, os.W_OK):
-            raise RequestError(f"{folder}: permission denied: choose another --output")
+        Raises Cancelled where the progress asks for it; what is finished is whole then.
+        """
+        speeds = speeds_here()
+        watch = Watch(progress, self.units, speeds.get(self.kind))
+        journal = Journal(self.folder)
+        fatal = False
         try:
-            free = shutil.disk_usage(there).free
-        except OSError as error:
-            raise file_error(there, error) from error
-        if size > free:
-            raise MachineError(
-                f"{folder}: the disk has {free / 2**30:.1f} GiB left, the results need {size / 2**30:.1f} or more"
-            )
+            read = self._read()
+            begun = watch.seconds
+            try:
+                opened = networks.open(self, watch)
+            except ISRError:
+                fatal = True
+                raise
+            watch.leave_out(watch.seconds - begun)
+            # By another engine than was planned, where that one failed.
+            settled = replace(self, networks=opened.networks)
+            journal.start(self.target)
+            damage = settled._make(read, opened, watch)
+            with disk_needed():
+                journal.finish(self.target, settled.finished_record())
+        except Cancelled:
+            raise
+        except (ISRError, MemoryError, DiskError) as error:
+            if isinstance(error, DiskError):
+                fatal, error = True, error.reason
+            failure = error if isinstance(error, ISRError) else MachineError(line_of(self.source, error))
+            failed = Outcome(self.source, self.target, "failed", line_of(self.source, error))
+            return replace(failed, fatal=fatal, failure=failure)
+        known = all(network.live is None for network in self.networks)
+        kind = settled.kind._replace(device=opened.device or "CPU")
+        speeds.add(kind, *watch.measured(opened.fresh), keep=known)
+        return Outcome(
+            self.source,
+            self.target,
+            "written",
+            warning=damage,
+            frames=self.frames_out,
+            size_in=self.size_in,
+            size_out=(self.route.size[1], self.route.size[0]),
+            networks=tuple(network.name for network in opened.networks),
+            device=opened.device,
+            engine=settled.engine,
+            precision=settled.precision,
+            seconds=watch.seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the job as plain JSON values; `job_from_json` is the inverse. RequestError for an object in Python."""
+        for network in self.networks:
+            network.check_portable()
+        return {"version": VERSION, "kind": self.KIND, "job": to_plain(self)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """Read what `to_json` gave; RequestError where it is none, or of another version or kind."""
+        try:
+            if content["version"] != VERSION or content["kind"] != cls.KIND:
+                raise RequestError(
+                    f"a job of kind {content['kind']}, version {content['version']}: "
+                    f"kind {cls.KIND}, version {VERSION} is wanted; plan it again"
+                )
+            job: Self = from_plain(cls, content["job"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, RequestError):
+                raise
+            raise RequestError(f"not a job, or a damaged one ({error}); plan it again") from None
+        return job
+
+
+class DiskError(Exception):
+    """A result cannot be written, and neither could any other: `reason` says why."""
+
+    def __init__(self, reason: MachineError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@contextmanager
+def disk_needed() -> Iterator[None]:
+    """Raise DiskError where the machine cannot write what the block writes."""
+    try:
+        yield
+    except MachineError as error:
+        raise DiskError(error) from error
+
+
+def line_of(source: Path, error: BaseException) -> str:
+    """Tell of an error in one line that names the file."""
+    text = str(error) or "not enough memory"
+    return text if text.startswith(str(source)) else f"{source}: {text}"
+
+
+def frame_bytes(size: tuple[int, int], channels: int, dtype: str) -> int:
+    """Bytes of the pixels of a picture of `(height, width)`."""
+    return math.prod(size) * channels * np.dtype(dtype).itemsize
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(name for name in names if name))

@@ -1,66 +1,124 @@
-"""What was made from what: the file by which `resume` knows that a result is finished and up to date."""
+"""What was made from what: the records by which `resume` knows that a result is finished and up to date.
+
+The folder of the results holds `.isr-predict/`, and in it one file per computer. Lines are only ever appended, so any
+number of processes may write, on one computer or on several that share the folder; readers merge the files.
+"""
 
 from __future__ import annotations
 
 import json
+import platform
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from isr.errors import ISRError
-from isr.io.files import atomic
+from isr.io.files import append_line
 
-NAME = ".isr-predict.json"  # the dot hides it from the walk through a folder
-STARTED = {"started": True}  # the record of a file that is not finished, and of no one else
-SECONDS = 1.0  # between two writes: a folder of ten thousand small files is not spent on its journal
+# The dot hides both from the walk through a folder.
+NAME = ".isr-predict"
+# The one file of earlier versions, which is read and not written.
+OLD_NAME = ".isr-predict.json"
+STARTED = {"started": True}
+# Between the name of a file and its record in a line.
+RECORD = ', "record": '
 
 
 class Journal:
     """The records of one output folder, by the paths of its files below it.
 
-    A record is any JSON value. One that is lost (the process was killed within a second) only costs doing the
-    file again.
+    Args:
+        folder: of the results; nothing is written until a record is.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self._own: dict[str, Any] = {}
-        self._written = 0.0
-        self._changed = False
+        self.folder = folder
+        computer = re.sub(r"\W+", "-", platform.node()).strip("-") or "computer"
+        self.path = folder / NAME / f"{computer}.jsonl"
 
-    def read(self) -> dict[str, Any]:
-        """All records; none where there is no journal, or one that cannot be read."""
+    def start(self, target: Path) -> None:
+        """Note that a file of the folder is about to be made, and is no one else's."""
+        self._append(target, STARTED, to_disk=True)
+
+    def finish(self, target: Path, record: dict[str, Any]) -> None:
+        """Note that a file is finished, and what it was made from. A lost record costs making the file again."""
+        self._append(target, record)
+
+    def read(self) -> Records:
+        """Read what all processes have noted so far; what cannot be read is left out."""
+        return Records(self.folder)
+
+    def _append(self, target: Path, record: dict[str, Any], to_disk: bool = False) -> None:
+        head = json.dumps({"file": key_of(target, self.folder), "time": time.time()}, ensure_ascii=False)
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
+        append_line(self.path, f"{head[:-1]}{RECORD}{text}}}", to_disk)
+
+
+class Records:
+    """The latest record of every file of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._old: dict[str, Any] = _read_old(folder / OLD_NAME)
+        # Records stay text until they are asked for: a call wants few of many.
+        self._texts: dict[str, tuple[float, str]] = {}
+        for path in sorted((folder / NAME).glob("*.jsonl")):
+            for key, moment, text in _lines(path):
+                if key not in self._texts or moment >= self._texts[key][0]:
+                    self._texts[key] = moment, text
+
+    def __contains__(self, target: Path) -> bool:
+        """Whether a file of the folder was made, or begun, by this package."""
+        key = key_of(target, self.folder)
+        return key in self._texts or key in self._old
+
+    def get(self, target: Path) -> dict[str, Any] | None:
+        """The record of a file; None where there is none."""
+        key = key_of(target, self.folder)
         try:
-            files = json.loads(self.path.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return files if isinstance(files, dict) else {}
+            record = json.loads(self._texts[key][1]) if key in self._texts else self._old.get(key)
+        except ValueError:
+            return None
+        return record if isinstance(record, dict) else None
 
-    def key(self, target: Path) -> str:
-        """What a file of the folder is called in the journal."""
-        return target.relative_to(self.path.parent).as_posix()
+    def agrees(self, target: Path, record: dict[str, Any]) -> bool:
+        """Whether a file is finished and was made from what `record` says.
 
-    def put(self, target: Path, record: Any) -> None:
-        """Note the record of a file; it reaches the disk within a second of work, or by `flush`."""
-        self._own[self.key(target)] = record
-        self._changed = True
-        if time.monotonic() - self._written > SECONDS:
-            self.flush()
+        Earlier versions noted less: of their records, all that they say has to agree.
+        """
+        known = self.get(target)
+        if known is None or known == STARTED:
+            return False
+        old = key_of(target, self.folder) not in self._texts
+        return known == ({key: record.get(key) for key in known} if old else record)
 
-    def flush(self) -> None:
-        """Write what is noted, whole. Records of other files, of another process too, stay."""
-        if not self._changed:
-            return
-        records = {**self.read(), **self._own}
-        with atomic(self.path) as temporary:
-            text = json.dumps({"version": 1, "files": records}, indent=1, ensure_ascii=False, sort_keys=True)
-            temporary.write_text(text, encoding="utf-8")
-        self._changed = False
-        self._written = time.monotonic()
 
-    def flush_if_possible(self) -> None:
-        """As `flush`, where an error must not hide another."""
+def key_of(target: Path, folder: Path) -> str:
+    """What a file of a folder is called in its records."""
+    return target.relative_to(folder).as_posix()
+
+
+def _lines(path: Path) -> Iterator[tuple[str, float, str]]:
+    """File, time and text of the record of every whole line."""
+    try:
+        content = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return
+    for line in content.split("\n"):
+        head, found, tail = line.partition(RECORD)
+        if not found or not tail.endswith("}"):
+            continue
         try:
-            self.flush()
-        except ISRError:
-            return
+            about = json.loads(head + "}")
+            yield about["file"], float(about["time"]), tail[:-1]
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def _read_old(path: Path) -> dict[str, Any]:
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return files if isinstance(files, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isr.errors import RequestError
-from isr.io.files import mirrored
+from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
+from isr.io.files import mirrored, walk
+from isr.io.pictures import READABLE
 from isr.predict.route import Target
+from isr.predict.source import ByScale
 
 if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
 
 SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
+LONGEST_NAME = 255  # bytes; of nearly every file system
+
+
+def pictures_of(folder: Path) -> Iterator[Path]:
+    """List the pictures of a folder and of those in it, in order; animations are clips."""
+    return (path for path in walk(folder, READABLE) if not is_clip(path))
+
+
+def clips_of(folder: Path) -> Iterator[Path]:
+    """List the video files and animations of a folder and of those in it, in order."""
+    return (path for path in walk(folder, VIDEO_SUFFIXES | ANIMATION_SUFFIXES) if is_clip(path))
+
+
+def is_clip_input(path: Path, networks: ByScale, output: Path | None) -> bool:
+    """Tell whether an input is a clip and no picture.
+
+    A folder of numbered pictures is one where the network takes several frames, or a video is to be made of it;
+    otherwise it is a folder of pictures.
+    """
+    if not path.is_dir():
+        return is_clip(path)
+    frames = any(network.num_frames > 1 for network in networks.values())
+    to_clip = output is not None and output.suffix.lower() in WRITABLE_SUFFIXES and not output.is_dir()
+    return (frames or to_clip) and is_clip(path)
+
+
+def check_name(target: Path, name: str) -> None:
+    """Raise RequestError where a name that making `target` needs is too long for a file system."""
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise RequestError(
+            f"{target}: the name is longer than {LONGEST_NAME} bytes; name the result by --output"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,11 +127,19 @@ def _tree(
             yield Input(file, path, folder)
 
 
-def made_beside(source: Input, label: str, suffix: str) -> Path:
-    """The result of a source that names no file: of the same name in a mirrored tree, else named after its size."""
+def made_beside(source: Input, label: str, suffix: str, preset: str = "") -> Path:
+    """Name the result of a source that names no file.
+
+    Args:
+        source: the input.
+        label: what the name ends with beside the source; in a mirrored tree, names stay.
+        suffix: of the result.
+        preset: what names in a tree end with, where several presets make results.
+    """
     stem = source.path.stem if suffix or not source.path.is_dir() else source.path.name
     if source.tree is not None:
-        return mirrored(source.path, source.tree, source.folder).with_name(stem + suffix)
+        name = f"{stem}_{preset}" if preset else stem
+        return mirrored(source.path, source.tree, source.folder).with_name(name + suffix)
     return source.folder / f"{stem}_{label}{suffix}"
 
 

@@ -1,0 +1,379 @@
+"""The options of `isr predict`: one table, from which come its parser, its help, and the line that a request is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isr.errors import RequestError
+from isr.predict.crop import crop_text, parse_crop
+from isr.predict.options import PredictOptions
+from isr.predict.route import Target
+from isr.predict.source import is_address
+
+if TYPE_CHECKING:
+    from isr.predict.request import PredictRequest
+
+PANELS = ("What comes out", "Which network", "Speed and memory", "Video", "Files")
+OUT, NETWORK, SPEED, VIDEO, FILES = PANELS
+SOURCES = "sources"  # the field that three options share
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _number(value: Any) -> str:
+    """The shortest text that is read as this number."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: such as "--scale".
+        field: of a request, dotted where it lies deeper.
+        kind: what the parser makes of its text; bool for a flag.
+        panel: of the help that it stands in.
+        help: one sentence.
+        unit: what stands for its value in the help; empty: the kind.
+        short: a second name, such as "-o".
+        many: whether it may be repeated.
+        read: from what the parser made to the field.
+        write: from the field to text.
+        owns: which values of the field this option writes, where several options share it.
+    """
+
+    name: str
+    field: str
+    kind: type
+    panel: str
+    help: str
+    unit: str = ""
+    short: str = ""
+    many: bool = False
+    read: Callable[[Any], Any] = _same
+    write: Callable[[Any], str] = str
+    owns: Callable[[Any], bool] = _any
+
+    @property
+    def key(self) -> str:
+        """Its name as an identifier."""
+        return self.name.strip("-").replace("-", "_")
+
+    def arguments(self, value: Any) -> list[str]:
+        """Spell it for a value of its field."""
+        items = value if self.field == SOURCES else (value,)
+        words: list[str] = []
+        for item in items:
+            if self.owns(item):
+                words += [self.name] if self.kind is bool else [self.name, self.write(item)]
+        return words
+
+
+def _read_size(text: str) -> tuple[int | None, int | None] | None:
+    return Target.parse_size(text).size
+
+
+def _write_size(size: tuple[int | None, int | None]) -> str:
+    height, width = size
+    return f"{width or ''}x{height or ''}"
+
+
+def _read_overlap(text: str) -> int | str:
+    if text != "exact" and not text.isdecimal():
+        raise RequestError(f"--overlap {text}: must be 'exact' or a number of pixels")
+    return text if text == "exact" else int(text)
+
+
+def _read_server(text: str) -> tuple[str]:
+    return (text if is_address(text) else f"grpc://{text}",)
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str) and not is_address(source) and Path(source).suffix == ".keras"
+
+
+def _is_preset(source: Any) -> bool:
+    return isinstance(source, str) and not is_address(source) and not _is_file(source)
+
+
+OPTIONS = (
+    Option(
+        "--scale",
+        "options.scale",
+        float,
+        OUT,
+        "Factor of the output, such as 2 or 2.5; default: 2.",
+        unit="FACTOR",
+        write=_number,
+    ),
+    Option(
+        "--size",
+        "options.size",
+        str,
+        OUT,
+        "Size of the output: 3840x2160; 3840x or x2160 keeps the aspect.",
+        unit="WxH",
+        read=_read_size,
+        write=_write_size,
+    ),
+    Option(
+        "--crop",
+        "options.crop",
+        str,
+        OUT,
+        "Only this part of the input: width x height + left + top.",
+        unit="WxH+X+Y",
+        read=parse_crop,
+        write=crop_text,
+    ),
+    Option(
+        "--self-ensemble",
+        "options.self_ensemble",
+        bool,
+        OUT,
+        "Average the results of the eight flips and turns; eight times slower.",
+    ),
+    Option(
+        "--back-projection",
+        "options.back_projection",
+        int,
+        OUT,
+        "Rounds of correction, only for pictures made smaller by MATLAB's bicubic.",
+        unit="N",
+    ),
+    Option(
+        "--preset",
+        SOURCES,
+        str,
+        NETWORK,
+        "A preset's name or folder (`isr models` lists the names); repeat it to compare several.",
+        unit="NAME",
+        many=True,
+        read=tuple,
+        owns=_is_preset,
+    ),
+    Option(
+        "--weights",
+        SOURCES,
+        Path,
+        NETWORK,
+        "A preset folder or a .keras file.",
+        unit="PATH",
+        read=lambda path: (str(path),),
+        owns=_is_file,
+    ),
+    Option(
+        "--server",
+        SOURCES,
+        str,
+        NETWORK,
+        "A model server: grpc://host:8500/edsr, http://host:8501/edsr.",
+        unit="URL",
+        read=_read_server,
+        owns=is_address,
+    ),
+    Option(
+        "--fast",
+        "options.precision",
+        bool,
+        SPEED,
+        "The same as --precision fast.",
+        read=lambda given: "fast",
+        owns=lambda precision: precision == "fast",
+    ),
+    Option(
+        "--precision",
+        "options.precision",
+        str,
+        SPEED,
+        "auto, float32, bfloat16, int8, or fast: int8 where there is one.",
+        unit="NAME",
+        owns=lambda precision: precision != "fast",
+    ),
+    Option(
+        "--engine",
+        "options.engine",
+        str,
+        SPEED,
+        "auto, tensorflow, jax, openvino, onnxruntime, litert (`isr engines`).",
+        unit="NAME",
+    ),
+    Option("--device", "options.device", str, SPEED, "cpu, gpu, gpu:0, ...", unit="NAME"),
+    Option(
+        "--tile",
+        "options.tile",
+        int,
+        SPEED,
+        "Largest side of a tile in input pixels; default: by the scale.",
+        unit="PIXELS",
+    ),
+    Option(
+        "--overlap",
+        "options.tile_overlap",
+        str,
+        SPEED,
+        "Pixels at each side of a tile that its neighbours keep; default: 12.",
+        unit="N|exact",
+        read=_read_overlap,
+    ),
+    Option("--batch", "options.batch", int, SPEED, "Tiles per call of the network.", unit="N"),
+    Option(
+        "--codec",
+        "options.video.codec",
+        str,
+        VIDEO,
+        "h264, h265, vp9, av1, prores; default: the container's.",
+        unit="NAME",
+    ),
+    Option(
+        "--crf",
+        "options.video.crf",
+        float,
+        VIDEO,
+        "Constant quality, smaller is better; default: 17 of h264.",
+        unit="N",
+        write=_number,
+    ),
+    Option(
+        "--pixel-format",
+        "options.video.pixel_format",
+        str,
+        VIDEO,
+        "yuv420p, yuv444p, yuv420p10le, ...",
+        unit="NAME",
+    ),
+    Option(
+        "--start", "options.video.start", float, VIDEO, "Begin at this second.", unit="SECONDS", write=_number
+    ),
+    Option(
+        "--duration",
+        "options.video.duration",
+        float,
+        VIDEO,
+        "Stop after these seconds.",
+        unit="SECONDS",
+        write=_number,
+    ),
+    Option(
+        "--scene-cut",
+        "options.video.scene_cut",
+        float,
+        VIDEO,
+        "A frame with this score, 0 to 1, begins a new scene; try 0.08.",
+        unit="SCORE",
+        write=_number,
+    ),
+    Option(
+        "--output",
+        "output",
+        Path,
+        FILES,
+        "A folder; or a file, if it ends in .png, .mp4, ... and there is one input. "
+        "Default: photo_x2.jpg beside photo.jpg, clip_x2.mp4 beside clip.mp4, photos_x2/ beside photos/.",
+        short="-o",
+    ),
+    Option(
+        "--format",
+        "options.format",
+        str,
+        FILES,
+        "png, jpg, ...; mp4, mkv, ...; default: the input's.",
+        unit="NAME",
+    ),
+    Option("--quality", "options.quality", int, FILES, "1 to 100, of JPEG, WebP and AVIF.", unit="N"),
+    Option("--overwrite", "options.overwrite", bool, FILES, "Replace files that exist."),
+    Option(
+        "--resume",
+        "options.resume",
+        bool,
+        FILES,
+        "Skip what is finished, by the same input, weights and options.",
+    ),
+    Option(
+        "--strip-metadata",
+        "options.strip_metadata",
+        bool,
+        FILES,
+        "Leave out EXIF, XMP, resolution and colour profile.",
+    ),
+    Option("--max-pixels", "options.max_pixels", int, FILES, "Refuse larger inputs.", unit="N"),
+)
+
+
+def value_of(request: PredictRequest, field: str) -> Any:
+    """Read a field of a request, dotted where it lies deeper."""
+    return attrgetter(field)(request)
+
+
+def default_of(option: Option) -> Any:
+    """What the parser takes for an option that is not given: None where the field's default says so too."""
+    if option.kind is bool or not option.field.startswith("options."):
+        return False if option.kind is bool else None
+    return attrgetter(option.field.removeprefix("options."))(PredictOptions())
+
+
+def values_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn what the parser made of a line into fields of a request.
+
+    Args:
+        given: by the keys of the options; None, False or an empty list where one is not given.
+
+    Returns:
+        The fields that are said, by their dotted names.
+
+    Raises RequestError for text that is not what its option takes, and for options that exclude each other.
+    """
+    said = {option: given[option.key] for option in OPTIONS if _is_given(given.get(option.key))}
+    names = {option.name for option in said}
+    if len({"--preset", "--weights", "--server"} & names) > 1:
+        raise RequestError("--preset, --weights and --server: give one of them")
+    if "--fast" in names and given["precision"] not in (None, "auto"):
+        raise RequestError("--fast and --precision: give one of them")
+    if {"--scale", "--size"} <= names:
+        raise RequestError("--scale and --size: give one of them")
+    if "--fast" in names:
+        said = {option: value for option, value in said.items() if option.name != "--precision"}
+    return {option.field: option.read(value) for option, value in said.items()}
+
+
+def _is_given(value: Any) -> bool:
+    # 0 is given, though it equals False.
+    return value is not None and value is not False and value != []
+
+
+def arguments(request: PredictRequest) -> list[str]:
+    """Spell a request as arguments of `isr predict`: what differs from the defaults, then the inputs."""
+    plain = type(request)(inputs=())
+    spelled: list[str] = []
+    for option in OPTIONS:
+        value = value_of(request, option.field)
+        if value != value_of(plain, option.field):
+            spelled += option.arguments(value)
+    inputs = [str(path) for path in request.inputs]
+    # What begins with a dash would be taken for an option.
+    return [*spelled, *(["--"] if any(path.startswith("-") for path in inputs) else []), *inputs]
+
+
+def line(words: list[str], windows: bool | None = None) -> str:
+    """Join words into a line that a shell takes apart into the same ones.
+
+    Args:
+        words: the program and its arguments.
+        windows: whether it is Windows' own shell; None: this system's.
+    """
+    windows = os.name == "nt" if windows is None else windows
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)

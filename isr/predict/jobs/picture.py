@@ -1,0 +1,198 @@
+"""A picture to make of a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from isr.errors import ISRError, RequestError
+from isr.io.pictures import (
+    READABLE,
+    Picture,
+    PictureInfo,
+    check_writable,
+    losses,
+    probe,
+    read,
+    suffix_of,
+    write,
+)
+from isr.predict.chain import upscale_along
+from isr.predict.crop import check_crop, cropped
+from isr.predict.jobs.job import Job, Setting, Unreadable, disk_needed, frame_bytes
+from isr.predict.jobs.places import Input, check_name, made_beside, pictures_of
+from isr.predict.networks import Opened
+from isr.predict.report import Units, Watch
+from isr.predict.source import ByScale, check_memory, plan_route
+from isr.predict.tiling import plan_tiles
+from isr.progress import Within
+from isr.tiles import Tile
+
+STRIP = 2**20  # pixels of a stretch that stands for a tile where there is no network
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureJob(Job):
+    """A picture to make of a picture.
+
+    Attributes:
+        info: what the source holds.
+        max_pixels: larger sources are refused.
+        quality: 1 to 100, of JPEG, WebP and AVIF.
+        strip_metadata: leave out EXIF, XMP, resolution and colour profile.
+    """
+
+    KIND: ClassVar[str] = "picture"
+    SUFFIXES: ClassVar[frozenset[str]] = READABLE
+
+    info: PictureInfo
+    max_pixels: int
+    quality: int
+    strip_metadata: bool
+
+    @staticmethod
+    def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
+        """The pictures in a folder."""
+        return pictures_of(folder)
+
+    @classmethod
+    def plan(cls, source: Input, setting: Setting) -> PictureJob:
+        """Settle what is made of a source.
+
+        Raises Unreadable where the source is no picture, or not the one that is asked for; RequestError where the
+        result cannot be written.
+        """
+        options, networks = setting.options, setting.networks
+        try:
+            info = probe(source.path, max_pixels=options.max_pixels)
+            status = source.path.stat()
+            if options.crop is not None:
+                check_crop(options.crop, info.width, info.height, source.path, "the picture")
+        except ISRError as error:
+            raise Unreadable(error) from error
+        if options.suffix is not None and options.suffix not in READABLE:
+            raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
+        width, height = (info.width, info.height) if options.crop is None else options.crop[2:]
+        route = plan_route(height, width, setting.target, networks)
+        target = _target(source, info, setting, setting.label(height, width))
+        check_writable(target, route.size[1], route.size[0], info.channels, info.dtype)
+        check_name(target, target.name)
+        chosen, processor, notes = setting.settle(route, height, width, info.dtype)
+        return cls(
+            source=source.path,
+            target=target,
+            folder=source.folder,
+            named=source.tree is None,
+            stamp=(status.st_size, status.st_mtime_ns),
+            crop=options.crop,
+            route=route,
+            networks=chosen,
+            tiles=options.tiles,
+            device=options.device,
+            processor=processor,
+            notes=tuple(
+                filter(None, (notes[0], losses(target.suffix, info.channels, info.dtype), *notes[1:]))
+            ),
+            info=info,
+            max_pixels=options.max_pixels,
+            quality=options.quality,
+            strip_metadata=options.strip_metadata,
+        )
+
+    @property
+    def size_in(self) -> tuple[int, int]:
+        return (self.info.width, self.info.height) if self.crop is None else self.crop[2:]
+
+    @cached_property
+    def units(self) -> Units:
+        width, height = self.size_in
+        if not self.networks:
+            pixels = math.prod(self.route.size)
+            return Units(max(1, -(-pixels // STRIP)), "tiles", pixels / 1e6)
+        count, pixels = 0, 0
+        for scale, network in zip(self.route.stages, self.networks, strict=True):
+            tiles = plan_tiles(height, width, network.spec, self.tiles, scale)
+            times = 1 + self._alpha_apart(network.spec.num_channels)
+            count += len(tiles) * times
+            pixels += len(tiles) * times * _area(tiles[0])
+            height, width = height * scale, width * scale
+        return Units(count, "tiles", pixels / 1e6 * (8 if self.tiles.self_ensemble else 1))
+
+    @property
+    def bytes_out(self) -> int:
+        return frame_bytes(self.route.size, self.info.channels, self.info.dtype)
+
+    @property
+    def bytes_needed(self) -> int:
+        width, height = self.size_in
+        stages = self.route.stages
+        between = (
+            math.prod(stages[:-1]) ** 2 * height * width * self.info.channels * 4 if len(stages) > 1 else 0
+        )
+        whole = frame_bytes((self.info.height, self.info.width), self.info.channels, self.info.dtype)
+        return whole + between + self.bytes_out
+
+    @property
+    def _pixels_in(self) -> int:
+        return self.info.width * self.info.height
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "size": list(self.route.size),
+            "quality": self.quality,
+            "strip_metadata": self.strip_metadata,
+        }
+
+    def _read(self) -> Picture:
+        size = f"{self.route.size[1]}x{self.route.size[0]}"
+        check_memory(self.bytes_needed, f"{self.source}: a result of {size} pixels")
+        picture = read(self.source, max_pixels=self.max_pixels)
+        if picture.pixels.shape != (self.info.height, self.info.width, self.info.channels):
+            raise ISRError(f"{self.source}: the file was changed while this ran; run it again")
+        return picture
+
+    def _make(self, read: Picture, opened: Opened, watch: Watch) -> str:
+        watch.start("upscale", self._tiles(opened), "tiles")
+        pixels = cropped(read.pixels, self.crop)
+        result = upscale_along(self.route, pixels, opened.upscalers, self.tiles, _Tiles(watch))
+        if not self.networks:
+            watch.advance(self.units.count)
+        written = replace(read, pixels=result)
+        with disk_needed():
+            write(self.target, written, quality=self.quality, strip_metadata=self.strip_metadata)
+        return ""
+
+    def _tiles(self, opened: Opened) -> int:
+        """How many tiles it has, as the networks say that are open now."""
+        own = (
+            replace(n, spec=opened.upscalers[s].spec)
+            for s, n in zip(self.route.stages, self.networks, strict=True)
+        )
+        return replace(self, networks=tuple(own)).units.count
+
+    def _alpha_apart(self, channels: int) -> bool:
+        return self.info.channels in (2, 4) and self.info.channels != channels
+
+
+class _Tiles(Within):
+    """Counts the tiles of a job, which are several stretches of work to the networks."""
+
+    def advance(self, amount: int = 1) -> None:
+        self.progress.advance(amount)
+
+
+def _area(tile: Tile) -> int:
+    return (tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start)
+
+
+def _target(source: Input, info: PictureInfo, setting: Setting, label: str) -> Path:
+    if source.file is not None:
+        return source.file
+    readable = source.path.suffix.lower() in READABLE
+    own = source.path.suffix if readable else suffix_of(info.format)
+    named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
+    return made_beside(named, label, setting.options.suffix or own, setting.preset)
