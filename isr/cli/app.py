@@ -9,6 +9,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from isr.cli import config, convert, engines, evaluate, export, models, predict, quantise, train
 from isr.errors import ISRError
@@ -16,23 +17,57 @@ from isr.errors import ISRError
 # What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
 ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
+BEGINNING = """\
+isr predict photo.jpg     make a photograph twice as large
+isr predict holiday.mp4   the same for a video
+isr models                list the networks to choose from
+
+isr --help lists all commands.\
+"""
+
+
+class Command(TyperCommand):
+    """A command whose help says of no flag that it is a bool."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_kinds(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """The same of all commands together."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_kinds(super().get_params(ctx))
+
+
+def _without_kinds(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
 app = typer.Typer(
     name="isr",
+    cls=Group,
+    invoke_without_command=True,
     help="Make photographs and video larger and sharper.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("train")(train.train)
-app.command("convert")(convert.convert)
-app.command("export")(export.export)
-app.command("quantise")(quantise.quantise)
-app.command("engines")(engines.engines)
-app.command("models")(models.models)
-app.command("config")(config.config)
+for function in (
+    predict.predict,
+    evaluate.evaluate,
+    train.train,
+    convert.convert,
+    export.export,
+    quantise.quantise,
+    engines.engines,
+    models.models,
+    config.config,
+):
+    app.command(function.__name__, cls=Command)(function)
 
 
 def version(value: bool) -> None:
@@ -45,12 +80,15 @@ def version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=version, is_eager=True)
     ] = False,
 ) -> None:
     """What every command knows."""
+    if context.invoked_subcommand is None:
+        typer.echo(BEGINNING)
 
 
 def run(arguments: list[str]) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from isr import presets
 from isr.errors import RequestError
+from isr.predict.source import BICUBIC
 
 
 def models(
@@ -25,7 +26,7 @@ def models(
     """
     if folder is not None and not folder.is_dir():
         raise RequestError(f"--dir {folder}: no such folder")
-    rows = presets.describe() if folder is None else presets.describe_folder(folder)
+    rows = [*presets.describe(), _bicubic()] if folder is None else presets.describe_folder(folder)
     if not rows:
         raise RequestError(f"--dir {folder}: holds no presets (folders with {presets.CONFIG})")
     if as_json:
@@ -45,3 +46,9 @@ def models(
 def _text(cell: object) -> str:
     """A cell as text; every figure in dB has two decimals."""
     return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+
+
+def _bicubic() -> dict[str, Any]:
+    """The row of the preset that is no network."""
+    known = {"name": BICUBIC, "model": "interpolation", "scale": "any"}
+    return {column: known.get(column, "") for column in presets.COLUMNS}

@@ -115,6 +115,7 @@ def test_given_pairs_and_self_ensemble(
     [
         (["--hr", "nowhere"], "nowhere: no such folder"),
         (["--scale", "3"], "--scale 3: tiny_x2 enlarges by 2"),
+        (["--beside", "bicubic"], "bicubic: has a column in every table"),
         (["--channel", "hsv"], "--channel hsv: must be y or rgb"),
         (["--output", "table.txt"], "must end with .csv or .json"),
         (["--border", "25"], "0.png: cannot be scored: border=25 leaves nothing"),
@@ -151,7 +152,7 @@ def test_models_lists_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = [*presets.NETWORKS, *presets.shipped()]
+    names = [*presets.NETWORKS, *presets.shipped(), "bicubic"]
     assert [line.split("\t")[0] for line in lines] == names
     assert all(line.count("\t") == 7 for line in lines)
     figures = [cell for line in lines for cell in line.split("\t") if "." in cell and cell[0].isdigit()]
