@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -43,6 +43,9 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
 
     Raises ValueError where an argument is out of its range.
     """
+
+    # The networks of the paper by name: what differs from the defaults. A subclass has its own.
+    VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(
         self,
@@ -129,6 +132,22 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
 
     def _mean(self) -> Tensor:
         return ops.convert_to_tensor(self.pixel_mean, "float32")
+
+    @classmethod
+    def variant(cls, name: str, **kwargs: Any) -> Self:
+        """Build a network of the paper by its name in `VARIANTS`.
+
+        Args:
+            name: such as "large".
+            kwargs: further arguments of the constructor, which go before those of the variant.
+
+        Raises:
+            ValueError: there is no such variant.
+        """
+        if name not in cls.VARIANTS:
+            known = ", ".join(cls.VARIANTS) or "none"
+            raise ValueError(f"{cls.__name__} has no variant {name!r}; its variants: {known}")
+        return cls(**{**cls.VARIANTS[name], **kwargs})
 
     # Copies
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -38,6 +38,12 @@ class EDSR(SuperResolutionModel):
         (1, 48, 64, 3)
     """
 
+    # Table 1 of the paper.
+    VARIANTS: ClassVar = {
+        "baseline": {},
+        "large": {"num_features": 256, "num_blocks": 32, "res_scale": 0.1},
+    }
+
     def __init__(
         self,
         scale: int = 2,
@@ -68,9 +74,9 @@ class EDSR(SuperResolutionModel):
         self.build((None, None, None, num_channels))
 
     @classmethod
-    def large(cls, scale: int = 2, **kwargs: Any) -> EDSR:
-        """The paper's final model: 32 blocks of 256 features, residuals scaled by 0.1 (table 1)."""
-        return cls(scale, **{"num_features": 256, "num_blocks": 32, "res_scale": 0.1, **kwargs})
+    def large(cls, scale: int = 2, **kwargs: Any) -> Self:
+        """Build the paper's final model: 32 blocks of 256 features, residuals scaled by 0.1."""
+        return cls.variant("large", scale=scale, **kwargs)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         features = (*shape[:-1], self.num_features)

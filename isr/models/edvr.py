@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import keras
 from keras import ops
@@ -104,19 +104,22 @@ class AlignmentLevel(ConfigFromArguments, keras.layers.Layer):
         self.built = True
 
     def call(
-        self, neighbour: Tensor, comparison: Tensor, below: tuple[Tensor, Tensor] | None = None
+        self, features: Tensor, half: Tensor, center: int, below: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The offset features and the aligned neighbour of this level.
+        """Align the frames of a window at this level.
 
         Args:
-            neighbour: `[n, h, w, f]`.
-            comparison: `offset_conv1` of the neighbour and the reference, `[n, h, w, f]`.
+            features: of the frames, `[b, t, h, w, f]`.
+            half: the frames' share in `offset_conv1`, `[b, t, h, w, f]`; the other one is the reference's.
+            center: place of the reference among the t.
             below: what the level of half the sides gave.
 
         Returns:
-            Two tensors `[n, h, w, f]`; the second one before its activation.
+            Features of the offsets, and the aligned features before their activation, both `[b * t, h, w, f]`.
         """
-        offsets = lrelu(comparison)
+        neighbour = join_frames(features)
+        reference = self.offset_conv1.second(features[:, center])
+        offsets = lrelu(join_frames(half + reference[:, None]))
         if below is None:
             offsets = lrelu(self.offset_conv2(offsets))
             return offsets, self.dcn(neighbour, offsets)
@@ -158,39 +161,43 @@ class PCDAlignment(ConfigFromArguments, keras.layers.Layer):
         self.built = True
 
     def halves(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
-        """The share of a frame, as the neighbour, in the first offset convolution of every level.
+        """Compute the share of a frame, as the neighbour, in the first offset convolution of every level.
 
         It is the same whatever frame is the reference, because that convolution is linear in the pair.
 
         Args:
-            pyramid: features `[n, h, w, f]` of the frames, of half and of quarter the sides.
+            pyramid: features of frames: `[n, h, w, f]`, `[n, h/2, w/2, f]` and `[n, h/4, w/4, f]`.
+
+        Returns:
+            One tensor for each level, of the same shape.
         """
         return [
             level.offset_conv1.first(features) for level, features in zip(self.levels, pyramid, strict=True)
         ]
 
     def call(self, pyramid: Sequence[Tensor], halves: Sequence[Tensor], center: int) -> Tensor:
-        """All frames of a window, the centre one included, where the centre one is.
+        """Move all frames of a window, the centre one included, to where the centre one is.
 
         Args:
-            pyramid: features `[b, t, h, w, f]` of the frames, of half and of quarter the sides.
-            halves: `halves` of them, `[b, t, ...]`.
+            pyramid: features of the frames: `[b, t, h, w, f]`, `[b, t, h/2, w/2, f]` and `[b, t, h/4, w/4, f]`.
+            halves: `halves` of them, of the same shapes.
             center: place of the reference among the t.
 
         Returns:
             `[b, t, h, w, f]`.
         """
-        num_frames = pyramid[0].shape[1]
-        below: tuple[Tensor, Tensor] | None = None
-        aligned = None
-        for level, features, half in zip(self.levels[::-1], pyramid[::-1], halves[::-1], strict=True):
-            comparison = half + level.offset_conv1.second(features[:, center])[:, None]
-            offsets, aligned = level(
-                join_frames(features), join_frames(comparison), below
-            )  # [b * t, h, w, f]
-            below = offsets, aligned
+        l1, l2, l3 = pyramid
+        half1, half2, half3 = halves
+        level1, level2, level3 = self.levels
 
-        reference = self.cascade_conv1.second(pyramid[0][:, center])
+        # The offsets of a level, and its aligned frames, refine those of the level below it.
+        quarter = level3(l3, half3, center=center)  # [b * t, h/4, w/4, f]
+        half = level2(l2, half2, center=center, below=quarter)  # [b * t, h/2, w/2, f]
+        _, aligned = level1(l1, half1, center=center, below=half)  # [b * t, h, w, f]
+
+        # The cascade compares what was aligned with the reference once more.
+        num_frames = l1.shape[1]
+        reference = self.cascade_conv1.second(l1[:, center])
         comparison = split_frames(self.cascade_conv1.first(aligned), num_frames) + reference[:, None]
         offsets = lrelu(self.cascade_conv2(lrelu(join_frames(comparison))))
         return split_frames(lrelu(self.cascade_dcn(aligned, offsets)), num_frames)
@@ -249,12 +256,12 @@ class TSAFusion(ConfigFromArguments, keras.layers.Layer):
         frames = ops.concatenate([weighted[:, i] for i in range(num_frames)], axis=-1)  # [b, h, w, t * f]
 
         # Spatial attention, on a pyramid of half and quarter the sides.
-        features = lrelu(self.fuse(frames))
-        half = lrelu(self.spatial2(pools(lrelu(self.spatial1(frames)))))
-        quarter = lrelu(self.quarter2(pools(lrelu(self.quarter1(half)))))
-        quarter = enlarge_bilinear(lrelu(self.quarter3(quarter)), 2)
+        features = lrelu(self.fuse(frames))  # [b, h, w, f]
+        half = lrelu(self.spatial2(pools(lrelu(self.spatial1(frames)))))  # [b, h/2, w/2, f]
+        quarter = lrelu(self.quarter2(pools(lrelu(self.quarter1(half)))))  # [b, h/4, w/4, f]
+        quarter = enlarge_bilinear(lrelu(self.quarter3(quarter)), 2)  # [b, h/2, w/2, f]
         half = lrelu(self.spatial4(lrelu(self.spatial3(half)) + quarter))
-        attention = self.spatial5(enlarge_bilinear(half, 2))
+        attention = self.spatial5(enlarge_bilinear(half, 2))  # [b, h, w, f]
         return features * ops.sigmoid(attention) * 2 + self.add2(lrelu(self.add1(attention)))
 
 
@@ -295,6 +302,21 @@ class EDVR(MultiFrameModel):
         >>> model(np.zeros((1, 5, 24, 32, 3), "float32")).shape
         (1, 96, 128, 3)
     """
+
+    # Of the published networks: M and L for REDS, L for Vimeo-90K, for blurred clips, for deblurring, second stage.
+    VARIANTS: ClassVar = {
+        "medium": {},
+        "large": {"num_features": 128, "num_reconstruct_blocks": 40},
+        "large_vimeo": {"num_features": 128, "num_reconstruct_blocks": 40, "num_frames": 7},
+        "large_blur": {"num_features": 128, "num_reconstruct_blocks": 40, "with_predeblur": True},
+        "large_deblur": {
+            "num_features": 128,
+            "num_reconstruct_blocks": 40,
+            "with_predeblur": True,
+            "hr_in": True,
+        },
+        "large_second_stage": {"num_features": 128, "num_reconstruct_blocks": 20, "hr_in": True},
+    }
 
     def __init__(
         self,
@@ -366,9 +388,9 @@ class EDVR(MultiFrameModel):
         self.build((None, num_frames, None, None, num_channels))
 
     @classmethod
-    def large(cls, **kwargs: Any) -> EDVR:
-        """The paper's network, EDVR-L: 128 features and 40 reconstruction blocks."""
-        return cls(**{"num_features": 128, "num_reconstruct_blocks": 40, **kwargs})
+    def large(cls, **kwargs: Any) -> Self:
+        """Build the paper's network, EDVR-L: 128 features and 40 reconstruction blocks."""
+        return cls.variant("large", **kwargs)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         batch, frames, height, width, channels = shape
@@ -389,32 +411,42 @@ class EDVR(MultiFrameModel):
 
     def encode(self, frames: Tensor) -> Features:
         self.check_sides(frames)
-        normalised = self.normalise(frames)  # [n, h, w, c]
+        normalised = self.normalise(frames)  # [n, H, W, c]
+
+        # Below, h and w are H and W, or a quarter of them with `hr_in`.
         if self.with_predeblur:
-            l1 = self.mix(self.predeblur(normalised))  # [n, h, w, f]; a quarter of the sides with hr_in
+            l1 = self.mix(self.predeblur(normalised))  # [n, h, w, f]
         else:
-            l1 = lrelu(self.head(normalised))
+            l1 = lrelu(self.head(normalised))  # [n, H, W, f]
             for layer in self.strides:
-                l1 = lrelu(layer(l1))
+                l1 = lrelu(layer(l1))  # [n, h, w, f] at last
         for block in self.extract:
             l1 = block(l1)
         l2 = lrelu(self.l2_conv(lrelu(self.to_l2(l1))))  # [n, h/2, w/2, f]
         l3 = lrelu(self.l3_conv(lrelu(self.to_l3(l2))))  # [n, h/4, w/4, f]
-        pyramid = {"l1": l1, "l2": l2, "l3": l3}
-        halves = zip(("half1", "half2", "half3"), self.align.halves((l1, l2, l3)), strict=True)
-        return {"frame": ops.cast(frames, "float32"), **pyramid, **dict(halves)}
+
+        half1, half2, half3 = self.align.halves((l1, l2, l3))
+        frame = ops.cast(frames, "float32")
+        return {
+            "frame": frame,
+            "l1": l1,
+            "l2": l2,
+            "l3": l3,
+            "half1": half1,
+            "half2": half2,
+            "half3": half3,
+        }
 
     def decode(self, window: Features) -> Tensor:
         center = self.center_frame_idx
-        aligned = self.align(
-            [window[name] for name in ("l1", "l2", "l3")],
-            [window[name] for name in ("half1", "half2", "half3")],
-            center=center,
-        )  # [b, t, h, w, f]
+        pyramid = window["l1"], window["l2"], window["l3"]
+        halves = window["half1"], window["half2"], window["half3"]
+        aligned = self.align(pyramid, halves, center=center)  # [b, t, h, w, f]
         if self.with_tsa:
             deep = self.fusion(aligned, center=center)  # [b, h, w, f]
         else:
-            deep = self.fusion(ops.concatenate([aligned[:, i] for i in range(self.num_frames)], axis=-1))
+            frames = [aligned[:, i] for i in range(self.num_frames)]
+            deep = self.fusion(ops.concatenate(frames, axis=-1))  # [b, h, w, f]
 
         for block in self.reconstruct:
             deep = block(deep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -37,6 +37,9 @@ class MDSR(SuperResolutionModel):
         >>> model(np.zeros((1, 24, 32, 3), "float32"), scale=3).shape
         (1, 72, 96, 3)
     """
+
+    # Table 1 of the paper.
+    VARIANTS: ClassVar = {"baseline": {}, "large": {"num_blocks": 80}}
 
     def __init__(
         self,
@@ -75,9 +78,9 @@ class MDSR(SuperResolutionModel):
         self.build((None, None, None, num_channels))
 
     @classmethod
-    def large(cls, scales: Sequence[int] = (2, 3, 4), **kwargs: Any) -> MDSR:
-        """The paper's final model: 80 blocks of 64 features (table 1)."""
-        return cls(scales, **{"num_blocks": 80, **kwargs})
+    def large(cls, scales: Sequence[int] = (2, 3, 4), **kwargs: Any) -> Self:
+        """Build the paper's final model: 80 blocks of 64 features."""
+        return cls.variant("large", scales=scales, **kwargs)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self.head.build(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import keras
 from keras import ops
@@ -43,6 +43,9 @@ class RDN(SuperResolutionModel):
         >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
         (1, 48, 64, 3)
     """
+
+    # Section 4.1 of the paper.
+    VARIANTS: ClassVar = {"paper_a": {"growth": 32, "num_blocks": 20, "num_layers": 6}, "paper_b": {}}
 
     def __init__(
         self,
@@ -91,14 +94,14 @@ class RDN(SuperResolutionModel):
         self.build((None, None, None, num_channels))
 
     @classmethod
-    def paper_a(cls, scale: int = 2, **kwargs: Any) -> RDN:
-        """The paper's RDN A: 20 blocks of 6 layers that add 32 channels each (section 4.1)."""
-        return cls(scale, **{"growth": 32, "num_blocks": 20, "num_layers": 6, **kwargs})
+    def paper_a(cls, scale: int = 2, **kwargs: Any) -> Self:
+        """Build the paper's RDN A: 20 blocks of 6 layers that add 32 channels each."""
+        return cls.variant("paper_a", scale=scale, **kwargs)
 
     @classmethod
-    def paper_b(cls, scale: int = 2, **kwargs: Any) -> RDN:
-        """The paper's RDN B, which are the defaults: 16 blocks of 8 layers that add 64 channels each."""
-        return cls(scale, **kwargs)
+    def paper_b(cls, scale: int = 2, **kwargs: Any) -> Self:
+        """Build the paper's RDN B, which are the defaults: 16 blocks of 8 layers that add 64 channels each."""
+        return cls.variant("paper_b", scale=scale, **kwargs)
 
     @classmethod
     def from_idealo(
@@ -106,7 +109,7 @@ class RDN(SuperResolutionModel):
         arch_params: Mapping[str, int],
         upscaling: Literal["ups", "shuffle"] = "ups",
         **kwargs: Any,
-    ) -> RDN:
+    ) -> Self:
         """The network that idealo's ISR builds from its `arch_params`.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import keras
 from keras import ops
@@ -106,6 +106,9 @@ class RRDBNet(SuperResolutionModel):
         >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
         (1, 96, 128, 3)
     """
+
+    # ESRGAN and the large network of Real-ESRGAN, and the small one of Real-ESRGAN.
+    VARIANTS: ClassVar = {"large": {}, "small": {"num_blocks": 6}}
 
     SLOPE = 0.2  # of the leaky ReLU
 
@@ -280,7 +283,7 @@ class RRDN(SuperResolutionModel):
         self.build((None, None, None, num_channels))
 
     @classmethod
-    def from_idealo(cls, arch_params: Mapping[str, int], **kwargs: Any) -> RRDN:
+    def from_idealo(cls, arch_params: Mapping[str, int], **kwargs: Any) -> Self:
         """The network that idealo's ISR builds from its `arch_params`.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -129,6 +129,9 @@ class SPAN(SuperResolutionModel):
         >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
         (1, 48, 64, 3)
     """
+
+    # Of the paper: the network that it names SPAN, and its small one.
+    VARIANTS: ClassVar = {"large": {"num_features": 52}, "small": {}}
 
     def __init__(
         self,

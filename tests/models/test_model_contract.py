@@ -122,6 +122,16 @@ def test_constructor_arguments_are_attributes_and_in_the_config(case: Case) -> N
         assert config[name] == value, name
 
 
+@every_model
+def test_arguments_go_before_those_of_a_variant(case: Case) -> None:
+    for variant, arguments in case.model_class.VARIANTS.items():
+        model = case.model_class.variant(variant, **case.arguments)
+        for name, value in {**arguments, **case.arguments}.items():
+            assert getattr(model, name) == value, (variant, name)
+    with pytest.raises(ValueError, match=f"{case.model_class.__name__} has no variant 'huge'"):
+        case.model_class.variant("huge")
+
+
 @every_variant
 def test_config_survives_json(case: Case) -> None:
     model = randomise(case.build(name="given"))

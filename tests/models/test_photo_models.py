@@ -43,9 +43,9 @@ GROWTH = {"upsampler": "pixelshuffle_growth"}
         (lambda: RDN.from_idealo(SMALL, "shuffle"), 2_619_392),
         (RRDN, 4_176_100),
         (lambda: RRDN.from_idealo(GANS), 4_176_100),
-        (lambda: RRDBNet(4, num_blocks=6), 4_467_779),
-        (lambda: RRDBNet(2, num_blocks=6), 4_472_963),
-        (lambda: RRDBNet(1, num_blocks=6), 4_493_699),
+        (lambda: RRDBNet.variant("small"), 4_467_779),
+        (lambda: RRDBNet.variant("small", scale=2), 4_472_963),
+        (lambda: RRDBNet.variant("small", scale=1), 4_493_699),
     ],
 )
 def test_parameters_are_as_many_as_published(build: Any, parameters: int) -> None:
@@ -63,7 +63,7 @@ def test_parameters_are_as_many_as_published(build: Any, parameters: int) -> Non
         (lambda: RDN.paper_b(4, **GROWTH), 22_271_107),
         (lambda: RDN.from_idealo({**SMALL, "C": 6, "D": 20}), 16_347_635),
         (lambda: RDN.from_idealo({**SMALL, "C": 6, "D": 20}, "shuffle"), 16_347_392),
-        (RRDBNet, 16_697_987),
+        (lambda: RRDBNet.variant("large"), 16_697_987),
         (lambda: RRDBNet(2), 16_703_171),
         (lambda: RRDBNet(1), 16_723_907),
     ],
@@ -79,8 +79,8 @@ def test_parameters_of_the_large_models(build: Any, parameters: int) -> None:
         (lambda: RDN.from_idealo(SMALL), 38),
         (lambda: RDN.from_idealo(SMALL, "shuffle"), 38),
         (RRDN, 154),
-        (lambda: RRDBNet(4, num_blocks=6), 1 + 6 * 15 + 1 + 2),
-        (lambda: RRDBNet(2, num_blocks=6), 2 * (1 + 6 * 15 + 1 + 2)),
+        (lambda: RRDBNet.variant("small"), 1 + 6 * 15 + 1 + 2),
+        (lambda: RRDBNet.variant("small", scale=2), 2 * (1 + 6 * 15 + 1 + 2)),
     ],
 )
 def test_receptive_radius_of_published_sizes(model: Any, radius: int) -> None:

@@ -26,10 +26,10 @@ EDVR_TINY = Case(
         (EDVR, 3_300_131),
         (lambda: EDVR(with_tsa=False), 2_996_259),
         (EDVR.large, 20_633_827),
-        (lambda: EDVR.large(num_frames=7), 20_699_363),
-        (lambda: EDVR.large(with_predeblur=True), 23_306_851),
-        (lambda: EDVR.large(with_predeblur=True, hr_in=True), 23_602_019),
-        (lambda: EDVR.large(hr_in=True, num_reconstruct_blocks=20), 15_025_635),
+        (lambda: EDVR.variant("large_vimeo"), 20_699_363),
+        (lambda: EDVR.variant("large_blur"), 23_306_851),
+        (lambda: EDVR.variant("large_deblur"), 23_602_019),
+        (lambda: EDVR.variant("large_second_stage"), 15_025_635),
         (TDAN, 1_970_819),
     ],
     ids=["M", "M-without-TSA", "L-REDS", "L-Vimeo", "L-blur", "L-deblur", "L-stage-2", "TDAN"],
@@ -158,7 +158,7 @@ def test_a_frame_pair_is_aligned_on_all_levels_with_doubled_offsets() -> None:
     level.offset_conv3.kernel.assign(kernel)
     x = np.zeros((1, 8, 8, 8), np.float32)
     below = np.full((1, 4, 4, 8), 1.5, np.float32)
-    offsets, _ = level(x, x, (below, below))
+    offsets, _ = level(x[:, None], x[:, None], center=0, below=(below, below))
     np.testing.assert_allclose(numpy(offsets), 3.0, atol=1e-6)
 
 
