@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, Compact, FlowVSR, RRDBNet
+    from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, Cascade, Compact, FlowVSR, RRDBNet
     from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
 _PUBLIC = {
+    "Cascade": "isr.models",
     "Compact": "isr.models",
     "EDSR": "isr.models",
     "EDVR": "isr.models",
@@ -40,6 +41,7 @@ __all__ = [
     "RRDN",
     "SPAN",
     "TDAN",
+    "Cascade",
     "Compact",
     "FlowVSR",
     "Predictor",
