@@ -33,21 +33,28 @@ class Charbonnier(ConfigFromArguments, keras.losses.Loss):
 
 
 def alignment_loss(aligned: Tensor, lr: Tensor, center: int) -> Tensor:
-    """Mean squared difference of the aligned frames from the centre frame (Tian et al. 2020, TDAN).
+    """Compute the mean squared difference of the aligned frames from the centre frame (Tian et al. 2020, TDAN).
 
     Args:
         aligned: what the network made of every frame of the window, float [0, 1], `[b, t, h, w, c]`.
         lr: the window, same unit and shape.
         center: index of the centre frame.
+
+    Returns:
+        A scalar.
     """
     return ops.mean(ops.square(aligned - lr[:, center : center + 1]))
 
 
 def pixel_loss(name: str) -> keras.losses.Loss:
-    """The pixel loss of that name, ValueError for another.
+    """Make the pixel loss of a name.
 
-    "l1", "mse", "charbonnier"; and "charbonnier_sum", the sum over the batch with the epsilon of 1e-6 that EDVR was
-    published with.
+    Args:
+        name: "l1", "mse", "charbonnier"; or "charbonnier_sum", the sum over the batch with the epsilon of 1e-6 that
+            EDVR was published with.
+
+    Raises:
+        ValueError: the name is another.
     """
     losses: dict[str, Callable[[], keras.losses.Loss]] = {
         "l1": keras.losses.MeanAbsoluteError,
@@ -76,7 +83,9 @@ class ContentLoss(ConfigFromArguments, keras.losses.Loss):
         kwargs: `reduction="sum"` for the sum over the batch instead of the mean, as in Keras.
 
     `y_true` and `y_pred`: `hr` and `sr`, float [0, 1], `[b, h, w, c]`.
-    Raises ValueError for another kind, a scale that is not over 0, or weights that are not as many as the maps.
+
+    Raises:
+        ValueError: the kind is another, the scale not over 0, or the weights are not as many as the maps.
     """
 
     def __init__(
@@ -150,11 +159,11 @@ class AdversarialLoss:
     """
 
     def generator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The generator's loss: low where its pictures are taken for photographs."""
+        """Compute the generator's loss: low where its pictures are taken for photographs."""
         raise NotImplementedError
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss: low where it tells the two apart."""
+        """Compute the discriminator's loss: low where it tells the two apart."""
         raise NotImplementedError
 
 
@@ -217,9 +226,13 @@ class HingeGAN(AdversarialLoss):
 
 
 def adversarial_loss(name: str) -> AdversarialLoss:
-    """The adversarial loss of that name, ValueError for another.
+    """Make the adversarial loss of a name.
 
-    "vanilla", "least_squares", "relativistic" or "hinge".
+    Args:
+        name: "vanilla", "least_squares", "relativistic" or "hinge".
+
+    Raises:
+        ValueError: the name is another.
     """
     losses: dict[str, Callable[[], AdversarialLoss]] = {
         "vanilla": VanillaGAN,

@@ -107,7 +107,7 @@ def _shifted(padded: Tensor, place: float, axis: int) -> Tensor:
 
 
 def max_pool_halves(x: Tensor) -> Tensor:
-    """The maximum over 3x3 pixels around every second one: PyTorch's `max_pool2d(x, 3, 2, 1)`.
+    """Take the maximum over 3x3 pixels around every second one: PyTorch's `max_pool2d(x, 3, 2, 1)`.
 
     Args:
         x: `[b, h, w, c]`, float.
@@ -121,7 +121,7 @@ def max_pool_halves(x: Tensor) -> Tensor:
 
 
 def average_pool_halves(x: Tensor) -> Tensor:
-    """The mean over 3x3 pixels around every second one: PyTorch's `avg_pool2d(x, 3, 2, 1)`.
+    """Take the mean over 3x3 pixels around every second one: PyTorch's `avg_pool2d(x, 3, 2, 1)`.
 
     Args:
         x: `[b, h, w, c]`, float.

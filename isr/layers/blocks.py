@@ -22,7 +22,19 @@ def conv(
     activation: str | None = None,
     use_bias: bool = True,
 ) -> layers.Conv2D:
-    """A convolution that keeps height and width; bias and ReLU fuse with it on a CPU."""
+    """Make a convolution that keeps height and width; bias and ReLU fuse with it on a CPU.
+
+    Args:
+        filters: channels out.
+        name: of the layer, by which presets know its weights.
+        policy: dtype policy.
+        kernel_size: side of the kernel.
+        activation: as in Keras; None: none.
+        use_bias: whether there is a bias.
+
+    Returns:
+        The layer, not built.
+    """
     return layers.Conv2D(
         filters,
         kernel_size,
@@ -35,7 +47,7 @@ def conv(
 
 
 def exact(policy: keras.DTypePolicy) -> keras.DTypePolicy:
-    """The policy of the convolutions that take a picture in, end the body and give the picture out.
+    """Give the policy of the convolutions that take a picture in, end the body and give the picture out.
 
     Between the first and the last of them the values of the picture itself pass as features, beside the body.
     bfloat16 has 8 significant bits, fewer than they need. The body, nearly all of the work, only adds corrections.
@@ -90,7 +102,9 @@ class ResidualDenseBlock(ConfigFromArguments, layers.Layer):
         res_scale: factor on the residual.
 
     Input and output: `[b, h, w, num_features]` in the compute dtype of the layer's policy.
-    Raises ValueError for less than one layer.
+
+    Raises:
+        ValueError: there is less than one layer.
     """
 
     def __init__(
@@ -144,7 +158,9 @@ class Upsampler(ConfigFromArguments, layers.Layer):
         num_features: channels out, also of every step.
 
     Input `[b, h, w, c]`, output `[b, scale * h, scale * w, num_features]`.
-    Raises ValueError for another scale.
+
+    Raises:
+        ValueError: the scale is another.
     """
 
     FACTORS: ClassVar = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -190,7 +206,9 @@ class IdealoUpsampler(ConfigFromArguments, layers.Layer):
         nearest: repeat the pixels of all `c * scale**2` channels; otherwise shuffle these to c.
 
     Input `[b, h, w, f]`, output `[b, scale * h, scale * w, c * scale**2]`, or c channels without `nearest`.
-    Raises ValueError for a scale under 2.
+
+    Raises:
+        ValueError: the scale is under 2.
     """
 
     def __init__(self, scale: int, num_channels: int, nearest: bool, **kwargs: Any) -> None:
@@ -237,9 +255,8 @@ class HalvingConv(layers.Conv2D):
         super().__init__(filters, **{**kwargs, "kernel_size": 3, "strides": 2, "padding": "valid"})
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        super().build(
-            (shape[0], None, None, shape[-1])
-        )  # Keras would refuse sides under 3, knowing no padding
+        # Without sides: Keras would refuse those under 3, knowing no padding.
+        super().build((shape[0], None, None, shape[-1]))
 
     def call(self, x: Tensor) -> Tensor:
         return super().call(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
@@ -263,13 +280,13 @@ class PairConv(layers.Conv2D):
         self.input_spec = None
 
     def first(self, a: Tensor) -> Tensor:
-        """The share of `a`, `[n, h, w, f]`, with the bias: `[n, h, w, filters]`."""
+        """Compute the share of `a`, `[n, h, w, f]`, with the bias: `[n, h, w, filters]`."""
         # By a plain addition: TensorFlow fuses convolution, `bias_add`, addition and leaky ReLU to a kernel that
         # takes 0.2 for the slope, whatever was asked for.
         return self._half(a, slice(None, self.kernel.shape[2] // 2)) + ops.cast(self.bias, self.compute_dtype)
 
     def second(self, b: Tensor) -> Tensor:
-        """The share of `b`, `[n, h, w, f]`, without the bias: `[n, h, w, filters]`."""
+        """Compute the share of `b`, `[n, h, w, f]`, without the bias: `[n, h, w, filters]`."""
         return self._half(b, slice(self.kernel.shape[2] // 2, None))
 
     def call(self, a: Tensor, b: Tensor) -> Tensor:

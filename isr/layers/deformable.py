@@ -34,7 +34,7 @@ def deform_conv2d(
     dilation_rate: int | tuple[int, int] = 1,
     border: str = "v2",
 ) -> Tensor:
-    """Deformable convolution (Zhu et al. 2019, equation 1): `y(p) = sum over k of w_k x(p + p_k + dp_k) m_k`.
+    """Convolve at moved places: `y(p) = sum over k of w_k x(p + p_k + dp_k) m_k` (Zhu et al. 2019, equation 1).
 
     Args:
         x: image or features, `[b, h, w, c]`, any float dtype.
@@ -54,8 +54,11 @@ def deform_conv2d(
     Returns:
         `[b, ho, wo, filters]`, dtype of `x`.
 
+    Raises:
+        ValueError: shapes do not fit each other.
+
     The derivative by an offset is the one towards larger coordinates where the sampling point has an integer
-    coordinate, as in the published operators. Raises ValueError for shapes that do not fit each other.
+    coordinate, as in the published operators.
     """
     kernel_size = (kernel.shape[0], kernel.shape[1])
     samples, rest = divmod(offset.shape[-1], 2)
@@ -86,7 +89,7 @@ _WATCHED: ContextVar[dict[str, list[Tensor]] | None] = ContextVar("watched offse
 
 
 def mean_offsets(model: keras.Layer, *inputs: Any) -> dict[str, float]:
-    """Mean absolute offset, in pixels, of every deformable convolution of a model.
+    """Measure the mean absolute offset, in pixels, of every deformable convolution of a model.
 
     Where it grows over 50, the published training codes warn: the alignment has diverged.
 
@@ -126,7 +129,9 @@ class DeformableConv2D(ConfigFromArguments, layers.Layer):
 
     Input: `x` `[b, h, w, c]`, and `guide` `[b, h, w, any]` from which the offsets are predicted (None: `x`).
     Output: `[b, ho, wo, filters]`, in the compute dtype; offsets and factors are float32 under any policy.
-    Raises ValueError for arguments that do not fit each other or the input.
+
+    Raises:
+        ValueError: arguments do not fit each other or the input.
 
     Example:
         >>> layer = DeformableConv2D(64, deform_groups=8)

@@ -25,7 +25,7 @@ BLOCK = 16  # pixels whose contributions are added at a time, so that they stay 
 def convolve(
     sampling: Sampling, strips: Strips, x: Tensor, offset: Tensor, mask: Tensor | None, kernel: Tensor
 ) -> Tensor:
-    """`isr.layers.sampling.whole` in strips, which keeps nothing but its inputs for the gradient."""
+    """Do what `isr.layers.sampling.whole` does in strips, and keep nothing but the inputs for the gradient."""
     if tf.config.list_logical_devices("GPU"):
         return whole(sampling, x, offset, mask, kernel)
 
@@ -48,7 +48,10 @@ class Parts(NamedTuple):
 
 @cache
 def parts(sampling: Sampling, dtype: str, compiled: bool) -> Parts:
-    """The parts for one geometry, of any size. No reshape stands in them: XLA would find elements by divisions."""
+    """Make the parts for one geometry, of any size.
+
+    No reshape stands in them: XLA would find elements by divisions.
+    """
 
     def locate_strip(first: Tensor, sizes: Tensor, offset: Tensor) -> Points:
         height, width, rows, columns = tf.unstack(sizes)

@@ -40,18 +40,18 @@ class Sampling:
         return self.groups * self.kernel_size[0] * self.kernel_size[1]
 
     def output_side(self, side: int, axis: int) -> int:
-        """Rows (axis 0) or columns (axis 1) of the output for an image that has `side` of them."""
+        """Count the rows (axis 0) or columns (axis 1) of the output for an image that has `side` of them."""
         reach = self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
         return (side + 2 * self.padding[axis] - reach) // self.strides[axis] + 1
 
     def taps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row and column of each sample's tap, relative to the first one, and its group: each `[samples]`."""
+        """Give row and column of each sample's tap, relative to the first one, and its group: each `[samples]`."""
         group, row, column = int32(np.indices((self.groups, *self.kernel_size)).reshape(3, -1))
         return row * self.dilation_rate[0], column * self.dilation_rate[1], group
 
 
 def resample(image: Tensor, y: Tensor, x: Tensor, border: str = "v2") -> Tensor:
-    """Bilinear samples of an image, differentiable by image and places; for warping by a flow, for example.
+    """Sample an image bilinearly, differentiable by image and places; for warping by a flow, for example.
 
     With the default border it has the values and derivatives of `tfa.image.resampler`.
 
@@ -71,7 +71,7 @@ def resample(image: Tensor, y: Tensor, x: Tensor, border: str = "v2") -> Tensor:
 
 
 def whole(sampling: Sampling, x: Tensor, offset: Tensor, mask: Tensor | None, kernel: Tensor) -> Tensor:
-    """The convolution in one piece, differentiable by the backend."""
+    """Convolve in one piece, differentiable by the backend; shapes as for `isr.layers.deform_conv2d`."""
     batch, height, width, channels = ops.shape(x)
     rows, columns = ops.shape(offset)[1:3]
     pixels, samples = batch * rows * columns, sampling.samples
@@ -87,7 +87,7 @@ def whole(sampling: Sampling, x: Tensor, offset: Tensor, mask: Tensor | None, ke
 
 
 def table(sampling: Sampling, x: Tensor) -> Tensor:
-    """`[b, h, w, c]` with its margin, as rows of the channels of one pixel and group: `[rows, c / groups]`."""
+    """Lay `[b, h, w, c]` out with its margin, as rows of the channels of one pixel and group: `[rows, c / groups]`."""
     behind = MARGIN
     if sampling.border == "v1":  # the value is held behind the last row and column
         x = ops.concatenate([x, x[:, -1:]], axis=1)
@@ -117,7 +117,7 @@ class Points(NamedTuple):
 def locate(
     sampling: Sampling, image: tuple[Any, Any], output: tuple[Any, Any], numbers: Tensor, offset: Tensor
 ) -> Points:
-    """Sampling points of some output pixels, `[p, samples]`.
+    """Find the sampling points of some output pixels, `[p, samples]`.
 
     Args:
         image, output: height and width.
@@ -137,7 +137,7 @@ def locate(
 def neighbours(
     sampling: Sampling, image: tuple[Any, Any], picture: Tensor, group: Any, y: Tensor, x: Tensor
 ) -> Points:
-    """Sampling points at given coordinates.
+    """Find the sampling points at given coordinates.
 
     Args:
         image: height and width.
@@ -163,7 +163,7 @@ def neighbours(
 
 
 def shares(points: Points) -> Tensor:
-    """What each of the four neighbours weighs, `[..., 4]`."""
+    """Weigh the four neighbours of each point, `[..., 4]`."""
     down, right = points.down[..., None], points.right[..., None]
     upper, left = (ops.convert_to_tensor(one, down.dtype) for one in ([1, 1, 0, 0], [1, 0, 1, 0]))
     share = (upper + (1 - 2 * upper) * down) * (left + (1 - 2 * left) * right)
@@ -171,7 +171,7 @@ def shares(points: Points) -> Tensor:
 
 
 def sample(rows: Tensor, points: Points) -> Tensor:
-    """The weighted bilinear samples `[..., c]` of a table `[rows, c]`."""
+    """Take the weighted bilinear samples `[..., c]` of a table `[rows, c]`."""
     share, total = shares(points), 0.0
     for corner in range(4):
         values = ops.take(rows, points.index + points.steps[corner], axis=0)
@@ -180,7 +180,7 @@ def sample(rows: Tensor, points: Points) -> Tensor:
 
 
 def kernel_matrix(sampling: Sampling, kernel: Tensor) -> Tensor:
-    """`[kh, kw, c, filters]` as `[samples * c / groups, filters]`, in the order of the samples."""
+    """Lay `[kh, kw, c, filters]` out as `[samples * c / groups, filters]`, in the order of the samples."""
     taps = sampling.samples // sampling.groups
     channels, filters = kernel.shape[2:]
     split = ops.reshape(kernel, (taps, sampling.groups, channels // sampling.groups, filters))
@@ -206,19 +206,23 @@ def check(sampling: Sampling, x: Tensor, offset: Tensor, mask: Tensor | None, ke
 
 
 def int32(values: Any) -> np.ndarray:
-    """An array that meets the backends' integers as one of theirs."""
+    """Make an array that meets the backends' integers as one of theirs."""
     return np.asarray(values, np.int32)
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """One number for rows and columns, or one each."""
+    """Give one number for rows and one for columns."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def resolve_padding(
     padding: int | tuple[int, int] | None, kernel_size: tuple[int, int], dilation_rate: int | tuple[int, int]
 ) -> tuple[int, int]:
-    """Zero pixels per side; None: what keeps the size at stride 1. Raises ValueError where nothing does."""
+    """Count the zero pixels per side; None: what keeps the size at stride 1.
+
+    Raises:
+        ValueError: nothing keeps it, since the kernel has no middle.
+    """
     if padding is not None:
         return pair(padding)
     if not all(side % 2 for side in kernel_size):

@@ -67,12 +67,16 @@ MODELS: tuple[type[SuperResolutionModel], ...] = (
 
 
 def list_models() -> tuple[type[SuperResolutionModel], ...]:
-    """Every network class; the conformance tests run over this list."""
+    """List every network class; the contract tests run over this list."""
     return MODELS
 
 
 def get_model(name: str) -> type[SuperResolutionModel]:
-    """The network class of that name; RequestError, which lists the names, where there is none."""
+    """Find the network class of a name, such as "EDSR".
+
+    Raises:
+        RequestError: there is none; the message lists the names.
+    """
     for model in MODELS:
         if model.__name__ == name:
             return model

@@ -41,7 +41,8 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         pixel_range: what [0, 1] is multiplied by before the first convolution, over 0.
         kwargs: `name`, `dtype` (a policy such as "mixed_bfloat16"), `trainable`, as in Keras.
 
-    Raises ValueError where an argument is out of its range.
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     # The networks of the paper by name: what differs from the defaults. A subclass has its own.
@@ -270,7 +271,8 @@ class MultiFrameModel(SuperResolutionModel):
         center_frame_idx: place of the output's frame in the window; None: the middle.
         kwargs: as for `SuperResolutionModel`.
 
-    Raises ValueError where an argument is out of its range.
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     def __init__(self, *, num_frames: int, center_frame_idx: int | None, **kwargs: Any) -> None:

@@ -24,7 +24,9 @@ class Cascade(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`. Output: `sr`, float32, about [0, 1], unclipped,
     `[b, scale * h, scale * w, num_channels]` with the product of the networks' (first) scales.
-    Raises ValueError for an empty list, video networks, or networks of different channels.
+
+    Raises:
+        ValueError: the list is empty, or holds video networks or networks of different channels.
 
     Example:
         >>> Cascade(["edsr_fast_x2", "edsr_fast_x2"])(np.zeros((1, 24, 32, 3), "float32")).shape
@@ -68,7 +70,7 @@ class Cascade(SuperResolutionModel):
         return sr
 
     def named_weights(self) -> dict[str, keras.Variable]:
-        """Every variable by its network and its path there, such as `network0/block0/conv1/kernel`."""
+        """Name every variable by its network and its path there, such as `network0/block0/conv1/kernel`."""
         return {  # built by themselves, the networks' own paths do not lie below this one's
             f"{network.name}/{name}": variable
             for network in self.networks
@@ -101,7 +103,7 @@ class Cascade(SuperResolutionModel):
 
 
 def open_network(source: SuperResolutionModel | Mapping[str, Any] | str) -> SuperResolutionModel:
-    """The network of a cascade's argument."""
+    """Open the network of a cascade's argument."""
     from isr.models import get_model
 
     if isinstance(source, SuperResolutionModel):

@@ -30,7 +30,9 @@ class Discriminator(ConfigFromArguments, keras.Model):
 
     Input: pictures, float [0, 1], `[b, h, w, num_channels]`.
     Output: logits, over 0 for a photograph, float32, `[b, ceil(h / 4), ceil(w / 4), 1]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> Discriminator()(np.zeros((1, 96, 96, 3), "float32")).shape
@@ -130,7 +132,7 @@ class SpectralConv2D(ConfigFromArguments, layers.Layer):
 
 
 def unit(vector: Tensor) -> Tensor:
-    """A vector of length 1 in the same direction; 0 stays."""
+    """Scale a vector to length 1; 0 stays."""
     return vector / ops.maximum(ops.sqrt(ops.sum(ops.square(vector))), 1e-12)
 
 
@@ -145,7 +147,9 @@ class UNetDiscriminator(ConfigFromArguments, keras.Model):
 
     Input: pictures, float [0, 1], `[b, h, w, num_channels]`, of any size.
     Output: logits, over 0 for a photograph, float32, `[b, h, w, 1]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> UNetDiscriminator()(np.zeros((1, 50, 63, 3), "float32")).shape

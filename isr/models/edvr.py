@@ -15,7 +15,7 @@ from isr.ops import Tensor, average_pool_halves, enlarge_bilinear, max_pool_halv
 
 
 def lrelu(x: Tensor) -> Tensor:
-    """The network's activation, but for its residual blocks."""
+    """Apply the activation of the network, but for its residual blocks."""
     return ops.leaky_relu(x, 0.1)
 
 
@@ -266,7 +266,7 @@ class TSAFusion(ConfigFromArguments, keras.layers.Layer):
 
 
 def pools(x: Tensor) -> Tensor:
-    """Maximum and mean over 3x3 pixels at half the sides, `[b, h/2, w/2, 2 * f]`."""
+    """Take maximum and mean over 3x3 pixels at half the sides, `[b, h/2, w/2, 2 * f]`."""
     return ops.concatenate([max_pool_halves(x), average_pool_halves(x)], axis=-1)
 
 
@@ -295,7 +295,9 @@ class EDVR(MultiFrameModel):
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`, sides multiples of 4 (16 with `hr_in`).
     Output: `sr`, float32, about [0, 1], unclipped, `[b, 4 * h, 4 * w, num_channels]` (`[b, h, w, ...]` with
     `hr_in`).
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = EDVR()

@@ -12,13 +12,14 @@ from isr.models.base import SuperResolutionModel, load_keras_file
 
 
 def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
-    """The model of a preset's name, a preset's folder or a `.keras` file, with its weights.
+    """Open the model of a preset's name, a preset's folder or a `.keras` file, with its weights.
 
     Args:
         source: what to open.
         kwargs: override arguments of the constructor, for presets.
 
-    Raises RequestError, naming the source, where it is none of these.
+    Raises:
+        RequestError: the source is none of these; the message names it.
     """
     path = Path(source)
     if path.suffix == ".keras":
@@ -29,7 +30,7 @@ def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
 
 
 def load_upscaler(source: str | Path) -> SuperResolutionModel | APlus:
-    """Whatever upscales, from a preset or a `.keras` file: as `load`, and A+, which is no network."""
+    """Open whatever upscales, from a preset or a `.keras` file: as `load`, and A+, which is no network."""
     path = Path(source)
     if path.suffix != ".keras" and not path.is_file():
         config = presets.read_config(presets.find(source))

@@ -30,7 +30,9 @@ class MDSR(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, and `scale`, one of `scales`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = MDSR()

@@ -36,7 +36,9 @@ class RDN(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = RDN(scale=2, num_blocks=4, num_layers=3)
@@ -110,14 +112,15 @@ class RDN(SuperResolutionModel):
         upscaling: Literal["ups", "shuffle"] = "ups",
         **kwargs: Any,
     ) -> Self:
-        """The network that idealo's ISR builds from its `arch_params`.
+        """Build the network that idealo's ISR builds from its `arch_params`.
 
         Args:
             arch_params: `C`, `D`, `G`, `G0` and `x`: layers of a block, blocks, growth, features, scale.
             upscaling: "ups" or "shuffle".
             kwargs: further arguments of the constructor, such as `num_channels`.
 
-        Raises ValueError, naming it, for a key that is missing or unknown, or another upscaling.
+        Raises:
+            ValueError: a key is missing or unknown, and named, or the upscaling is another.
         """
         if upscaling not in ("ups", "shuffle"):
             raise ValueError(f"upscaling={upscaling!r}: must be 'ups' or 'shuffle'")
@@ -158,13 +161,14 @@ class RDN(SuperResolutionModel):
 
 
 def idealo_arguments(arch_params: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
-    """Arguments of a constructor by the keys of idealo's `arch_params`.
+    """Translate idealo's `arch_params` into arguments of a constructor.
 
     Args:
         arch_params: as in idealo's ISR.
         names: the argument that each key stands for.
 
-    Raises ValueError, naming it, for a key that is missing or unknown.
+    Raises:
+        ValueError: a key is missing or unknown; the message names it.
     """
     missing = [key for key in names if key not in arch_params]
     unknown = [key for key in arch_params if key not in names]

@@ -99,7 +99,9 @@ class RRDBNet(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, sides multiples of `unshuffle`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = RRDBNet(num_blocks=2)
@@ -227,7 +229,9 @@ class RRDN(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = RRDN(scale=2, num_blocks=2)
@@ -284,14 +288,15 @@ class RRDN(SuperResolutionModel):
 
     @classmethod
     def from_idealo(cls, arch_params: Mapping[str, int], **kwargs: Any) -> Self:
-        """The network that idealo's ISR builds from its `arch_params`.
+        """Build the network that idealo's ISR builds from its `arch_params`.
 
         Args:
             arch_params: `C`, `D`, `G`, `G0`, `T` and `x`: layers of a dense block, dense blocks, growth, features,
                 RRDBs, scale.
             kwargs: further arguments of the constructor, such as `num_channels`.
 
-        Raises ValueError, naming it, for a key that is missing or unknown.
+        Raises:
+            ValueError: a key is missing or unknown; the message names it.
         """
         names = {"C": "num_layers", "D": "num_dense_blocks", "G": "growth", "G0": "num_features"}
         arguments = idealo_arguments(arch_params, {**names, "T": "num_blocks", "x": "scale"})

@@ -30,7 +30,9 @@ class BranchedConv(ConfigFromArguments, layers.Layer):
         expansion: channels between the convolutions of the first branch, as a multiple of those in and out.
 
     Input `[b, h, w, c]`, output `[b, h, w, filters]`.
-    Raises ValueError for an expansion under 1.
+
+    Raises:
+        ValueError: the expansion is under 1.
     """
 
     def __init__(self, filters: int, expansion: int = 2, **kwargs: Any) -> None:
@@ -122,7 +124,9 @@ class SPAN(SuperResolutionModel):
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = SPAN(scale=2)
@@ -197,7 +201,7 @@ class SPAN(SuperResolutionModel):
     # The two forms
 
     def reparametrise(self) -> Self:
-        """The plain form, every branched convolution as one; this network itself where it is plain."""
+        """Give the plain form, every branched convolution as one; this network itself where it is plain."""
         if self.reparametrised:
             return self
         plain = type(self).from_config({**self.get_config(), "reparametrised": True})
@@ -215,13 +219,13 @@ class SPAN(SuperResolutionModel):
 
 
 def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of the one convolution that the branches of a `BranchedConv` add up to, in float32.
+    """Merge the branches of a `BranchedConv` into the one convolution that they add up to, in float32.
 
     Args:
         branches: its weights by name.
 
     Returns:
-        `[3, 3, c, filters]` and `[filters]`.
+        Its kernel `[3, 3, c, filters]` and bias `[filters]`.
     """
     w = {name: ops.cast(value, "float32") for name, value in branches.items()}
     expand, middle, reduce, skip = (w[f"{n}_kernel"] for n in ("expand", "middle", "reduce", "skip"))
@@ -235,7 +239,7 @@ def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def merged(weights: Mapping[str, np.ndarray]) -> Weights:
-    """A network's weights by name in the plain form: those of branched convolutions merged, all others as they are."""
+    """Merge the branched convolutions among the weights of a network by name; all others stay as they are."""
     values: Weights = {}
     for name, value in weights.items():
         layer, _, part = name.rpartition("/")

@@ -52,7 +52,7 @@ class Alignment(ConfigFromArguments, keras.layers.Layer):
         self.built = True
 
     def call(self, neighbour: Tensor, guide: Tensor) -> Tensor:
-        """`neighbour` moved to where the centre frame is.
+        """Move neighbours to where the centre frame is.
 
         Args:
             neighbour: features of the neighbours, `[n, h, w, f]`.
@@ -88,7 +88,9 @@ class TDAN(MultiFrameModel):
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`; with
     `return_aligned=True` a pair of it and the aligned frames, float32, of the shape of `lr`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: an argument is out of its range.
 
     Example:
         >>> model = TDAN()
@@ -178,7 +180,7 @@ class TDAN(MultiFrameModel):
         return (sr, self.denormalise(ops.stack(aligned, axis=1))) if return_aligned else sr
 
     def _align(self, window: Features) -> list[Tensor]:
-        """The frames of the window where the centre one is, which stays as it came."""
+        """Give the frames of the window where the centre one is, which stays as it came."""
         center = self.center_frame_idx
         reference = self.align.bottleneck.first(window["features"][:, center])
         neighbours = self._without_center(window["features"])  # [b, t - 1, h, w, f]

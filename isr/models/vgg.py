@@ -43,8 +43,10 @@ class VGG(keras.Model):
 
     Input: RGB, float [0, 1], `[b, h, w, 3]`.
     Output: one map per entry of `layers`, in that order, `[b, h / 2**n, w / 2**n, f]` behind n poolings; a tuple.
-    Raises RequestError for an argument that is out of its range or weights that cannot be had or read, ValueError
-    for pictures that are smaller than one pixel of the deepest map.
+
+    Raises:
+        RequestError: an argument is out of its range, or weights cannot be had or read.
+        ValueError: a picture is smaller than one pixel of the deepest map.
 
     Example:
         >>> shallow, deep = VGG(layers=("block2_conv2", "block3_conv3"))(np.zeros((1, 64, 48, 3), "float32"))
@@ -148,7 +150,7 @@ class VGG(keras.Model):
 
 
 def layer_names(depth: int) -> list[str]:
-    """The layers of a VGG without its classifier; the place in the list is the index in Keras' model."""
+    """List the layers of a VGG without its classifier; the place in the list is the index in Keras' model."""
     names = ["input"]
     for block, convs in enumerate(CONVS_PER_BLOCK[depth], start=1):
         names += [f"block{block}_conv{index}" for index in range(1, convs + 1)]
@@ -157,7 +159,7 @@ def layer_names(depth: int) -> list[str]:
 
 
 def _find_layer(layer: str | int, names: list[str]) -> str:
-    """The name of a layer that is given by name or index."""
+    """Find the name of a layer that is given by name or index."""
     if isinstance(layer, int) and 0 < layer < len(names):
         return names[layer]
     if layer in names[1:]:
@@ -200,7 +202,7 @@ def _published_name(depth: int) -> str:
 
 
 def _read(path: Path, depth: int, names: list[str]) -> Weights:
-    """The weights of these layers in a file; RequestError where it does not hold them."""
+    """Read the weights of these layers from a file; RequestError where it does not hold them."""
     if not path.is_file():
         raise RequestError(f"{path}: no such weights file; give a .h5 of Keras' VGG{depth}")
     is_npz = path.suffix == ".npz"
@@ -252,6 +254,6 @@ def _read_hdf5(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _in_rgb(weights: dict[str, Any]) -> Weights:
-    """The weights with the first kernel, which Keras has for BGR, for RGB."""
+    """Turn the first kernel, which Keras has for BGR, to RGB."""
     kernel, bias = weights["block1_conv1"]
     return {**weights, "block1_conv1": (kernel[:, :, ::-1], bias)}

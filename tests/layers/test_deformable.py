@@ -587,9 +587,8 @@ def test_layer_starts_as_a_plain_convolution(modulated: bool, strides: int) -> N
     x = np.random.default_rng(0).normal(size=(2, 6, 7, 4)).astype("float32")
     layer = DeformableConv2D(3, strides=strides, deform_groups=2, modulated=modulated)
     y = numpy(layer(x))
-    padded = np.pad(
-        x, ((0, 0), (1, 1), (1, 1), (0, 0))
-    )  # what "same" does at stride 2 is not what was published
+    # What "same" does at stride 2 is not what was published.
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     plain = numpy(ops.conv(padded, layer.kernel, strides, "valid"))
     assert y.shape == plain.shape == layer.compute_output_shape(x.shape)
     np.testing.assert_allclose(y, plain * (0.5 if modulated else 1), atol=1e-5)

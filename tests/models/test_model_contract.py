@@ -37,7 +37,8 @@ from isr.spec import ModelSpec
 every_variant = pytest.mark.parametrize("case", CASES, ids=str)
 every_model = pytest.mark.parametrize("case", FIRST, ids=lambda case: case.model_class.__name__)
 
-every_network = pytest.mark.parametrize(  # but for what is made of others, and has no pixels of its own
+# But for what is made of other networks, and has no pixels of its own.
+every_network = pytest.mark.parametrize(
     "case",
     [case for case in FIRST if "pixel_mean" in inspect.signature(case.model_class).parameters],
     ids=lambda case: case.model_class.__name__,

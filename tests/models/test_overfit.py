@@ -103,9 +103,8 @@ def tiny_edsr() -> SuperResolutionModel:
     return Case(EDSR, TINY["EDSR"][0]).build()
 
 
-@pytest.mark.parametrize(
-    ("name", "factor"), [("mse", 30), ("charbonnier", 6), ("charbonnier_sum", 6)]
-)  # l1: above
+# l1 is the loss of the tests above.
+@pytest.mark.parametrize(("name", "factor"), [("mse", 30), ("charbonnier", 6), ("charbonnier_sum", 6)])
 def test_a_pixel_loss_falls(name: str, factor: float) -> None:
     model = tiny_edsr()
     batches = [batch(model, 2, 24)]

@@ -137,7 +137,7 @@ def shift(layer: keras.layers.Layer, by: np.ndarray) -> None:
 
 
 def rectangles(num_channels: int) -> np.ndarray:
-    """A picture of many edges as strong as those of photographs, `[1, 96, 96, num_channels]`, always the same."""
+    """Draw many edges as strong as those of photographs, `[1, 96, 96, num_channels]`, always the same."""
     rng = np.random.default_rng(0)
     picture = np.full((1, 96, 96, num_channels), 0.5, np.float32)
     for size in np.geomspace(64, 2, 500).astype(int):
@@ -148,6 +148,6 @@ def rectangles(num_channels: int) -> np.ndarray:
 
 
 def shift_of(features: Tensor) -> np.ndarray:
-    """What to add to each channel so that one value in a thousand is negative, `[f]`."""
+    """Find what to add to each channel so that one value in a thousand is negative, `[f]`."""
     values = ops.convert_to_numpy(ops.cast(features, "float32"))
     return np.maximum(-np.quantile(values, 0.001, axis=(0, 1, 2)), 0)

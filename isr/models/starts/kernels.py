@@ -118,7 +118,7 @@ def shrink(convs: Iterable[layers.Layer], factor: float = 0.1) -> None:
 def adopted_upsampler(
     upsampler: Upsampler, given: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Weights for an upsampler, made of those of one for the same or another scale.
+    """Make weights for an upsampler of those of one for the same or another scale.
 
     A step that the other has with another factor is resampled from it, one that it lacks interpolates the features.
 
@@ -162,7 +162,7 @@ def compare_but(pattern: str, own: Mapping[str, Any], given: Mapping[str, np.nda
 
 
 def resample_phases(weights: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Weights of the convolution before a pixel shuffle by `new`, made of those before one by `old`.
+    """Make weights of the convolution before a pixel shuffle by `new` of those before one by `old`.
 
     Each sub-pixel's filter is interpolated linearly between the filters of the nearest old sub-pixels.
 
@@ -201,7 +201,7 @@ def resample_last(weights: dict[str, np.ndarray], layer: str, factor: int, chann
 
 
 def interpolation(factor: int) -> np.ndarray:
-    """Weights `[factor, 3]` of the three nearest pixels for each sub-pixel of one; rows sum to 1."""
+    """Weigh the three nearest pixels for each sub-pixel of one, `[factor, 3]`; rows sum to 1."""
     places = (np.arange(factor) + 0.5) / factor - 0.5
     weights = cubic(places[:, None] - np.arange(-2, 3))
     weights /= weights.sum(axis=1, keepdims=True)

@@ -41,7 +41,7 @@ def interpolate_rdn(model: RDN) -> None:
 
 
 def carried(upsampler: keras.layers.Layer) -> int:
-    """How many features of a picture can pass an upsampler; idealo's needs two for each, one of either sign."""
+    """Count the features that can pass an upsampler; idealo's needs two for each, one of either sign."""
     if isinstance(upsampler, IdealoUpsampler):
         return upsampler.conv2.filters // 2
     return upsampler.num_features
