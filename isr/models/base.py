@@ -29,21 +29,24 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published ED
 class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     """Base of the networks: float [0, 1] in, float32 about [0, 1] out, channels last, unclipped.
 
-    A subclass takes plain values as arguments, keeps each as an attribute of the same name and returns them
-    from `get_config`; passes `dtype=self.dtype_policy` to every sub-layer and names every one; has an
-    explicit `build` for all branches and calls it in the constructor, so that all variables exist when that
-    returns.
-    It defines `call`, `scales` and `receptive_radius`.
+    A subclass takes plain values as arguments and keeps each as an attribute of the same name; passes
+    `dtype=self.dtype_policy` to every sub-layer and names every one; has an explicit `build` for all branches and
+    calls it in the constructor, so that all variables exist when that returns.
+    It defines `call`, `receptive_radius`, and `scales` where it has another number of them than one `scale`.
 
     Args:
         num_channels: channels of the pictures, at least 1.
-        pixel_mean: per channel or one for all, [0, 1]; None: `DIV2K_MEAN` for 3 channels, else its average.
-        pixel_range: what [0, 1] is multiplied by before the first convolution, over 0.
+        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all. None:
+            `DIV2K_MEAN` for 3 channels, else its average.
+        pixel_range: what [0, 1] is multiplied by before the first convolution, over 0; published EDSR weights expect
+            255.
         kwargs: `name`, `dtype` (a policy such as "mixed_bfloat16"), `trainable`, as in Keras.
 
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    scale: int
 
     # The networks of the paper by name: what differs from the defaults. A subclass has its own.
     VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -78,8 +81,8 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """The factors this model can enlarge by; the first is the default of `call`."""
-        raise NotImplementedError
+        """The factors this model can enlarge by; the first is the default of `call`. Here: its one `scale`."""
+        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int | None:

@@ -23,16 +23,13 @@ class EDSR(SuperResolutionModel):
         num_features: channels of the body.
         num_blocks: residual blocks of the body.
         res_scale: factor on every residual; 0.1 for 256 features.
-        num_channels: channels of the pictures.
-        pixel_mean: per channel, subtracted from the input and added to the output, [0, 1]; None: the mean of
-            DIV2K for RGB, its average for other counts of channels.
-        pixel_range: what [0, 1] is multiplied by inside; published weights expect 255.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the scale is another, or a count is too small.
 
     Example:
         >>> model = EDSR(scale=2)
@@ -97,10 +94,6 @@ class EDSR(SuperResolutionModel):
 
         sr = self.tail(self.upsampler(deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int:

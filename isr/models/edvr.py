@@ -288,16 +288,14 @@ class EDVR(MultiFrameModel):
         with_predeblur: sharpen blurred frames before they are aligned.
         with_tsa: fuse by attention; otherwise by one convolution.
         num_upsample_features: channels after the second step of the upsampler; 64 in all published weights.
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`, sides multiples of 4 (16 with `hr_in`).
     Output: `sr`, float32, about [0, 1], unclipped, `[b, 4 * h, 4 * w, num_channels]` (`[b, h, w, ...]` with
     `hr_in`).
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the frames or groups do not fit, or a count is too small.
 
     Example:
         >>> model = EDVR()

@@ -23,16 +23,13 @@ class MDSR(SuperResolutionModel):
         scales: of 2, 3, 4 and 8, each once; the first is the default of the call.
         num_features: channels of all convolutions.
         num_blocks: residual blocks of the body.
-        num_channels: channels of the pictures.
-        pixel_mean: per channel, subtracted from the input and added to the output, [0, 1]; None: the mean of
-            DIV2K for RGB, its average for other counts of channels.
-        pixel_range: what [0, 1] is multiplied by inside; published weights expect 255.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, and `scale`, one of `scales`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: a scale is another or comes twice, or a count is too small.
 
     Example:
         >>> model = MDSR()

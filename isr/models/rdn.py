@@ -30,15 +30,13 @@ class RDN(SuperResolutionModel):
         upsampler: "pixelshuffle": convolutions to `num_features` channels and pixel shuffle, as in the weights of
             yjn870 and mmagic. "pixelshuffle_growth": the same on `growth` channels, as in EDSR-PyTorch.
             "idealo_ups", "idealo_shuffle": three convolutions, then pixels repeated or shuffled, as in idealo's ISR.
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the scale does not suit the upsampler, the upsampler is another, or a count is too small.
 
     Example:
         >>> model = RDN(scale=2, num_blocks=4, num_layers=3)
@@ -149,10 +147,6 @@ class RDN(SuperResolutionModel):
 
         sr = self.tail(self.enlarge(deep))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int:

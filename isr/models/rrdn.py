@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import keras
@@ -93,15 +94,13 @@ class RRDBNet(SuperResolutionModel):
         unshuffle: side of the blocks of pixels that are put into channels first, so that the body sees a smaller
             picture; 1, 2 or 4. None: what makes the body's enlargement 4 (Real-ESRGAN), 1 for x8. The first
             networks of ESRGAN have 1 at every scale.
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, sides multiples of `unshuffle`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the scale or `unshuffle` is another, or a count is too small.
 
     Example:
         >>> model = RRDBNet(num_blocks=2)
@@ -147,19 +146,10 @@ class RRDBNet(SuperResolutionModel):
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", exact(policy))
-        self.blocks = [
-            RRDB(
-                num_features,
-                growth,
-                num_dense_blocks,
-                num_layers,
-                self.SLOPE,
-                res_scale,
-                dtype=policy,
-                name=f"block{i}",
-            )
-            for i in range(num_blocks)
-        ]
+        block = partial(
+            RRDB, num_features, growth, num_dense_blocks, num_layers, self.SLOPE, res_scale, dtype=policy
+        )
+        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
         self.body_end = conv(num_features, "body_end", exact(policy))
         steps = int(math.log2(scale * self.unshuffle))
         self.up_convs = [conv(num_features, f"up{i}", policy) for i in range(steps)]
@@ -195,10 +185,6 @@ class RRDBNet(SuperResolutionModel):
         return ops.leaky_relu(x, self.SLOPE)
 
     @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
-
-    @property
     def size_multiple(self) -> int:
         return self.unshuffle
 
@@ -223,15 +209,13 @@ class RRDN(SuperResolutionModel):
         num_dense_blocks: D, dense blocks of an RRDB.
         num_layers: C, layers of a dense block, beside the one that ends it.
         res_scale: beta, factor on the residuals, those of the dense blocks and those of the RRDBs.
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the scale is under 2, or a count is too small.
 
     Example:
         >>> model = RRDN(scale=2, num_blocks=2)
@@ -268,19 +252,10 @@ class RRDN(SuperResolutionModel):
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", exact(policy))
-        self.blocks = [
-            RRDB(
-                num_features,
-                growth,
-                num_dense_blocks,
-                num_layers,
-                0.0,
-                res_scale,
-                dtype=policy,
-                name=f"block{i}",
-            )
-            for i in range(num_blocks)
-        ]
+        block = partial(
+            RRDB, num_features, growth, num_dense_blocks, num_layers, 0.0, res_scale, dtype=policy
+        )
+        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
         self.body_end = conv(num_features, "body_end", exact(policy))
         self.up_conv = conv(num_channels * scale**2, "up", policy)
         self.tail = conv(num_channels, "tail", exact(policy))
@@ -320,10 +295,6 @@ class RRDN(SuperResolutionModel):
 
         sr = self.tail(pixel_shuffle(self.up_conv(deep), self.scale))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int:

@@ -117,16 +117,13 @@ class SPAN(SuperResolutionModel):
         reparametrised: False for the form that is trained, whose 3x3 convolutions have branches; `reparametrise`
             makes the plain form of it, with the same pictures.
         expansion: channels within the branches, as a multiple of those outside; without meaning for the plain form.
-        num_channels: channels of the pictures.
-        pixel_mean: per channel, subtracted from the input and added to the output, [0, 1]; None: the mean of
-            DIV2K for RGB, its average for other counts of channels.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is under its least value.
 
     Example:
         >>> model = SPAN(scale=2)
@@ -208,10 +205,6 @@ class SPAN(SuperResolutionModel):
         weights = {name: np.asarray(value) for name, value in self.named_weights().items()}
         plain.load_named_weights(merged(weights), self.name)
         return plain
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int:

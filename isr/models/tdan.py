@@ -81,16 +81,14 @@ class TDAN(MultiFrameModel):
         num_reconstruct_blocks: residual blocks behind it.
         deform_groups: groups of channels that share their offsets.
         border: "v1", the rule of the authors' operator, or "v2", that of today's (`docs/deformable.md`).
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`; with
     `return_aligned=True` a pair of it and the aligned frames, float32, of the shape of `lr`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the scale or border is another, the frames do not fit, or a count is too small.
 
     Example:
         >>> model = TDAN()
@@ -193,10 +191,6 @@ class TDAN(MultiFrameModel):
     def _without_center(self, x: Tensor) -> Tensor:
         center = self.center_frame_idx
         return ops.concatenate([x[:, :center], x[:, center + 1 :]], axis=1)
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> None:

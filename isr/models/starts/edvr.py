@@ -11,15 +11,14 @@ from keras import ops
 from isr.errors import RequestError
 from isr.models.base import DIV2K_MEAN, compare_weights
 from isr.models.edvr import EDVR
-from isr.models.starts import adopt, interpolate
-from isr.models.starts.kernels import below, shrink
+from isr.models.starts import adopt, interpolate, kernels
 from isr.ops import Tensor
 
 
 @interpolate.register(EDVR)
 def interpolate_edvr(model: EDVR) -> None:
     """Nearly interpolate, since the base is interpolated: the tail and the residual blocks start small."""
-    shrink([*(block.conv2 for block in (*model.extract, *model.reconstruct)), model.tail])
+    kernels.shrink([*(block.conv2 for block in (*model.extract, *model.reconstruct)), model.tail])
 
 
 @adopt.register(EDVR)
@@ -42,7 +41,7 @@ def adopt_edvr(model: EDVR, values: Mapping[str, np.ndarray], source: str) -> li
 def adopt_without_attention(model: EDVR, values: Mapping[str, np.ndarray], source: str) -> list[str]:
     """Take over the same network without TSA, whose fusion becomes that of the attention's features."""
     own = {name: np.asarray(value) for name, value in model.named_weights().items()}
-    plain = below("fusion/", values)
+    plain = kernels.below("fusion/", values)
     fuse = {part: own[f"fusion/fuse/{part}"].shape for part in ("kernel", "bias")}
     compare_weights(fuse, {part: plain[part].shape for part in fuse if part in plain}, source)
 
@@ -99,7 +98,7 @@ def adopt_edsr(model: EDVR, values: Mapping[str, np.ndarray], source: str) -> li
     carry_center(model)
     shift(model.align.levels[0].feat_conv, after - before)
     model.fusion.bias.assign(-after.astype(np.float32))
-    shrink([model.tail])
+    kernels.shrink([model.tail])
 
     names = {layer.name for layer in (model.head, *blocks, model.up1, model.up2)}
     return [name for name in model.named_weights() if name.split("/")[0] not in names]

@@ -8,36 +8,26 @@ from keras import ops
 
 from isr.layers import IdealoUpsampler
 from isr.models.rdn import RDN
-from isr.models.starts import interpolate
-from isr.models.starts.kernels import (
-    SHARPEN,
-    carry,
-    carry_enlarged,
-    carry_signed,
-    interpolate_upsampler,
-    require_features,
-    shrink,
-    take_signed,
-)
+from isr.models.starts import interpolate, kernels
 
 
 @interpolate.register(RDN)
 def interpolate_rdn(model: RDN) -> None:
     """Carry the channels through the blocks, and enlarge them by whichever upsampler there is."""
     channels = model.num_channels
-    require_features(min(model.num_features, carried(model.enlarge)), channels)
-    carry(model.head1, channels)
-    shrink(block.fusion for block in model.blocks)
+    kernels.require_features(min(model.num_features, carried(model.enlarge)), channels)
+    kernels.carry(model.head1, channels)
+    kernels.shrink(block.fusion for block in model.blocks)
     # Without a mean to subtract, features are far from 0.
-    shrink([model.fusion2], 0.01)
+    kernels.shrink([model.fusion2], 0.01)
     if isinstance(model.enlarge, IdealoUpsampler):
         interpolate_idealo(model.enlarge, channels, rest=0.1)
     else:
-        interpolate_upsampler(model.enlarge, channels, rest=0.1)
+        kernels.interpolate_upsampler(model.enlarge, channels, rest=0.1)
     if model.upsampler == "idealo_ups":
         smooth_repeated(model.tail, model.scale, channels)
     else:
-        carry(model.tail, channels, rest=0.1)
+        kernels.carry(model.tail, channels, rest=0.1)
 
 
 def carried(upsampler: keras.layers.Layer) -> int:
@@ -49,14 +39,14 @@ def carried(upsampler: keras.layers.Layer) -> int:
 
 def interpolate_idealo(upsampler: IdealoUpsampler, count: int, rest: float) -> None:
     """Make its first `count` channels interpolate the first `count` features; see `smooth_repeated`."""
-    carry_signed(upsampler.conv1, count)
-    carry(upsampler.conv2, 2 * count)
+    kernels.carry_signed(upsampler.conv1, count)
+    kernels.carry(upsampler.conv2, 2 * count)
     if not upsampler.nearest:
-        carry_enlarged(upsampler.conv3, upsampler.scale, count, rest, signed=True)
+        kernels.carry_enlarged(upsampler.conv3, upsampler.scale, count, rest, signed=True)
         return
-    take_signed(upsampler.conv3, count, rest)
+    kernels.take_signed(upsampler.conv3, count, rest)
     kernel = ops.convert_to_numpy(upsampler.conv3.kernel).copy()
-    sharper = np.outer(SHARPEN, SHARPEN)[:, :, None]
+    sharper = np.outer(kernels.SHARPEN, kernels.SHARPEN)[:, :, None]
     kernel[:, :, : 2 * count, :count] = kernel[1, 1, : 2 * count, :count] * sharper[..., None]
     upsampler.conv3.kernel.assign(kernel)
 
@@ -69,7 +59,7 @@ def smooth_repeated(layer: keras.layers.Conv2D, factor: int, count: int) -> None
         factor: how often each pixel was repeated; up to 3 the result is bilinear interpolation.
         count: channels that go in and out.
     """
-    carry(layer, count)
+    kernels.carry(layer, count)
     side = (factor - 1) / (2 * factor)
     taps = np.array([side, 1 / factor, side])
     kernel = ops.convert_to_numpy(layer.kernel).copy()

@@ -10,8 +10,7 @@ from keras import ops
 
 from isr.errors import RequestError
 from isr.models.rrdn import RRDB, RRDN, RRDBNet
-from isr.models.starts import interpolate
-from isr.models.starts.kernels import SHARPEN, carry, carry_enlarged, require_features, shrink
+from isr.models.starts import interpolate, kernels
 
 
 @interpolate.register(RRDBNet)
@@ -24,12 +23,12 @@ def interpolate_rrdbnet(model: RRDBNet) -> None:
     if model.unshuffle > 1:
         what = f"RRDBNet has no interpolating start with unshuffle={model.unshuffle}"
         raise RequestError(f"{what}; start from a preset or at random")
-    require_features(model.num_features, channels, " twice")
-    carry(model.head, channels)
+    kernels.require_features(model.num_features, channels, " twice")
+    kernels.carry(model.head, channels)
     if model.up_convs:
         kernel = ops.convert_to_numpy(model.head.kernel).copy()
         for channel in range(channels):
-            kernel[:, :, channel, channel] = np.outer(SHARPEN, SHARPEN)
+            kernel[:, :, channel, channel] = np.outer(kernels.SHARPEN, kernels.SHARPEN)
         model.head.kernel.assign(kernel)
     shrink_body(model)
     smooth, keep = [0.25, 0.5, 0.25], [0, 1, 0]  # behind repeated pixels, and elsewhere
@@ -49,19 +48,19 @@ def interpolate_rrdbnet(model: RRDBNet) -> None:
 @interpolate.register(RRDN)
 def interpolate_rrdn(model: RRDN) -> None:
     """Carry the channels through the blocks, and enlarge them by the one convolution before the pixel shuffle."""
-    require_features(model.num_features, model.num_channels)
-    carry(model.head, model.num_channels)
+    kernels.require_features(model.num_features, model.num_channels)
+    kernels.carry(model.head, model.num_channels)
     shrink_body(model)
-    carry_enlarged(model.up_conv, model.scale, model.num_channels, rest=0.1)
-    carry(model.tail, model.num_channels, rest=0.1)
+    kernels.carry_enlarged(model.up_conv, model.scale, model.num_channels, rest=0.1)
+    kernels.carry(model.tail, model.num_channels, rest=0.1)
 
 
 def shrink_body(model: RRDBNet | RRDN) -> None:
     """Make the residuals of the RRDBs, and the body as a whole, small corrections."""
     blocks: Sequence[RRDB] = model.blocks
-    shrink(dense.fusion for block in blocks for dense in block.dense_blocks)
+    kernels.shrink(dense.fusion for block in blocks for dense in block.dense_blocks)
     # Without a mean to subtract, features are far from 0.
-    shrink([model.body_end], 0.01)
+    kernels.shrink([model.body_end], 0.01)
 
 
 def carry_pairs(

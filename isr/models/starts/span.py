@@ -7,18 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from isr.models.span import SPAN, Weights, merged
-from isr.models.starts import adopt, interpolate
-from isr.models.starts.kernels import carry, carry_enlarged, require_features, resample_last
+from isr.models.starts import adopt, interpolate, kernels
 
 
 @interpolate.register(SPAN)
 def interpolate_span(model: SPAN) -> None:
     """Carry the channels to the last convolution as the first features of the head, and enlarge them there."""
-    require_features(model.num_features, model.num_channels)
+    kernels.require_features(model.num_features, model.num_channels)
     plain = model.reparametrise()
-    carry(plain.head, model.num_channels)
-    carry(plain.fusion, model.num_channels)
-    carry_enlarged(plain.tail, model.scale, model.num_channels, rest=0.1)
+    kernels.carry(plain.head, model.num_channels)
+    kernels.carry(plain.fusion, model.num_channels)
+    kernels.carry_enlarged(plain.tail, model.scale, model.num_channels, rest=0.1)
     weights = {name: np.asarray(value) for name, value in plain.named_weights().items()}
     take_plain(model, weights, "start")
 
@@ -30,7 +29,7 @@ def adopt_span(model: SPAN, values: Mapping[str, np.ndarray], source: str) -> li
     For another scale, the filters of its sub-pixels are interpolated between those of the old one.
     """
     weights = merged({name: np.asarray(value, np.float32) for name, value in values.items()})
-    made = resample_last(weights, "tail", model.scale, model.num_channels)
+    made = kernels.resample_last(weights, "tail", model.scale, model.num_channels)
     take_plain(model, weights, source)
     return made
 

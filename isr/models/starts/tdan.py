@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from isr.models.starts import interpolate
-from isr.models.starts.kernels import (
-    carry,
-    carry_signed,
-    interpolate_upsampler,
-    require_features,
-    shrink,
-    take_signed,
-)
+from isr.models.starts import interpolate, kernels
 from isr.models.tdan import TDAN
 
 
@@ -21,12 +13,12 @@ def interpolate_tdan(model: TDAN) -> None:
     The neighbours pass the alignment as they are.
     """
     channels = model.num_channels
-    require_features(model.num_features, channels, " of both signs")
-    carry_signed(model.head, channels)
-    shrink(block.conv2 for block in (*model.extract, *model.reconstruct))
+    kernels.require_features(model.num_features, channels, " of both signs")
+    kernels.carry_signed(model.head, channels)
+    kernels.shrink(block.conv2 for block in (*model.extract, *model.reconstruct))
     for layer in (model.align.sample, model.align.polish):
-        carry(layer, 2 * channels)
-    take_signed(model.to_frame, channels)
-    carry_signed(model.fuse, channels, first=model.center_frame_idx * channels)
-    interpolate_upsampler(model.upsampler, 2 * channels, rest=0.1)
-    take_signed(model.tail, channels)
+        kernels.carry(layer, 2 * channels)
+    kernels.take_signed(model.to_frame, channels)
+    kernels.carry_signed(model.fuse, channels, first=model.center_frame_idx * channels)
+    kernels.interpolate_upsampler(model.upsampler, 2 * channels, rest=0.1)
+    kernels.take_signed(model.tail, channels)
