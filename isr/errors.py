@@ -27,3 +27,9 @@ class Cancelled(ISRError):
     """The caller asked to stop; what was finished is whole (exit code 130)."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

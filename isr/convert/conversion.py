@@ -15,10 +15,9 @@ from isr import presets
 from isr.convert.checkpoint import Checkpoint, read
 from isr.convert.families import FAMILIES
 from isr.convert.family import Family, Layers, Plan, Tensors, as_pattern, name_in_file
-from isr.errors import RequestError
+from isr.errors import RequestError, first_line
 from isr.io.files import whole_folder
 from isr.models import SuperResolutionModel, get_model
-from isr.models.base import first_line
 
 SHIFT_TOLERANCE = 1e-3  # of 255: beyond rounding, the mean's layers were trained
 

@@ -14,13 +14,14 @@ import isr.models.starts.span
 import isr.models.starts.tdan  # noqa: F401
 from isr.errors import RequestError
 from isr.models.aplus import APlus
-from isr.models.base import MultiFrameModel, SuperResolutionModel, load_keras_file
+from isr.models.base import MultiFrameModel, SuperResolutionModel
 from isr.models.cascade import Cascade
 from isr.models.compact import Compact
 from isr.models.discriminator import Discriminator, UNetDiscriminator
 from isr.models.edsr import EDSR
 from isr.models.edvr import EDVR
 from isr.models.flowvsr import FlowVSR
+from isr.models.loading import load_keras_file
 from isr.models.mdsr import MDSR
 from isr.models.rdn import RDN
 from isr.models.rrdn import RRDN, RRDBNet

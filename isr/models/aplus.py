@@ -65,13 +65,13 @@ class Stage:
         return Views.of(self.filters, self.patches)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """What to add to an enlarged luma `[scale * h, scale * w]`, the same shape, float32."""
+        """Compute what to add to an enlarged luma `[scale * h, scale * w]`, the same shape, float32."""
         border = PATCH // 2 * self.scale  # places outside, so that every pixel is a mean of nine
         places = self.encode(np.pad(picture, border, mode="symmetric"))
         return crop(self.decode(places, self.regressors), 2 * border)
 
     def encode(self, picture: np.ndarray) -> Places:
-        """The features of every place of an enlarged luma `[scale * h, scale * w]`, in a canonical view."""
+        """Find the features of every place of an enlarged luma `[scale * h, scale * w]`, in a canonical view."""
         height, width = (side // self.scale for side in picture.shape)
         features = self.features(picture)
         view = self.views.choose(features)
@@ -82,7 +82,7 @@ class Stage:
         return Places(height, width, features[order], view[order], order, bounds)
 
     def decode(self, places: Places, regressors: np.ndarray) -> np.ndarray:
-        """The mean of all predicted patches, `[scale * (h + 2), scale * (w + 2)]`: one place more on each side."""
+        """Average all predicted patches, `[scale * (h + 2), scale * (w + 2)]`: one place more on each side."""
         predicted = np.empty((len(places.order), regressors.shape[1]), np.float32)
         for anchor, rows in places.of_each_anchor():
             np.matmul(places.features[rows], regressors[anchor].T, out=predicted[rows])
@@ -91,7 +91,7 @@ class Stage:
         return overlap_add(combined @ self.patches, places.height, places.width, self.scale) / PATCH**2
 
     def features(self, picture: np.ndarray) -> np.ndarray:
-        """`[h * w, d]`: the window around every input pixel of an enlarged luma through the filters."""
+        """Filter the window around every input pixel of an enlarged luma: `[h * w, d]`."""
         scale = self.scale
         view = windows(picture, scale)
         height, width = view.shape[:2]
@@ -103,7 +103,7 @@ class Stage:
         return result
 
     def search(self, features: np.ndarray) -> np.ndarray:
-        """The anchor of the smallest angle to each feature `[n, d]`, among those of the nearest cells, `[n]`."""
+        """Find the anchor of the smallest angle to each feature `[n, d]`, among those of the nearest cells, `[n]`."""
         result = np.empty(len(features), np.int32)
         for start in range(0, len(features), ROWS):
             result[start : start + ROWS] = self._search(features[start : start + ROWS])
@@ -152,7 +152,7 @@ class Places:
     bounds: np.ndarray
 
     def of_each_anchor(self) -> Iterator[tuple[int, slice]]:
-        """Every anchor that has places, and which they are."""
+        """Walk over every anchor that has places, and which they are."""
         for anchor in np.flatnonzero(np.diff(self.bounds)):
             yield int(anchor), slice(self.bounds[anchor], self.bounds[anchor + 1])
 
@@ -212,7 +212,7 @@ class Views:
         return cls(*tables, (first, second), int(even[0]), chosen)
 
     def choose(self, features: np.ndarray) -> np.ndarray:
-        """The view `[n]` in which each feature vector is canonical: gradients positive and in order, even part too."""
+        """Choose the view `[n]` in which each vector is canonical: gradients positive and in order, even part too."""
         across, along = features[:, self.pair[0]], features[:, self.pair[1]]
         negative = features[:, self.even] < -TIE
         # The negative turns the gradients round, so the flips have to turn them the other way.
@@ -221,15 +221,15 @@ class Views:
         return self.chosen[code] + np.uint8(NUM_VIEWS) * negative
 
     def turn_features(self, features: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """Feature vectors `[n, d]` of windows seen in the views `[n]`."""
+        """Turn feature vectors `[n, d]` to those of windows seen in the views `[n]`."""
         return _turn(features, view, self.features, self.features_sign)
 
     def turn_patches(self, combined: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """Combinations of patches `[n, q]` seen in the views `[n]`."""
+        """Turn combinations of patches `[n, q]` to those seen in the views `[n]`."""
         return _turn(combined, view, self.forth, self.forth_sign)
 
     def turn_patches_back(self, combined: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """The inverse of `turn_patches`."""
+        """Undo `turn_patches`."""
         return _turn(combined, view, self.back, self.back_sign)
 
 
@@ -242,7 +242,7 @@ def _turn(values: np.ndarray, view: np.ndarray, table: np.ndarray, sign: np.ndar
 
 
 def view_indices(side: int) -> np.ndarray:
-    """`[8, side^2]`: the pixels of a flat patch in the order that each view shows them in."""
+    """Order the pixels of a flat patch as each view shows them: `[8, side^2]`."""
     square = np.arange(side**2).reshape(side, side)
     return np.stack([np.rot90(s, turns).ravel() for s in (square, square[:, ::-1]) for turns in range(4)])
 
@@ -261,14 +261,14 @@ def _signed_permutations(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def windows(picture: np.ndarray, scale: int) -> np.ndarray:
-    """`[h, w, side, side]`: a view of the window around every input pixel of an enlarged luma, mirrored outside."""
+    """View the window around every input pixel of an enlarged luma, mirrored outside: `[h, w, side, side]`."""
     padded = np.pad(picture, (WINDOW - 1) // 2 * scale, mode="symmetric")
     side = WINDOW * scale
     return np.lib.stride_tricks.sliding_window_view(padded, (side, side))[::scale, ::scale]
 
 
 def overlap_add(patches: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
-    """The sum of patches `[h * w, (PATCH * scale)^2]`, each at its place: `[scale * (h + 2), scale * (w + 2)]`."""
+    """Add patches `[h * w, (PATCH * scale)^2]`, each at its place: `[scale * (h + 2), scale * (w + 2)]`."""
     blocks = patches.reshape(height, width, PATCH, scale, PATCH, scale)
     total = np.zeros((height + PATCH - 1, scale, width + PATCH - 1, scale), np.float32)
     for row in range(PATCH):
@@ -279,7 +279,7 @@ def overlap_add(patches: np.ndarray, height: int, width: int, scale: int) -> np.
 
 
 def cut(picture: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
-    """The patches `[h * w, (PATCH * scale)^2]` of a picture `[scale * (h + 2), scale * (w + 2)]`.
+    """Cut a picture `[scale * (h + 2), scale * (w + 2)]` into patches `[h * w, (PATCH * scale)^2]`.
 
     The adjoint of `overlap_add`.
     """
@@ -293,7 +293,7 @@ def cut(picture: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
 
 
 def crop(picture: np.ndarray, border: int) -> np.ndarray:
-    """Without `border` pixels on each side."""
+    """Leave out `border` pixels on each side."""
     return picture[border : picture.shape[0] - border, border : picture.shape[1] - border]
 
 
@@ -310,7 +310,8 @@ class APlus(presets.SavedAsPreset):
         stages: passes over the luma, each on the result of the one before; none: bicubic.
         name: for messages.
 
-    Raises ValueError where the arrays of a stage do not fit the scale or each other.
+    Raises:
+        ValueError: the arrays of a stage do not fit the scale or each other.
 
     Example:
         >>> model = APlus.from_preset("aplus_x2")
@@ -345,7 +346,8 @@ class APlus(presets.SavedAsPreset):
         Returns:
             `[b, scale * h, scale * w, 3]`, float32, about [0, 1], unclipped.
 
-        Raises ValueError for another scale or shape.
+        Raises:
+            ValueError: the scale or shape is another.
         """
         self.spec.check_scale(scale)
         if batch.ndim != 4 or batch.shape[-1] != 3:
@@ -363,7 +365,7 @@ class APlus(presets.SavedAsPreset):
     # Weights by name: presets
 
     def named_weights(self) -> dict[str, np.ndarray]:
-        """Every array by the name it has in a preset, such as `stage0/anchors`."""
+        """Name every array as a preset does, such as `stage0/anchors`."""
         return {
             f"stage{index}/{field.name}": getattr(stage, field.name)
             for index, stage in enumerate(self.stages)
@@ -371,7 +373,7 @@ class APlus(presets.SavedAsPreset):
         }
 
     def get_weights(self) -> list[np.ndarray]:
-        """The arrays of `named_weights`."""
+        """Give the arrays of `named_weights`."""
         return list(self.named_weights().values())
 
     def preset_arguments(self) -> dict[str, Any]:
@@ -380,9 +382,13 @@ class APlus(presets.SavedAsPreset):
 
     @classmethod
     def from_preset(cls, preset: str | Path) -> Self:
-        """The upscaler that a preset describes; a shipped name or a folder.
+        """Open the upscaler that a preset describes.
 
-        Raises RequestError where there is no such preset, it holds something else, or its arrays do not fit.
+        Args:
+            preset: a shipped name or a folder.
+
+        Raises:
+            RequestError: there is no such preset, it holds something else, or its arrays do not fit.
         """
         folder = presets.find(preset)
         config = presets.read_config(folder)

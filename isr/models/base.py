@@ -1,9 +1,8 @@
-"""The contract that every network of the package keeps, and the two forms its weights are stored in."""
+"""The contract that every network of the package keeps."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,8 +15,9 @@ from keras import ops
 
 from isr import presets
 from isr.arguments import ConfigFromArguments
-from isr.errors import RequestError
+from isr.errors import RequestError, first_line
 from isr.models import starts
+from isr.models.weights import assign_by_name, compare_weights, hdf5_shapes, weights_by_name
 from isr.ops import Tensor
 from isr.presets import SavedAsPreset, check_numbers, read_safetensors
 from isr.spec import ModelSpec
@@ -106,7 +106,7 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         )
 
     def at_scale(self, lr: Tensor, scale: int) -> Tensor:
-        """The call at one of `scales`, whether or not there is a choice."""
+        """Enlarge by one of `scales`, whether or not there is a choice."""
         return self(lr, scale=scale) if len(self.scales) > 1 else self(lr)
 
     def check_sides(self, lr: Tensor) -> None:
@@ -127,11 +127,11 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         starts.interpolate(self)
 
     def normalise(self, lr: Tensor) -> Tensor:
-        """`[0, 1]` to the range the convolutions expect, in float32 whatever the policy."""
+        """Bring `[0, 1]` to the range the convolutions expect, in float32 whatever the policy."""
         return (ops.cast(lr, "float32") - self._mean()) * self.pixel_range
 
     def denormalise(self, sr: Tensor) -> Tensor:
-        """The inverse of `normalise`, in float32."""
+        """Undo `normalise`, in float32."""
         return ops.cast(sr, "float32") / self.pixel_range + self._mean()
 
     def _mean(self) -> Tensor:
@@ -156,13 +156,13 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     # Copies
 
     def with_policy(self, policy: str) -> Self:
-        """A copy of this model with the same weights under another dtype policy ("mixed_bfloat16", ...)."""
+        """Copy this model with its weights under another dtype policy ("mixed_bfloat16", ...)."""
         copy = type(self).from_config({**self.get_config(), "dtype": policy})
         copy.set_weights(self.get_weights())
         return copy
 
     def reparametrise(self) -> Self:
-        """The network in the form that it is run in; this one itself where training has no other form.
+        """Give the network in the form that it is run in; this one itself where training has no other form.
 
         A network whose convolutions have branches in training (`SPAN`) returns one with the same name, policy and
         pictures, without them. The presets of a run are in this form.
@@ -172,7 +172,7 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     # Weights by name: presets
 
     def named_weights(self) -> dict[str, keras.Variable]:
-        """Every variable by its path below the model, such as `block0/conv1/kernel`."""
+        """Name every variable by its path below the model, such as `block0/conv1/kernel`."""
         return weights_by_name(self)
 
     def load_named_weights(self, values: Mapping[str, np.ndarray], source: str) -> None:
@@ -182,8 +182,9 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
             values: arrays by the names of `named_weights`; any float dtype.
             source: what the error names, usually the file.
 
-        Raises RequestError unless names and shapes are exactly those of the model and all values are finite;
-        nothing is assigned then.
+        Raises:
+            RequestError: names and shapes are not exactly those of the model, or a value is not finite; nothing is
+                assigned then.
         """
         assign_by_name(self.named_weights(), values, source)
 
@@ -205,9 +206,14 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load `.safetensors` (names as in a preset) or Keras' `.weights.h5`.
 
-        Unlike Keras, this refuses a file whose set of names and shapes differs from the model's
-        (`skip_mismatch=True` turns that off for `.weights.h5`), or whose values are not finite; the model keeps
-        its weights then. Raises RequestError, which names the file.
+        Args:
+            filepath: of either form.
+            skip_mismatch: take what fits of a `.weights.h5`, and leave the rest as it is.
+            kwargs: as in Keras.
+
+        Raises:
+            RequestError: the set of names and shapes in the file is another than the model's, which Keras would not
+                mind, or its values are not finite; the model keeps its weights then.
         """
         path = Path(filepath)
         if not path.is_file():
@@ -229,20 +235,21 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
             raise
 
     def preset_arguments(self) -> dict[str, Any]:
-        """The constructor's arguments without what Keras adds (name, dtype, trainable)."""
+        """Give the constructor's arguments without what Keras adds (name, dtype, trainable)."""
         config = self.get_config()
         return {key: config[key] for key in config if key not in ("name", "dtype", "trainable")}
 
     @classmethod
     def from_preset(cls, preset: str | Path, **kwargs: Any) -> Self:
-        """The model that a preset describes, with its weights.
+        """Open the model that a preset describes, with its weights.
 
         Args:
             preset: a shipped name (`isr models` lists them) or a folder.
             kwargs: override arguments of the constructor, such as `dtype`.
 
-        Raises RequestError where there is no such preset, or it holds another network than this class, or
-        arguments that the network refuses.
+        Raises:
+            RequestError: there is no such preset, or it holds another network than this class, or arguments that the
+                network refuses.
         """
         from isr.models import get_model
 
@@ -297,7 +304,7 @@ class MultiFrameModel(SuperResolutionModel):
         return "reflect"
 
     def encode(self, frames: Tensor) -> Features:
-        """All that depends on one frame alone.
+        """Compute all that depends on one frame alone.
 
         Args:
             frames: `[n, h, w, c]`, float [0, 1].
@@ -308,7 +315,7 @@ class MultiFrameModel(SuperResolutionModel):
         raise NotImplementedError
 
     def decode(self, window: Features) -> Tensor:
-        """The enlarged centre frame.
+        """Make the enlarged centre frame.
 
         Args:
             window: what `encode` gave for t consecutive frames, `[b, t, ...]`.
@@ -322,7 +329,7 @@ class MultiFrameModel(SuperResolutionModel):
         return self.decode(self.encode_window(lr))
 
     def encode_window(self, lr: Tensor) -> Features:
-        """`encode` for all frames of `[b, t, h, w, c]`, as `decode` takes it."""
+        """Encode all frames of `[b, t, h, w, c]`, as `decode` takes them."""
         features = self.encode(join_frames(lr))
         return {name: split_frames(value, self.num_frames) for name, value in features.items()}
 
@@ -337,101 +344,10 @@ class MultiFrameModel(SuperResolutionModel):
 
 
 def join_frames(x: Tensor) -> Tensor:
-    """`[b, t, ...]` as `[b * t, ...]`, for layers that know no time."""
+    """Turn `[b, t, ...]` into `[b * t, ...]`, for layers that know no time."""
     return ops.reshape(x, (-1, *ops.shape(x)[2:]))
 
 
 def split_frames(x: Tensor, num_frames: int) -> Tensor:
-    """The inverse of `join_frames`."""
+    """Undo `join_frames`."""
     return ops.reshape(x, (-1, num_frames, *ops.shape(x)[1:]))
-
-
-def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable of a model by its path below it, such as `block0/conv1/kernel`."""
-    prefix = f"{model.path}/"  # more than the name where an outer name scope was open
-    return {variable.path.removeprefix(prefix): variable for variable in model.variables}
-
-
-def assign_by_name(
-    variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray], source: str
-) -> None:
-    """Assign arrays to variables of the same names, as `SuperResolutionModel.load_named_weights` does."""
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    compare_weights(shapes, {name: tuple(value.shape) for name, value in values.items()}, source)
-    check_numbers(values, source)
-    for name, variable in variables.items():
-        variable.assign(np.asarray(values[name], variable.dtype))
-
-
-def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights in a `.weights.h5` by their path in the file, the optimizer's left out."""
-    import h5py
-
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
-            shapes[name] = tuple(item.shape)
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(note)
-    except OSError:
-        raise RequestError(f"{path}: not a readable .weights.h5 file") from None
-    return shapes
-
-
-def compare_weights(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str
-) -> None:
-    """Raise RequestError, naming the first difference, unless names and shapes are the same."""
-    missing = sorted(expected.keys() - found.keys())
-    surplus = sorted(found.keys() - expected.keys())
-    if missing or surplus:
-        parts = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
-        parts += [f"{len(surplus)} unknown (first {surplus[0]})"] if surplus else []
-        raise RequestError(f"{source}: weights of another model: {', '.join(parts)}")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise RequestError(f"{source}: {name} has shape {found[name]}, the model's is {shape}")
-
-
-def load_keras_file(path: str | Path) -> SuperResolutionModel:
-    """Load a `.keras` file that holds one of the package's models, without its optimizer.
-
-    Raises RequestError where the file is missing, no Keras archive, another kind of model, or holds weights
-    that the model has no place for (which Keras would drop without a word).
-    """
-    import zipfile
-
-    import isr.models  # noqa: F401  registers every class, which Keras does not do by itself
-
-    path = Path(path)
-    if not path.is_file():
-        raise RequestError(f"{path}: no such model file")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-        with tempfile.TemporaryDirectory() as folder:
-            stored, own = Path(folder) / "stored.weights.h5", Path(folder) / "own.weights.h5"
-            with (
-                zipfile.ZipFile(path) as archive,
-                archive.open("model.weights.h5") as source,
-                stored.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target)
-            model.save_weights(own)
-            compare_weights(hdf5_shapes(own), hdf5_shapes(stored), str(path))
-    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(f"{path}: not a Keras model this package can read ({first_line(error)})") from None
-    if not isinstance(model, SuperResolutionModel):
-        raise RequestError(f"{path}: holds a {type(model).__name__}, which is no network of this package")
-    check_numbers(model.named_weights(), str(path))
-    return model
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

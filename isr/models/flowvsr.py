@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, halve, warp_blocks
-from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames, weights_by_name
+from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames
 from isr.models.cascade import open_network
+from isr.models.weights import weights_by_name
 from isr.ops import Tensor, pixel_shuffle, pixel_unshuffle
 
 LUMA = (0.299, 0.587, 0.114)  # of RGB, BT.601

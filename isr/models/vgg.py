@@ -13,8 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from isr.errors import RequestError
-from isr.models.base import first_line
+from isr.errors import RequestError, first_line
 from isr.ops import Tensor
 from isr.presets import check_numbers
 

@@ -12,10 +12,10 @@ import keras
 
 from isr import presets
 from isr.config import TrainConfig
-from isr.errors import RequestError
+from isr.errors import RequestError, first_line
 from isr.losses import ContentLoss, adversarial_loss
 from isr.models import VGG, Discriminator, SuperResolutionModel, UNetDiscriminator, get_model
-from isr.models.base import assign_by_name, first_line, weights_by_name
+from isr.models.weights import assign_by_name, weights_by_name
 from isr.progress import Progress
 from isr.runtimes import PRECISIONS
 from isr.train.objective import LossWeights, Objective, aligns_frames

@@ -17,7 +17,7 @@ from isr import presets
 from isr.config import TrainConfig
 from isr.errors import RequestError
 from isr.io.files import atomic
-from isr.models.base import assign_by_name, weights_by_name
+from isr.models.weights import assign_by_name, weights_by_name
 from isr.progress import Progress
 from isr.train.log import Log
 from isr.train.objective import Objective

@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from isr.errors import RequestError
-from isr.models.base import DIV2K_MEAN, compare_weights
+from isr.models.base import DIV2K_MEAN
 from isr.models.edvr import EDVR
 from isr.models.starts import adopt, interpolate, kernels
+from isr.models.weights import compare_weights
 from isr.ops import Tensor
 
 

@@ -13,7 +13,7 @@ from keras import layers, ops
 from isr.errors import RequestError
 from isr.imresize import cubic
 from isr.layers import Upsampler
-from isr.models.base import compare_weights
+from isr.models.weights import compare_weights
 
 # Before pixels are repeated and smoothed, which is bilinear interpolation; by 2 both together are bicubic.
 SHARPEN = np.array([-3, 38, -3]) / 32
