@@ -490,33 +490,46 @@ def test_files_load_in_a_process_that_imported_no_class(tmp_path: Path) -> None:
             np.testing.assert_allclose(np.load(tmp_path / f"{name}.{kind}.out.npy"), output, atol=1e-6)
 
 
+DAMAGES = ("more", "fewer", "other shape", "not a number")
+
+
 @every_model
-@pytest.mark.parametrize("damage", ["more", "fewer", "other shape", "not a number"])
 @pytest.mark.parametrize("kind", ["safetensors", "weights.h5", "keras"])
-def test_weights_that_are_not_exactly_the_models_are_refused(
-    case: Case, kind: str, damage: str, tmp_path: Path
-) -> None:
-    source, path = randomise(case.build()), tmp_path / f"file.{kind}"
+def test_weights_that_are_not_exactly_the_models_are_refused(case: Case, kind: str, tmp_path: Path) -> None:
+    source, model = randomise(case.build()), case.build()
+    whole = tmp_path / f"whole.{kind}"
     if kind == "safetensors":
         source.save_preset(tmp_path)
-        save_file(damaged(load_file(tmp_path / "weights.safetensors"), damage), path)
+        (tmp_path / "weights.safetensors").rename(whole)
     elif kind == "weights.h5":
-        source.save_weights(path)
+        source.save_weights(whole)
+    else:
+        source.save(whole)
+    before = model.get_weights()
+    for damage in DAMAGES:
+        path = tmp_path / f"{damage}.{kind}"
+        write_damaged(whole, path, damage)
+        with pytest.raises(RequestError) as caught:
+            load(path) if kind == "keras" else model.load_weights(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value), damage
+        assert_same_weights(model, before)
+
+
+def write_damaged(whole: Path, path: Path, damage: str) -> None:
+    """Write a copy of a file of weights that is damaged in one of the `DAMAGES`."""
+    if whole.suffix == ".safetensors":
+        save_file(damaged(load_file(whole), damage), path)
+    elif whole.suffix == ".h5":
+        shutil.copy(whole, path)
         damage_h5(path, damage)
     else:
-        source.save(path)
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path / "parts")
-        damage_h5(tmp_path / "parts" / "model.weights.h5", damage)
-        shutil.make_archive(str(tmp_path / "again"), "zip", tmp_path / "parts")
-        (tmp_path / "again.zip").replace(path)
-
-    model = case.build()
-    before = model.get_weights()
-    with pytest.raises(RequestError) as caught:
-        load(path) if kind == "keras" else model.load_weights(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-    assert_same_weights(model, before)
+        weights = path.with_suffix(".h5")
+        with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(path, "w") as copy:
+            weights.write_bytes(archive.read("model.weights.h5"))
+            damage_h5(weights, damage)
+            copy.write(weights, "model.weights.h5")
+            for name in {"config.json", "metadata.json"} & set(archive.namelist()):
+                copy.writestr(name, archive.read(name))
 
 
 def damaged(arrays: dict[str, np.ndarray], damage: str) -> dict[str, np.ndarray]:
