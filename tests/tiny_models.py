@@ -260,11 +260,18 @@ class Case:
         keras.utils.set_random_seed(1)
         return self.model_class(**{**self.arguments, **overrides})
 
+    def shared(self) -> SuperResolutionModel:
+        """The network with random weights: one for all tests of a process, which leave it as it is."""
+        if str(self) not in SHARED:
+            SHARED[str(self)] = randomise(self.build())
+        return SHARED[str(self)]
+
     def __str__(self) -> str:
         parts = [f"{key}={value}" for key, value in self.arguments.items()]
         return "-".join([self.model_class.__name__, *parts])
 
 
+SHARED: dict[str, SuperResolutionModel] = {}
 CASES = [Case(model, arguments) for model in list_models() for arguments in TINY.get(model.__name__, [])]
 FIRST = [Case(model, TINY[model.__name__][0]) for model in list_models() if model.__name__ in TINY]
 

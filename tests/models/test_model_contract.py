@@ -179,7 +179,7 @@ def test_a_mean_given_as_array_is_kept_as_plain_numbers(case: Case) -> None:
 
 @every_variant
 def test_any_size_becomes_scale_times_as_large_in_float32(case: Case) -> None:
-    model = case.build()
+    model = case.shared()
     for batch, height, width in [(1, 1, 1), (1, 1, 5), (2, 6, 1), (3, 4, 5)]:
         lr = pictures(model, height, width, batch)
         for scale in model.scales:
@@ -190,14 +190,14 @@ def test_any_size_becomes_scale_times_as_large_in_float32(case: Case) -> None:
 
 @every_variant
 def test_the_first_scale_is_the_default(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     lr = pictures(model, 4, 5)
     np.testing.assert_array_equal(numpy(model(lr)), numpy(model.at_scale(lr, model.scales[0])))
 
 
 @every_variant
 def test_sides_that_do_not_fit_are_refused(case: Case) -> None:
-    model = case.build()
+    model = case.shared()
     multiple = model.spec.size_multiple
     if multiple > 1:
         with pytest.raises(ValueError, match=f"multiples of {multiple}"):
@@ -206,7 +206,7 @@ def test_sides_that_do_not_fit_are_refused(case: Case) -> None:
 
 @every_model
 def test_pictures_of_a_batch_do_not_touch_each_other(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     batch = pictures(model, 4, 5, batch=3)
     together = numpy(model(batch))
     for index in range(3):
@@ -233,7 +233,7 @@ def test_pictures_of_other_channels_are_refused(case: Case, channels: int) -> No
 
 @every_model
 def test_float64_pictures_are_taken_as_float32(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     lr = pictures(model, 4, 5)
     np.testing.assert_array_equal(numpy(model(lr.astype(np.float64))), numpy(model(lr)))
 
@@ -371,7 +371,7 @@ def test_mean_is_added_back_in_float32(case: Case) -> None:
 
 @every_model
 def test_with_policy_is_a_copy_with_the_same_weights(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     low = model.with_policy("mixed_bfloat16")
     assert model.dtype_policy.name == "float32"
     for kept, own in zip(low.get_weights(), model.get_weights(), strict=True):
@@ -388,7 +388,7 @@ def assert_rounded(rounded: np.ndarray, exact: np.ndarray) -> None:
 
 @every_model
 def test_as_upscaler_gives_what_the_model_gives(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     upscaler = as_upscaler(model)
     assert upscaler.spec == model.spec
     assert as_upscaler(upscaler) is upscaler
@@ -405,7 +405,7 @@ def test_as_upscaler_gives_what_the_model_gives(case: Case) -> None:
 
 @every_model
 def test_as_upscaler_sets_the_precision(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     lr = pictures(model, 6, 7)
     exact, low = as_upscaler(model)(lr), as_upscaler(model, "bfloat16")(lr)
     assert low.dtype == np.float32
@@ -421,7 +421,7 @@ def test_as_upscaler_sets_the_precision(case: Case) -> None:
 
 @every_model
 def test_weights_h5_round_trip(case: Case, tmp_path: Path) -> None:
-    model, other = randomise(case.build()), case.build()
+    model, other = case.shared(), case.build()
     model.save_weights(tmp_path / "a.weights.h5")
     other.load_weights(tmp_path / "a.weights.h5")
     assert_same_weights(other, model.get_weights())
@@ -429,7 +429,7 @@ def test_weights_h5_round_trip(case: Case, tmp_path: Path) -> None:
 
 @every_variant
 def test_preset_round_trip(case: Case, tmp_path: Path) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     model.save_preset(tmp_path / "größe (2) 图", files={"card.md": "# card\n"})  # no scope name of a graph
     again = load(tmp_path / "größe (2) 图")
     assert type(again) is case.model_class
@@ -442,7 +442,7 @@ def test_preset_round_trip(case: Case, tmp_path: Path) -> None:
 @every_model
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16"])
 def test_preset_in_float16_loads_in_the_dtype_of_the_policy(case: Case, policy: str, tmp_path: Path) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     model.save_preset(tmp_path / "preset", dtype="float16")
     stored = load_file(tmp_path / "preset" / "weights.safetensors")
     assert {array.dtype for array in stored.values()} == {np.dtype("float16")}
@@ -459,7 +459,7 @@ def test_from_preset_of_another_class_is_refused(case: Case, tmp_path: Path) -> 
     class Another(SuperResolutionModel):
         pass
 
-    case.build().save_preset(tmp_path / "preset")
+    case.shared().save_preset(tmp_path / "preset")
     with pytest.raises(RequestError, match="not Another"):
         Another.from_preset(tmp_path / "preset")
 
@@ -496,7 +496,7 @@ DAMAGES = ("more", "fewer", "other shape", "not a number")
 @every_model
 @pytest.mark.parametrize("kind", ["safetensors", "weights.h5", "keras"])
 def test_weights_that_are_not_exactly_the_models_are_refused(case: Case, kind: str, tmp_path: Path) -> None:
-    source, model = randomise(case.build()), case.build()
+    source, model = case.shared(), case.build()
     whole = tmp_path / f"whole.{kind}"
     if kind == "safetensors":
         source.save_preset(tmp_path)

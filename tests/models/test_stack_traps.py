@@ -284,7 +284,7 @@ def test_average_is_float32_in_mixed_precision() -> None:
 def test_one_graph_takes_every_size(case: Case) -> None:
     import tensorflow as tf
 
-    model = randomise(case.build())
+    model = case.shared()
     shape = [None] * (pictures(model, 1, 1).ndim - 1) + [model.num_channels]
     graph = tf.function(lambda lr: model(lr), input_signature=[tf.TensorSpec(shape)])
     for batch, height, width in [(1, 5, 7), (2, 8, 3)]:
@@ -295,7 +295,7 @@ def test_one_graph_takes_every_size(case: Case) -> None:
 
 @pytest.mark.parametrize("case", FIRST, ids=str)
 def test_a_functional_model_of_unknown_size_can_hold_the_network(case: Case) -> None:
-    model = randomise(case.build())
+    model = case.shared()
     sample = pictures(model, 5, 7)
     inputs = keras.Input([None] * (sample.ndim - 2) + [model.num_channels])
     outer = keras.Model(inputs, model(inputs))
