@@ -34,7 +34,8 @@ import tensorflow as tf
 from measure import machine, timed
 from transcription import deformable
 
-from isr.layers.deformable import deform_conv2d, strips
+from isr.layers.deformable import deform_conv2d
+from isr.layers.strips import strips
 
 CHANNELS, GROUPS, TAPS = 64, 8, 9
 SIZES = ((180, 320), (64, 64))

@@ -17,7 +17,7 @@ from isr.errors import ISRError, RequestError
 from isr.export.graphs import Bounds, Graph
 from isr.export.serving import write_configuration, write_warm_up
 from isr.io.files import whole_folder
-from isr.layers.deformable import strips
+from isr.layers.strips import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.predict.frames import WindowOptions, enlarge_frames
 from isr.predict.picture import enlarge

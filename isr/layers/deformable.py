@@ -16,10 +16,8 @@ from keras import layers, ops
 
 from isr.arguments import ConfigFromArguments
 from isr.layers.sampling import Sampling, check, pair, resolve_padding, whole
-from isr.layers.strips import CURRENT, strips
+from isr.layers.strips import CURRENT
 from isr.ops import Tensor
-
-__all__ = ["DeformableConv2D", "deform_conv2d", "mean_offsets", "strips"]
 
 
 def deform_conv2d(

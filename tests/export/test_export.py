@@ -27,7 +27,7 @@ from isr.errors import Cancelled, ISRError, RequestError
 from isr.export import ExportOptions, export_savedmodel, savedmodel
 from isr.export.graphs import Bounds, Spans, fill_transparent
 from isr.io.pictures import read
-from isr.layers.deformable import strips
+from isr.layers.strips import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
 from isr.predict import picture
 from isr.predict.tiling import OVERLAP

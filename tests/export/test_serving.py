@@ -35,7 +35,7 @@ from isr.cli.app import run
 from isr.errors import ISRError, MachineError, RequestError
 from isr.export import ExportOptions, export_savedmodel
 from isr.export import serving as configuration
-from isr.layers.deformable import strips
+from isr.layers.strips import strips
 from isr.models import EDSR, EDVR, SuperResolutionModel
 from isr.predict import PredictRequest, plan
 from isr.predict.jobs.job import Job

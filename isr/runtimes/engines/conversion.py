@@ -18,7 +18,7 @@ import tensorflow as tf
 from isr import __version__
 from isr.errors import ISRError, RequestError
 from isr.io.files import whole_folder
-from isr.layers.deformable import strips
+from isr.layers.strips import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.presets import check_numbers
 from isr.runtimes import PRECISIONS
