@@ -60,7 +60,7 @@ class OpticalFlow(ConfigFromArguments, layers.Layer):
         self.built = True
 
     def call(self, first: Tensor, second: Tensor) -> Tensor:
-        """Where each pixel of the first picture is in the second.
+        """Find where each pixel of the first picture is in the second.
 
         Args:
             first, second: luma, float32 [0, 1], `[n, h, w, 1]`.
@@ -93,7 +93,7 @@ class OpticalFlow(ConfigFromArguments, layers.Layer):
 
 
 def observations(first: Tensor, second: Tensor) -> Tensor:
-    """What the network sees of two pictures that nearly match, `[n, h, w, 6]`.
+    """Compute what the network sees of two pictures that nearly match, `[n, h, w, 6]`.
 
     With d the difference, m the mean picture, and g its root mean square gradient nearby: d, the two gradients and m
     over g, and the two products from which the least-squares motion is made (Lucas and Kanade 1981), over g^2.
@@ -108,7 +108,7 @@ def observations(first: Tensor, second: Tensor) -> Tensor:
 
 
 def gradient(x: Tensor, axis: int) -> Tensor:
-    """Central differences of `[n, h, w, c]` along rows (axis 1) or columns (axis 2), edges repeated."""
+    """Take central differences of `[n, h, w, c]` along rows (axis 1) or columns (axis 2), edges repeated."""
     if axis == 1:
         padded = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
         return (padded[:, 2:] - padded[:, :-2]) / 2
@@ -117,18 +117,18 @@ def gradient(x: Tensor, axis: int) -> Tensor:
 
 
 def box(x: Tensor) -> Tensor:
-    """The mean over the pixels nearby, as far as there are any."""
+    """Average over the pixels nearby, as far as there are any."""
     rows = ops.average_pool(x, (WINDOW, 1), (1, 1), padding="same")  # the pixels beyond the edge do not count
     return ops.average_pool(rows, (1, WINDOW), (1, 1), padding="same")
 
 
 def halve(x: Tensor) -> Tensor:
-    """The mean of every 2x2 pixels, `[n, ceil(h / 2), ceil(w / 2), c]`."""
+    """Average every 2x2 pixels, `[n, ceil(h / 2), ceil(w / 2), c]`."""
     return ops.average_pool(x, 2, 2, padding="same")
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """A picture looked at through a flow, by bilinear interpolation, edges repeated.
+    """Look at a picture through a flow, by bilinear interpolation, edges repeated.
 
     Args:
         image: `[n, h, w, c]`, float32.
@@ -155,7 +155,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def warp_blocks(image: Tensor, flow: Tensor, side: int) -> Tensor:
-    """A picture looked at through a flow that is the same for all pixels of a block, by bicubic interpolation.
+    """Look at a picture through a flow that is the same for all pixels of a block, by bicubic interpolation.
 
     Between the blocks of a pixel of low resolution the flow hardly changes, and moved as one, they cost a fifth of
     moving every pixel by itself. Edges are repeated.
@@ -194,7 +194,7 @@ def warp_blocks(image: Tensor, flow: Tensor, side: int) -> Tensor:
 
 
 def cubic_weights(fraction: Tensor) -> Tensor:
-    """Weights of the pixels at -1, 0, 1 and 2 for a place between 0 and 1 (Keys 1981, a = -1/2): `[..., 4]`."""
+    """Weigh the pixels at -1, 0, 1 and 2 for a place between 0 and 1 (Keys 1981, a = -1/2): `[..., 4]`."""
     t = fraction
     before = t * (-0.5 + t * (1.0 - 0.5 * t))
     first = 1.0 + t * t * (1.5 * t - 2.5)
@@ -204,7 +204,7 @@ def cubic_weights(fraction: Tensor) -> Tensor:
 
 
 def places(flow: Tensor, size: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
-    """Row and column, `[n, h, w]`, at which a flow looks."""
+    """Find row and column, `[n, h, w]`, at which a flow looks."""
     height, width = size
     rows = ops.cast(ops.arange(height), "float32")[:, None] + flow[..., 0]
     columns = ops.cast(ops.arange(width), "float32") + flow[..., 1]
@@ -212,7 +212,7 @@ def places(flow: Tensor, size: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
 
 
 def confidence(there: Tensor, back: Tensor) -> Tensor:
-    """How far a flow can be trusted: 1 where the flow back leads home, 0 where it does not.
+    """Measure how far a flow can be trusted: 1 where the flow back leads home, 0 where it does not.
 
     Args:
         there: flow from the first to the second picture, `[n, h, w, 2]`, in pixels.

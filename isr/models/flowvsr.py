@@ -45,7 +45,9 @@ class FlowVSR(MultiFrameModel):
 
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range, or a base that takes several frames or does not enlarge.
+
+    Raises:
+        ValueError: the base takes several frames or does not enlarge, the frames do not fit, or a count is too small.
 
     Example:
         >>> model = FlowVSR("edsr_fast_x2", num_frames=3)
@@ -119,7 +121,7 @@ class FlowVSR(MultiFrameModel):
         return self.observe(self.enlarge.at_scale(frames, self.scale))
 
     def observe(self, sr: Tensor) -> Features:
-        """What `encode` gives, of frames that the base has enlarged already, `[n, s*h, s*w, c]`."""
+        """Compute what `encode` gives, of frames that the base has enlarged already, `[n, s*h, s*w, c]`."""
         sr = ops.cast(sr, "float32")
         luma = ops.matmul(pixel_unshuffle(sr, self.scale), luma_of_blocks(self.scale, self.num_channels))
         return {"sr": sr, "luma": pixel_shuffle(luma, FLOW_SIDE)}
@@ -137,7 +139,7 @@ class FlowVSR(MultiFrameModel):
         return center + RESIDUAL * pixel_shuffle(ops.cast(self.last(x), "float32"), self.scale)
 
     def align(self, window: Features) -> tuple[Tensor, Tensor]:
-        """The neighbours where the centre frame has what they show.
+        """Move the neighbours to where the centre frame has what they show.
 
         Args:
             window: what `encode` gave for t frames, `[b, t, ...]`.
@@ -152,7 +154,7 @@ class FlowVSR(MultiFrameModel):
         return self._split(moved), trust
 
     def motion(self, luma: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow from the centre frame to its neighbours.
+        """Find the flow from the centre frame to its neighbours.
 
         Args:
             luma: of the window's frames, as `encode` gave it, `[b, t, 2*h, 2*w, 1]`.
@@ -178,19 +180,15 @@ class FlowVSR(MultiFrameModel):
         return ops.concatenate([x[:, :center], x[:, center + 1 :]], axis=1)
 
     def _split(self, x: Tensor) -> Tensor:
-        """`[b * (t - 1), ...]` as `[b, t - 1, ...]`."""
+        """Turn `[b * (t - 1), ...]` into `[b, t - 1, ...]`."""
         return ops.reshape(x, (-1, self.num_frames - 1, *ops.shape(x)[1:]))
 
     def named_weights(self) -> dict[str, keras.Variable]:
-        """Every variable by its path below the model; those of the base by `base/` and their path there."""
+        """Name every variable by its path below the model; those of the base by `base/` and their path there."""
         base = {f"base/{name}": variable for name, variable in self.enlarge.named_weights().items()}
         inner = {id(variable) for variable in base.values()}
         own = weights_by_name(self).items()
         return {**base, **{name: variable for name, variable in own if id(variable) not in inner}}
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> None:
@@ -202,7 +200,7 @@ class FlowVSR(MultiFrameModel):
 
 
 def luma_of_blocks(scale: int, num_channels: int) -> np.ndarray:
-    """What makes the flow's pictures of the enlarged frames, block by block.
+    """Make the weights that turn the enlarged frames into the flow's pictures, block by block.
 
     Returns:
         `[scale**2 * num_channels, FLOW_SIDE**2]`: luma (the mean of channels that are no RGB) of the pixels of a block
