@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
@@ -26,19 +26,22 @@ class Compact(SuperResolutionModel):
         scale: at least 1.
         num_features: channels of the body.
         num_convs: convolutions of the body, beside the first and the last one.
-        num_channels: channels of the pictures.
-        pixel_mean: subtracted from the input and added to the output, [0, 1]; per channel or one for all.
-        pixel_range: what [0, 1] is multiplied by inside.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
-    Raises ValueError for an argument out of its range.
+
+    Raises:
+        ValueError: the scale or a count is too small.
 
     Example:
         >>> model = Compact(num_convs=2)
         >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
         (1, 96, 128, 3)
     """
+
+    # The published networks for animations and for photographs.
+    VARIANTS: ClassVar = {"animation": {}, "general": {"num_convs": 32}}
 
     SLOPE = 0.25  # of an untrained PReLU, as in PyTorch
 
@@ -92,10 +95,6 @@ class Compact(SuperResolutionModel):
 
         residual = pixel_shuffle(self.tail(deep), self.scale)  # [b, s*h, s*w, c]
         return self.denormalise(ops.cast(residual, "float32") + enlarge_nearest(picture, self.scale))
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        return (self.scale,)
 
     @property
     def receptive_radius(self) -> int:

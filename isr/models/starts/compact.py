@@ -8,8 +8,7 @@ import numpy as np
 from keras import ops
 
 from isr.models.compact import Compact
-from isr.models.starts import adopt, interpolate
-from isr.models.starts.kernels import carry, carry_enlarged, require_features, resample_last
+from isr.models.starts import adopt, interpolate, kernels
 
 
 @interpolate.register(Compact)
@@ -20,14 +19,14 @@ def interpolate_compact(model: Compact) -> None:
     adds.
     """
     count = model.num_channels
-    require_features(model.num_features, count)
+    kernels.require_features(model.num_features, count)
     for layer in (model.head, *model.convs):
-        carry(layer, count)
+        kernels.carry(layer, count)
     for activation in model.activations:
         slopes = ops.convert_to_numpy(activation.alpha).copy()
         slopes[..., :count] = 1
         activation.alpha.assign(slopes)
-    carry_enlarged(model.tail, model.scale, count, rest=0.1)
+    kernels.carry_enlarged(model.tail, model.scale, count, rest=0.1)
     kernel = ops.convert_to_numpy(model.tail.kernel).copy()
     for channel in range(count):
         kernel[1, 1, channel, channel::count] -= 1
@@ -41,6 +40,6 @@ def adopt_compact(model: Compact, values: Mapping[str, np.ndarray], source: str)
     For another scale, the filters of its sub-pixels are interpolated between those of the old one.
     """
     weights = {name: np.asarray(value, np.float32) for name, value in values.items()}
-    made = resample_last(weights, "tail", model.scale, model.num_channels)
+    made = kernels.resample_last(weights, "tail", model.scale, model.num_channels)
     model.load_named_weights(weights, source)
     return made
