@@ -11,7 +11,7 @@ from isr.models import Compact
 
 @pytest.mark.parametrize(("variant", "convs"), [("animation", 16), ("general", 32)])
 def test_parameters_follow_from_the_published_network(variant: str, convs: int) -> None:
-    """3x3 convolutions 3 to 64, 64 to 64 and 64 to 3 * 4^2 channels, and a PReLU of 64 slopes behind all but the last."""
+    """3x3 convolutions 3 to 64, 64 to 64 and 64 to 3 * 4^2 channels; a PReLU of 64 slopes behind all but the last."""
     expected = (27 * 64 + 64) + convs * (9 * 64 * 64 + 64) + (9 * 64 * 48 + 48) + (convs + 1) * 64
     assert Compact.variant(variant).count_params() == expected
 
