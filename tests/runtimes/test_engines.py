@@ -239,6 +239,19 @@ def test_an_engine_that_is_not_installed_says_what_to_do(monkeypatch: pytest.Mon
         Network("edsr_fast_x2", "jax")
 
 
+def test_auto_is_tensorflow_where_openvino_has_no_wheel(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photo)
+    code = f"""
+import sys
+sys.modules["openvino"] = None
+from isr.cli.app import run
+sys.exit(run(["predict", {str(photo)!r}, "--preset", "edsr_fast_x2"]))
+"""
+    run_python("-c", code)
+    assert Image.open(tmp_path / "photo_x2.png").size == (18, 18)
+
+
 def test_auto_is_openvino_for_photographs_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(engines.shutil, "which", lambda name: None)
