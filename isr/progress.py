@@ -214,6 +214,12 @@ class Terminal:
         self.bars.stop()
 
 
+def tell_estimates(progress: Progress, job: Estimate, overall: Estimate) -> None:
+    """Tell the reader how far work is; one whose own progress knows nothing of estimates is told nothing."""
+    if hasattr(progress, "estimated"):
+        progress.estimated(job, overall)
+
+
 def check_cancelled(progress: Progress) -> None:
     """Wait while the reader of `progress` wants a pause; raise `Cancelled` if asked to stop."""
     while getattr(progress, "paused", False) and not progress.cancelled:

@@ -87,7 +87,7 @@ def _signature() -> inspect.Signature:
     ]
     own = (
         ("dry_run", "--dry-run", "Print what would be done, and how long it would take; do nothing."),
-        ("quiet", "--quiet", "No progress and no messages on stderr."),
+        ("quiet", "--quiet", "No progress and no messages on stderr, except errors."),
         ("json", "--json", "Print what became of each file as JSON."),
     )
     keyword = inspect.Parameter.KEYWORD_ONLY

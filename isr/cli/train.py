@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,12 @@ def train(
             help="Set a key over the file, such as data.batch_size=8; repeatable.",
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder of the run; default: the key `run` of the configuration."
+        ),
+    ] = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
@@ -33,7 +40,9 @@ def train(
     """
     from isr import config as configuration
 
-    chosen = configuration.load(config, settings or ())
+    # JSON text is YAML, whatever the name of the folder.
+    run = () if output is None else (f"run={json.dumps(str(output))}",)
+    chosen = configuration.load(config, (*(settings or ()), *run))
     from isr.runtimes.devices import use_device
 
     name = use_device(device)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isr.predict.speeds import Kind, Speeds
-from isr.progress import Estimate, Progress, Within
+from isr.progress import Estimate, Progress, Within, tell_estimates
 
 if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
@@ -129,7 +129,7 @@ class Watch(Within):
         # What was planned without the network, and what memory allows, may differ in the number of tiles.
         done = min(self._done * self.units.count // max(self._total, 1), self.units.count)
         own = estimate(self.units, done, self.pace)
-        self.progress.estimated(own, own)
+        tell_estimates(self.progress, own, own)
         self.progress.advance(amount)
 
 
@@ -152,7 +152,8 @@ class Report(Within):
         for job in jobs:
             self._wait(job, 1)
         self._done = 0  # units of the jobs that are over
-        self._units = Units(0, "", 0.0)  # of the job at work
+        self._units, self._kind = Units(0, "", 0.0), Kind("", "", "", "")  # of the job at work
+        self._paces: dict[Kind, float] = {}  # seconds per megapixel, of jobs at work
         self._notes: tuple[str, ...] = ()
         self._said: set[str] = set()
         self._total = self._raw = self._moved = 0  # of the job at work: its own units, and those of the bar
@@ -162,7 +163,7 @@ class Report(Within):
     def enter(self, job: Job) -> None:
         """The next job begins."""
         self._wait(job, -1)
-        self._units, self._notes = job.units, job.notes
+        self._units, self._kind, self._notes = job.units, job.kind, job.notes
         self._total = self._raw = self._moved = 0
 
     def leave(self) -> None:
@@ -190,16 +191,17 @@ class Report(Within):
         self._move(min(self._raw * self._units.count // max(self._total, 1), self._units.count))
 
     def estimated(self, job: Estimate, overall: Estimate) -> None:
+        if job.left and job.seconds is not None:
+            self._paces[self._kind] = job.seconds / (self._units.megapixels * job.left / self._units.count)
         waiting = (
-            estimate(Units(count, "", megapixels), 0, self._speeds.get(kind))
+            estimate(Units(count, "", megapixels), 0, self._paces.get(kind) or self._speeds.get(kind))
             for kind, (count, megapixels) in self._waiting.items()
         )
         whole = together([Estimate(self._done, 0, 0.0), job, *waiting])
         self._advances += 1
         if not self._told and self._advances >= min(MEASURED, self._count):
             self._tell(whole)
-        if hasattr(self.progress, "estimated"):  # an own one of the caller may know nothing of it
-            self.progress.estimated(job, whole)
+        tell_estimates(self.progress, job, whole)
 
     def _wait(self, job: Job, sign: int) -> None:
         count, megapixels = self._waiting.get(job.kind, (0, 0.0))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from tiny_models import randomise
 import isr
 from isr import presets
 from isr.cli.app import run
+from isr.errors import RequestError
 from isr.models import EDSR
 from isr.predict.command import PANELS
 from isr.predict.jobs.journal import NAME
@@ -325,6 +327,27 @@ def test_isr_alone_begins_with_three_commands(capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[:3]] == ["predict", "predict", "models"]
     assert run(["predict"]) == 2
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "export", "quantise"])
+def test_what_writes_takes_output_and_quiet(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--quiet" in said and re.search(r"--output +-o ", said)
+
+
+def test_a_run_lies_where_output_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from isr import config
+
+    load, found = config.load, []
+
+    def only_load(path: Path | None, settings: Sequence[str]) -> None:
+        found.append(load(path, settings))
+        raise RequestError("only loaded")
+
+    monkeypatch.setattr(config, "load", only_load)
+    assert run(["train", "--set", "run=runs/a", "-o", "runs/ä: [b"]) == 2
+    assert Path(found[0].run) == Path("runs/ä: [b")
 
 
 def test_bicubic_is_listed_and_figures_have_two_decimals(

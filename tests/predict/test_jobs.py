@@ -212,8 +212,10 @@ def test_a_pause_ends_with_a_stop() -> None:
 
 
 def test_a_progress_of_before_pauses_still_serves() -> None:
-    (outcome,) = run_plan(plan(PredictRequest((save_picture(),), sources=(Repeat(),))), Lines())
+    planned = plan(PredictRequest((save_picture(),), sources=(Repeat(),)))
+    (outcome,) = run_plan(planned, Lines())
     assert outcome.status == "written"
+    assert planned.jobs[0].run(Networks(), Lines()).status == "written"
 
 
 def test_stopping_after_a_file_leaves_the_rest() -> None:
@@ -319,6 +321,20 @@ def test_bars_end_where_they_were_planned_to() -> None:
     assert reader.estimates[-1][1].left == 0
     done = [overall.done for _, overall in reader.estimates]
     assert done == sorted(done)
+
+
+def test_the_pace_of_one_file_tells_of_those_that_wait() -> None:
+    for name in ("a.png", "b.png"):
+        save_picture(name, 90, 90)
+    reader = Reader()
+    options = PredictOptions(tile=40, tile_overlap=4)
+    list(
+        run_plan(
+            plan(PredictRequest((Path("a.png"), Path("b.png")), sources=(Repeat(),), options=options)), reader
+        )
+    )
+    known = [overall for job, overall in reader.estimates if job.done == MEASURED]
+    assert len(known) == 2 and known[0].left == 15 and known[0].seconds is not None
 
 
 def test_a_callback_finds_the_estimates() -> None:
