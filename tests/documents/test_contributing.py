@@ -43,6 +43,10 @@ PLACES: dict[str, Callable[[str], bool]] = {
     "isr/models/NETWORK.py": stands_in_its_file,
     "isr/models/__init__.py": lambda network: network in models.__all__,
     "isr/__init__.py": lambda network: network in isr.__all__ and hasattr(isr, network),
+    "isr/runtimes/wirings.py": lambda network: any(
+        f'"{network}"' in read(place)
+        for place in ("isr/runtimes/wirings.py", "tests/runtimes/test_wirings.py")
+    ),
     "tests/tiny_models.py": lambda network: (
         network in tiny_models.TINY and network in tiny_models.BAD_ARGUMENTS
     ),
