@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
 
@@ -22,7 +23,9 @@ def convert(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", help="Folder of the preset; default: named after the file, in the current folder."
+            "-o",
+            "--output",
+            help="Folder of the preset; default: named after the file, in the current folder.",
         ),
     ] = None,
     settings: Annotated[
@@ -33,6 +36,9 @@ def convert(
             help="A setting that is not in the file, such as res_scale=0.1; repeatable.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
+    ] = False,
 ) -> None:
     """Turn weights that others published into a preset.
 
@@ -45,24 +51,29 @@ def convert(
 
     import_keras()
     from isr import convert as converting
+    from isr import presets
     from isr.config import parse_setting
 
-    conversion = converting.convert(file, dict(map(parse_setting, settings or ())))
-    converting.save(conversion, target)
-
-    checkpoint = conversion.checkpoint
-    wrapped = f", in {', '.join(checkpoint.wrappers)}" if checkpoint.wrappers else ""
-    typer.echo(f"{file}: {checkpoint.format}{wrapped}", err=True)
-    name, parameters = type(conversion.model).__name__, conversion.model.count_params()
-    typer.echo(f"recognised as {conversion.family}: {name}, {parameters:,} parameters", err=True)
-    for what, arguments in (("from the file", conversion.taken), ("assumed", conversion.assumed)):
-        if arguments:
-            typer.echo(f"{what}: {', '.join(f'{key}={value}' for key, value in arguments.items())}", err=True)
-    hashed = re.search(r"-([0-9a-f]{8})$", file.stem)
-    if hashed and not conversion.sha256.startswith(hashed[1]):
-        typer.echo(
-            f"note: the name ends with {hashed[1]}, the SHA-256 begins with {conversion.sha256[:8]}; if the name is a "
-            "checksum, the file is not the published one",
-            err=True,
+    with terminal(quiet) as progress:
+        conversion = converting.convert(file, dict(map(parse_setting, settings or ())))
+        checkpoint = conversion.checkpoint
+        wrapped = f", in {', '.join(checkpoint.wrappers)}" if checkpoint.wrappers else ""
+        progress.message(f"{file}: {checkpoint.format}{wrapped}")
+        name, parameters = type(conversion.model).__name__, conversion.model.count_params()
+        progress.message(f"recognised as {conversion.family}: {name}, {parameters:,} parameters")
+        for what, arguments in (("from the file", conversion.taken), ("assumed", conversion.assumed)):
+            if arguments:
+                progress.message(f"{what}: {', '.join(f'{key}={value}' for key, value in arguments.items())}")
+        hashed = re.search(r"-([0-9a-f]{8})$", file.stem)
+        if hashed and not conversion.sha256.startswith(hashed[1]):
+            progress.message(
+                f"note: the name ends with {hashed[1]}, the SHA-256 begins with {conversion.sha256[:8]}; if the name "
+                "is a checksum, the file is not the published one"
+            )
+        cost = converting.save(conversion, target, progress)
+        taken = "bfloat16" if presets.suits_bfloat16(target) else "float32"
+        progress.message(
+            f"bfloat16 costs {cost['psnr_loss']:.3f} dB and {cost['levels']:.1f} levels of 255 at most: "
+            f"auto computes in {taken}"
         )
     typer.echo(target)

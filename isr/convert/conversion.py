@@ -1,4 +1,4 @@
-"""A published file becomes a network of this package: told, built, filled."""
+"""Make a network of this package from a published file: recognise it, build the network, fill it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from isr import presets
 from isr.convert.checkpoint import Checkpoint, read
 from isr.convert.families import FAMILIES
 from isr.convert.family import Family, Layers, Plan, Tensors, as_pattern, name_in_file
+from isr.convert.precision import measure_bfloat16
 from isr.errors import RequestError, first_line
 from isr.io.files import whole_folder
 from isr.models import SuperResolutionModel, get_model
+from isr.progress import Progress
 
 SHIFT_TOLERANCE = 1e-3  # of 255: beyond rounding, the mean's layers were trained
 
@@ -44,20 +46,35 @@ class Conversion:
 
 
 def load(path: str | Path, **settings: Any) -> SuperResolutionModel:
-    """The network of a file of published weights.
+    """Read the network in a file of published weights.
 
     Args:
         path: `.pth`, `.pt`, `.ckpt`, `.safetensors`, `.hdf5`, `.h5`, or `.param` or `.bin` of ncnn, of a family that
             `docs/published-weights.md` lists.
         settings: what no file tells, such as `res_scale=0.1`, instead of what is assumed.
 
-    Raises RequestError, naming the file, where it cannot be read, is of no known family, or does not fit.
+    Returns:
+        The network with the file's weights; takes and gives [0, 1] as every network here.
+
+    Raises:
+        RequestError: the file cannot be read, is of no known family, or does not fit; the message names it.
     """
     return convert(path, settings).model
 
 
 def convert(path: str | Path, settings: Mapping[str, Any] | None = None) -> Conversion:
-    """As `load`, with what was taken from the file and what was assumed."""
+    """Read as `load` does, and tell what was taken from the file and what was assumed.
+
+    Args:
+        path: of the file.
+        settings: as for `load`.
+
+    Returns:
+        The network, and where everything in it came from.
+
+    Raises:
+        RequestError: as `load`.
+    """
     checkpoint = read(path)
     # Counters of steps are single numbers, and no weights.
     tensors: Tensors = {name: value for name, value in checkpoint.tensors.items() if value.ndim}
@@ -99,10 +116,18 @@ def convert(path: str | Path, settings: Mapping[str, Any] | None = None) -> Conv
 
 
 def recognise(tensors: Tensors, source: str) -> Family:
-    """The family of a file, by names and shapes alone.
+    """Tell the family of a file by the names and shapes of its tensors.
 
-    Raises RequestError where it is refused by name, or unknown: then with the nearest family and the first names
-    that this one does not have.
+    Args:
+        tensors: of the file, by name.
+        source: what errors name.
+
+    Returns:
+        The first family that matches.
+
+    Raises:
+        RequestError: the family is one that is refused, or there is none. The message then names the nearest family,
+            and the first names that it does not have.
     """
     for family in FAMILIES:
         if family.matches(tensors):
@@ -168,9 +193,9 @@ def _place(
 
 
 def shuffled(channels: int, factor: int) -> np.ndarray:
-    """The order of PyTorch's channels before a pixel shuffle that depth-to-space expects, `[channels]`.
+    """Return the order of PyTorch's channels before a pixel shuffle that depth-to-space expects, `[channels]`.
 
-    There a sub-pixel's channels follow each other, in PyTorch a channel's sub-pixels.
+    In depth-to-space a sub-pixel's channels follow each other, in PyTorch a channel's sub-pixels.
     """
     return np.arange(channels).reshape(-1, factor**2).T.ravel()
 
@@ -216,14 +241,29 @@ def _fold_output(values: dict[str, np.ndarray], layer: str, model: SuperResoluti
     values[f"{layer}/bias"] = ((bias - mean) * model.pixel_range).astype(np.float32)
 
 
-def save(conversion: Conversion, folder: str | Path) -> None:
+def save(conversion: Conversion, folder: str | Path, progress: Progress | None = None) -> dict[str, float]:
     """Write a converted network as a preset, with a card that says where it came from.
 
-    Raises RequestError where the folder exists.
+    The preset notes what bfloat16 costs the network, so that "auto" takes float32 where that is too much.
+
+    Args:
+        conversion: what `convert` gave.
+        folder: of the preset, which does not exist yet.
+        progress: told of every picture that bfloat16 is measured on; asked for `cancelled` between them.
+
+    Returns:
+        What bfloat16 costs, as `measure_bfloat16` gives it.
+
+    Raises:
+        RequestError: the folder exists.
+        Cancelled: the progress asked for it. Nothing is left then.
     """
     facts = {"parameters": conversion.model.count_params(), "licence": "that of the published file"}
     with whole_folder(Path(folder)) as temporary:
-        conversion.model.save_preset(temporary, files={presets.CARD: _card(conversion)}, facts=facts)
+        cost = measure_bfloat16(conversion.model, progress)
+        files = {presets.CARD: _card(conversion)}
+        conversion.model.save_preset(temporary, files=files, facts=facts, bfloat16=cost)
+    return cost
 
 
 def _card(conversion: Conversion) -> str:

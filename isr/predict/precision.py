@@ -55,7 +55,8 @@ def resolve_precision(
         return "int8", ""
     if asked in ("auto", "fast"):
         on_jax = any(network.engine == "jax" for network in networks)  # no faster there
-        fine = offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
+        suits = all(network.suits_bfloat16 for network in networks)
+        fine = suits and offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
         return AUTOMATIC_PRECISION if fine else "float32", ""
     for network in networks:
         if asked not in network.precisions:

@@ -110,6 +110,11 @@ class Network:
         has_int8 = self._folder is not None and presets.variant(self._folder).is_file()
         return tuple(name for name in offered if name != "int8" or has_int8)
 
+    @property
+    def suits_bfloat16(self) -> bool:
+        """Whether "auto" may compute it in bfloat16: presets may note that it costs too much."""
+        return self._folder is None or self._folder.is_file() or presets.suits_bfloat16(self._folder)
+
     def fingerprint(self, precision: str = "float32") -> str:
         """A hash of the weights, as they are now, and of what they are put into; of 8-bit ones, too."""
         if precision not in self._fingerprints:

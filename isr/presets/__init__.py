@@ -23,6 +23,7 @@ from isr.presets.files import (
     check_numbers,
     read_config,
     read_safetensors,
+    suits_bfloat16,
     variant,
     write_safetensors,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "scales",
     "scales_of",
     "shipped",
+    "suits_bfloat16",
     "variant",
     "write_safetensors",
 ]
@@ -77,14 +79,21 @@ COLUMNS = ("name", "model", "scale", "parameters", "val_psnr_y", "over_bicubic",
 
 
 def shipped() -> list[str]:
-    """Names of the presets in the package, sorted."""
+    """Return the names of the presets in the package, sorted."""
     return sorted(folder.name for folder in HERE.iterdir() if (folder / CONFIG).is_file())
 
 
 def find(preset: str | Path) -> Path:
-    """The folder of a preset given by name or path.
+    """Find the folder of a preset.
 
-    Raises RequestError, which lists the names, where there is none.
+    Args:
+        preset: a shipped name, or the path of a folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RequestError: there is none; the message lists the names.
     """
     for folder in (HERE / str(preset), Path(preset)):
         if (folder / CONFIG).is_file():
@@ -96,17 +105,20 @@ def find(preset: str | Path) -> Path:
 
 
 def scales(preset: str | Path) -> tuple[int, ...]:
-    """The factors a preset enlarges by, read off its configuration."""
+    """Read the factors that a preset enlarges by off its configuration; raises as `find`."""
     config = read_config(find(preset))
     return scales_of(config["model"], config["arguments"])
 
 
 def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    """The factors that a network enlarges by, read off its arguments without Keras.
+    """Read the factors that a network enlarges by off its arguments, without Keras.
 
     Args:
         model: name of the class.
         arguments: its constructor's, all of them.
+
+    Returns:
+        The factors; the first is the network's default.
     """
     if "models" in arguments:  # a cascade's
         factors = (scales_of(part["model"], part["arguments"])[0] for part in arguments["models"])
@@ -121,19 +133,27 @@ def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def num_frames(preset: str | Path) -> int:
-    """The frames that a preset takes at once, read off its configuration; 1 for pictures."""
+    """Read how many frames a preset takes at once off its configuration; 1 for pictures. Raises as `find`."""
     return int(read_config(find(preset))["arguments"].get("num_frames", 1))
 
 
 def default_scales() -> tuple[int, ...]:
-    """The scales that a default preset ships for, smallest first."""
+    """Return the scales that a default preset ships for, smallest first."""
     return tuple(
         scale for scale, name in sorted(DEFAULT_BY_SCALE.items()) if (HERE / name / CONFIG).is_file()
     )
 
 
 def default_for(scale: int, video: bool = False) -> str:
-    """The preset that is taken for a scale when none is named; RequestError where none ships."""
+    """Return the preset that is taken for a scale when none is named.
+
+    Args:
+        scale: what it shall enlarge by.
+        video: whether frames of a video are enlarged, and not a picture.
+
+    Raises:
+        RequestError: none ships for the scale.
+    """
     name = DEFAULT_BY_SCALE.get(scale)
     if video and (HERE / DEFAULT_FOR_VIDEO.get(scale, "") / CONFIG).is_file():
         name = DEFAULT_FOR_VIDEO[scale]
@@ -146,7 +166,11 @@ def default_for(scale: int, video: bool = False) -> str:
 
 
 def describe() -> list[dict[str, Any]]:
-    """What `isr models` prints: the networks, to be trained, then the presets with their figures and licence."""
+    """List what `isr models` prints: the networks, to be trained, then the presets that ship.
+
+    Returns:
+        A row for each, by the names of `COLUMNS`.
+    """
     rows = [{"name": name, "model": name, "scale": _label(factors)} for name, factors in NETWORKS.items()]
     for name in shipped():
         config = read_config(HERE / name)
@@ -157,7 +181,7 @@ def describe() -> list[dict[str, Any]]:
 
 
 def describe_folder(folder: Path) -> list[dict[str, Any]]:
-    """The same of the presets in a folder, by their folders' names."""
+    """List the presets in a folder as `describe` does, by their folders' names."""
     rows = [_facts(path.parent.name, read_config(path.parent)) for path in sorted(folder.glob(f"*/{CONFIG}"))]
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 

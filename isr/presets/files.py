@@ -17,6 +17,8 @@ WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yml"
 CARD = "card.md"
 INT8 = "int8"
+# What bfloat16 may cost, where it was measured, for "auto" to take it: decibels, and levels of 255.
+MOST_LOSS, MOST_LEVELS = 0.01, 2.0
 
 
 class SavedAsPreset:
@@ -37,6 +39,7 @@ class SavedAsPreset:
         dtype: str = "float32",
         files: Mapping[str, str] | None = None,
         facts: Mapping[str, Any] | None = None,
+        bfloat16: Mapping[str, float] | None = None,
     ) -> None:
         """Write a preset: a folder that `from_preset` reads.
 
@@ -45,6 +48,7 @@ class SavedAsPreset:
             dtype: what weights are stored as, "float32" or "float16".
             files: further texts by file name, such as `card.md`.
             facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
+            bfloat16: what bfloat16 costs, `psnr_loss` in dB and `levels` of 255 at most; see `suits_bfloat16`.
 
         Raises:
             RequestError, MachineError: a file cannot be written; a file that was there stays as it was.
@@ -58,6 +62,8 @@ class SavedAsPreset:
         config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": dtype}
         if facts:
             config["facts"] = dict(facts)
+        if bfloat16:
+            config["bfloat16"] = dict(bfloat16)
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             write_text(target / name, text)
 
@@ -77,6 +83,31 @@ def read_config(folder: Path) -> dict[str, Any]:
         return {"model": str(config["model"]), "arguments": dict(config["arguments"]), **config}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: not the configuration of a preset ({error})") from None
+
+
+def suits_bfloat16(folder: Path) -> bool:
+    """Tell whether "auto" may compute a preset in bfloat16.
+
+    Presets that ship were chosen so; `isr convert` measures what bfloat16 costs and notes it in `config.json`.
+
+    Args:
+        folder: of the preset.
+
+    Returns:
+        False where the note says that it costs more than `MOST_LOSS` or `MOST_LEVELS`.
+
+    Raises:
+        RequestError: the configuration cannot be read, or the note is none.
+    """
+    noted = read_config(folder).get("bfloat16")
+    try:
+        return noted is None or (
+            float(noted["psnr_loss"]) <= MOST_LOSS and float(noted["levels"]) <= MOST_LEVELS
+        )
+    except (KeyError, TypeError, ValueError):
+        raise RequestError(
+            f"{folder / CONFIG}: bfloat16 must have the numbers psnr_loss and levels"
+        ) from None
 
 
 def variant(folder: Path, name: str = INT8) -> Path:

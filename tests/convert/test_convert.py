@@ -13,16 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tiny_models import numpy
+from tiny_models import TINY, Case, numpy
 
-from isr.convert import convert, families, load, save
+from isr import presets
+from isr.convert import Conversion, convert, families, load, precision, save
+from isr.convert.checkpoint import Checkpoint
 from isr.convert.conversion import recognise, shuffled
 from isr.convert.families import edsr, edvr, rrdbnet
 from isr.convert.family import name_in_file
 from isr.errors import RequestError
+from isr.models import EDSR, EDVR
 from isr.models.loading import load as load_preset
+from isr.predict.precision import resolve_precision
+from isr.predict.source import Network
 
 FILES = [path.stem for path in Path(families.__file__).parent.glob("[!_]*.py")]
+EDVR_CASE = Case(EDVR, TINY["EDVR"][0])
 GOLDENS = Path(__file__).parents[1] / "goldens" / "convert"
 LARGE = 8_000_000  # parameters, from which a variant is slow to build
 
@@ -98,8 +104,6 @@ def test_every_variant_is_told_by_one_family_alone(headline: str) -> None:
 def test_every_tensor_of_every_variant_is_used_once(
     headline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isr.convert.checkpoint import Checkpoint
-
     tensors = stand_in(VARIANTS[headline])
     path = tmp_path / "file.pth"
     path.write_bytes(b"stands for the tensors")
@@ -295,6 +299,9 @@ def test_a_preset_is_written_whole_and_works_as_any_other(
         "recognised as EDSR (BasicSR)" in said.err and "scale=2" in said.err and "res_scale=0.5" in said.err
     )
     assert "the name ends with 01234567" in said.err
+    assert re.search(
+        r"bfloat16 costs -?[\d.]+ dB and [\d.]+ levels of 255 at most: auto computes in", said.err
+    )
     lr = np.random.default_rng(2).random((1, 5, 6, 3), np.float32)
     np.testing.assert_array_equal(numpy(load_preset(target)(lr)), numpy(load(path, res_scale=0.5)(lr)))
     assert path.name in (target / "card.md").read_text(encoding="utf-8")
@@ -308,6 +315,53 @@ def test_a_preset_is_written_whole_and_works_as_any_other(
         save(conversion, target)
     assert sorted(p.name for p in target.parent.iterdir()) == ["mine"]
     assert run(["convert", str(tmp_path / "nothing.pth")]) == 2
+    capsys.readouterr()
+    assert run(["convert", str(path), "-o", str(tmp_path / "other"), "--quiet"]) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("offset", "precision"), [(0.0, "bfloat16"), (4000.0, "float32")])
+def test_auto_computes_in_float32_where_bfloat16_costs_too_much(
+    offset: float, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that carries features on a large constant, and takes it off again: 8 bits hold steps of 16 there."""
+    model = EDSR(2, num_features=3, num_blocks=1, pixel_mean=0.0)
+    model.start_as_interpolation()
+    block = model.blocks[0]
+    identity = np.zeros((3, 3, 3, 3), np.float32)
+    identity[1, 1] = np.eye(3)
+    # The block takes off what it carried, and what is left of it are the roundings.
+    layers = (
+        (block.conv1, identity, offset),
+        (block.conv2, -identity, offset),
+        (model.body_end, identity, 0.0),
+    )
+    for conv, kernel, bias in layers:
+        conv.kernel.assign(kernel)
+        conv.bias.assign(np.full(3, bias))
+    conversion = Conversion(model, "none", Checkpoint(tmp_path / "x.pth", "none", (), {}), {}, {}, "0" * 64)
+    cost = save(conversion, tmp_path / "net")
+    noted = json.loads((tmp_path / "net" / "config.json").read_text(encoding="utf-8"))["bfloat16"]
+    assert noted == cost and (cost["levels"] > 2) == bool(offset)
+    monkeypatch.setattr("isr.runtimes.devices.computes_bfloat16", lambda device: True)
+    networks = [Network(tmp_path / "net", "tensorflow")]
+    assert resolve_precision("auto", np.dtype(np.uint8), networks) == (precision, "")
+    assert resolve_precision("bfloat16", np.dtype(np.uint8), networks) == ("bfloat16", "")
+
+
+def test_a_note_on_bfloat16_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model": "EDSR", "arguments": {}, "bfloat16": {"levels": "few"}}')
+    with pytest.raises(RequestError, match=r"config\.json: bfloat16 must have the numbers"):
+        presets.suits_bfloat16(tmp_path)
+
+
+def test_pictures_to_measure_on_are_those_of_the_network() -> None:
+    model = EDVR_CASE.build()
+    (lr, hr), *_ = precision.pictures(model, 4)
+    assert lr.shape == (model.num_frames, 64, 64, 3) and hr.shape == (256, 256, 3)
+    # Every frame shows the one before, moved by a pixel.
+    np.testing.assert_allclose(lr[1][4:-6, 4:-6], lr[0][5:-5, 5:-5], atol=1e-5)
+    assert 0.1 < hr.std() < 0.5 and hr.min() >= 0 and hr.max() <= 1
 
 
 def test_families_are_told_before_anything_is_built() -> None:
