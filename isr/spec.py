@@ -37,7 +37,7 @@ class ModelSpec:
 
     @property
     def frame_axis(self) -> tuple[int, ...]:
-        """The shape of the input's axis of time: `(num_frames,)`, or `()` for a single picture.
+        """Return the shape of the input's axis of time: `(num_frames,)`, or `()` for a single picture.
 
         An input of the network is `[batch, *frame_axis, height, width, num_channels]`.
         """

@@ -102,7 +102,13 @@ class Checkpoint:
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """The tensors of a checkpoint, told by its content and not by its suffix; no code of the file runs.
+    """Read the tensors of a checkpoint; its content tells the format, and no code of the file runs.
+
+    Args:
+        path: of the file, with any suffix.
+
+    Returns:
+        The tensors, and what they were wrapped in.
 
     Raises:
         RequestError: the file is missing, damaged, no checkpoint of a known format, or holds no tensors.
@@ -217,7 +223,7 @@ class _Storage:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return self.count * _item_size(self.dtype)
 
 
@@ -557,7 +563,7 @@ def _read_hdf5(file: _File) -> dict[str, np.ndarray]:
     total = 0
 
     def names(group: hdf5.Node, attribute: str) -> list[str]:
-        """The names in an attribute, which Keras cuts into numbered pieces where it is long."""
+        """Return the names in an attribute, which Keras cuts into numbered pieces where it is long."""
         if (whole := group.text(attribute)) is not None:
             return whole
         pieces: list[list[str]] = []

@@ -66,12 +66,12 @@ class File:
         return self.data[address : address + size]
 
     def name(self, address: int) -> str:
-        """Text that ends with a zero byte."""
+        """Read text that ends with a zero byte."""
         text = self.data[address : address + MAX_NAME].partition(b"\0")[0]
         return text.decode()
 
     def in_heap(self, address: int, index: int) -> bytes:
-        """An object of the global heap at an address; these hold text of variable length."""
+        """Return an object of the global heap at an address; these hold text of variable length."""
         if address not in self._heaps:
             signature, size = self.unpack("<4s4xQ", address)
             if signature != b"GCOL":
@@ -107,7 +107,7 @@ class Node:
 
     @cached_property
     def members(self) -> dict[str, int]:
-        """The header's address of everything in a group, by name; links other than to objects are left out."""
+        """Return the header's address of everything in a group, by name; links other than to objects are left out."""
         tables = [message for kind, message in self._messages() if kind == SYMBOL_TABLE]
         if not tables:
             return {}
@@ -128,7 +128,7 @@ class Node:
         return found
 
     def text(self, attribute: str) -> list[str] | None:
-        """The texts of an attribute, none where it is an empty array of numbers; None where there is none."""
+        """Read the texts of an attribute, none where it is an empty array of numbers; None where there is none."""
         for kind, message in self._messages():
             if kind == ATTRIBUTE:
                 values = self._attribute(message, attribute)
@@ -137,7 +137,7 @@ class Node:
         return None
 
     def array(self) -> np.ndarray:
-        """The numbers of an array, as a view of the file's bytes; its shape and byte order are the file's."""
+        """Return the numbers of an array, as a view of the file's bytes; its shape and byte order are the file's."""
         messages = dict(self._messages())
         if EXTERNAL_FILES in messages:
             raise Unsupported("HDF5 with numbers in another file: save the weights plainly")

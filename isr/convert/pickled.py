@@ -49,7 +49,7 @@ def load(
     known: Mapping[Global, Callable[..., Any]],
     persistent: Callable[[Any], Any],
 ) -> Any:
-    """The value of the pickle that begins at the position of `stream`, which is left right behind it.
+    """Read the pickle that begins at the position of `stream`, which is left right behind it.
 
     Args:
         stream: the bytes, in memory, so that no length in them can make a read larger than they are.

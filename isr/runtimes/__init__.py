@@ -14,13 +14,14 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def as_upscaler(model: SuperResolutionModel | Upscaler, precision: str = "float32") -> Upscaler:
-    """A Keras model as an upscaler on the running backend; what already is one passes through.
+    """Make an upscaler of a Keras model on the running backend; what already is one passes through.
 
     Args:
         model: a network of the package, or an upscaler.
         precision: "float32", or "bfloat16" for bfloat16 convolutions with float32 weights.
 
-    Raises RequestError for another precision, or for a backend without runtime.
+    Raises:
+        RequestError: the precision is another one, or the package does not run on the backend.
     """
     import keras
 

@@ -29,8 +29,9 @@ def use_device(name: str | None = None) -> str:
     Returns:
         What a reader calls the device: "CPU", or "GPU 0 (NVIDIA H100)".
 
-    Raises RequestError for an unknown name, MachineError where there is no such device, or the backend has
-    been running on others.
+    Raises:
+        RequestError: the name is unknown.
+        MachineError: there is no such device, or the backend has been running on others.
     """
     check_name(name)
     import_keras()
@@ -124,7 +125,7 @@ def _choose(name: str, found: list[Any]) -> Any:
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether a device, as `use_device` calls it, computes in bfloat16; True where that is unknown.
+    """Tell whether a device, as `use_device` calls it, computes in bfloat16; True where that is unknown.
 
     A processor needs AVX512_BF16, AMX or ARM's bf16: without, it emulates bfloat16, slower than float32.
     """

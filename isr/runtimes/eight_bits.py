@@ -30,7 +30,7 @@ class EightBitConv:
     input_zero: int
 
     def round(self, inputs: np.ndarray) -> np.ndarray:
-        """Inputs as 8 bits hold them."""
+        """Return inputs as 8 bits hold them."""
         number = np.clip(np.rint(inputs / self.input_step) + self.input_zero, 0, STEPS)
         return (number - self.input_zero) * np.float32(self.input_step)
 

@@ -115,9 +115,16 @@ def read_parts(photos: Path, count: int, scale: int, num_channels: int) -> list[
 
 
 def convolutions(model: SuperResolutionModel) -> dict[str, keras.layers.Conv2D]:
-    """The convolutions that may compute in 8 bits, by their paths: those that bfloat16 policies compute in bfloat16.
+    """Find the convolutions that may compute in 8 bits: those that bfloat16 policies compute in bfloat16.
 
-    Raises RequestError for a network of several frames: places that it samples at are no matter for 8 bits.
+    Args:
+        model: a network of single pictures.
+
+    Returns:
+        The layers by their paths.
+
+    Raises:
+        RequestError: the network takes several frames: places that it samples at are no matter for 8 bits.
     """
     if isinstance(model, MultiFrameModel):
         raise RequestError(f"{model.name}: networks of several frames have no 8 bits; take bfloat16")
@@ -153,16 +160,17 @@ def _replaced(
 def computing_in_8_bits(
     model: SuperResolutionModel, convs: Mapping[str, EightBitConv], source: str = "int8"
 ) -> Iterator[None]:
-    """While it lasts, the network computes as an engine does in 8 bits, and converters find the steps in its graph.
+    """Let a network compute as an engine does in 8 bits, while the block lasts.
 
-    On TensorFlow only. It is slow there: integers are imitated in float32.
+    Converters find the steps in its graph. On TensorFlow only. It is slow there: integers are imitated in float32.
 
     Args:
         model: whose convolutions are those of `convs`.
         convs: by their paths.
         source: what errors name.
 
-    Raises RequestError where paths or shapes are not those of the network.
+    Raises:
+        RequestError: paths or shapes are not those of the network.
     """
     import tensorflow as tf
 
@@ -207,7 +215,9 @@ def calibrate(
     Returns:
         By the paths of `convolutions`.
 
-    Raises RequestError without pictures and for a network of several frames; Cancelled.
+    Raises:
+        RequestError: there are no pictures, or the network takes several frames.
+        Cancelled: the progress asked for it.
     """
     if not len(pictures):
         raise RequestError("8 bits are found on photographs, and there are none")
@@ -268,7 +278,7 @@ def _look(
 
 
 def best_steps(values: np.ndarray) -> tuple[float, int]:
-    """Step and zero of an input for which rounding and clipping `values` to 256 numbers errs least."""
+    """Find the step and the zero of an input for which rounding and clipping `values` to 256 numbers errs least."""
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     best, result = np.inf, (1.0, 0)
     for shrink in SHRINKS:
@@ -282,7 +292,11 @@ def best_steps(values: np.ndarray) -> tuple[float, int]:
 
 
 def neighbourhoods(features: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What a kernel of `size` sees at each place of `[h, w, c]`, zeros outside: `[h * w, rows * columns * c]`."""
+    """Lay out what a kernel of `size` sees at each place of `[h, w, c]`, zeros outside.
+
+    Returns:
+        `[h * w, rows * columns * c]`.
+    """
     height, width, channels = features.shape
     padded = np.pad(features, (*(((side - 1) // 2, side // 2) for side in size), (0, 0)))
     seen = [
@@ -294,11 +308,14 @@ def neighbourhoods(features: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def round_kernel(kernel: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel as int8 and its steps `[out]`.
+    """Round a kernel to int8.
 
     Args:
         kernel: `[rows, columns, in, out]`.
         gram: `[n, n]` with n = rows * columns * in: sums of products of what it is multiplied with.
+
+    Returns:
+        The kernel, int8, and its steps `[out]`, float32.
     """
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
     step = np.maximum(np.abs(weights).max(axis=0), 1e-12) / LARGEST

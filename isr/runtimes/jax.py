@@ -53,7 +53,11 @@ class JaxFramesUpscaler(JaxUpscaler):
 
 
 def compiled(model: SuperResolutionModel, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of the model's weights as they are at each call; MemoryError where JAX has too little memory."""
+    """Compile a function of the model's weights as they are at each call.
+
+    Raises:
+        MemoryError: at a call, JAX has too little memory.
+    """
 
     def pure(weights: list[Any], given: Any) -> Any:
         # Not `stateless_call`: it skips `__call__`, and with it the check of the channels.

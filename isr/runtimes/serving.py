@@ -39,8 +39,9 @@ class ServingClient:
             travels there and back, which is many times its pixels. Otherwise windows of pixels are sent, and the
             server encodes each frame once per window.
 
-    Raises RequestError where the address is none, the server does not know the model, or it was not exported by
-    this package; MachineError where the server cannot be reached, or without `keras-isr[serving]`.
+    Raises:
+        RequestError: the address is none, the server does not know the model, or it was not exported by this package.
+        MachineError: the server cannot be reached, or `keras-isr[serving]` is not installed.
 
     Example:
         >>> isr.upscale(ServingClient("host:8500", "edsr"), np.zeros((24, 32, 3), "uint8")).shape
@@ -106,7 +107,7 @@ class ServingClient:
         return sum(value.nbytes for value in features.values())
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the server answers to one request.
+        """Ask the server once.
 
         Args:
             signature: such as "serving_uint8" or "serving_bytes".
@@ -115,9 +116,11 @@ class ServingClient:
         Returns:
             The outputs by name, as arrays; over REST all numbers are float32, and text is no bytes.
 
-        Raises RequestError where the server refuses the request, with its words, MemoryError where the answer or the
-        work is too large for it (smaller tiles are not), MachineError where it cannot be reached or takes too long,
-        ISRError where it fails.
+        Raises:
+            RequestError: the server refuses the request; the message has its words.
+            MemoryError: the answer or the work is too large for it, which smaller tiles are not.
+            MachineError: it cannot be reached, or takes too long.
+            ISRError: it fails.
         """
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -245,8 +248,8 @@ _HTTP_CODES = {
 class _Rest:
     def __init__(self, host: str, secure: bool, model: str, version: int | None, timeout: float) -> None:
         self.host, self._timeout = host, timeout
-        exact = "" if version is None else f"/versions/{version}"
-        self._url = f"http{'s' * secure}://{host}/v1/models/{model}{exact}:predict"
+        chosen = "" if version is None else f"/versions/{version}"
+        self._url = f"http{'s' * secure}://{host}/v1/models/{model}{chosen}:predict"
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         body = {

@@ -68,7 +68,7 @@ class TensorFlowFramesUpscaler:
 
 @contextmanager
 def saved(function: Any) -> Iterator[str]:
-    """A folder with a SavedModel of one `tf.function` that has an input signature; gone when the block ends."""
+    """Write one `tf.function` that has an input signature as a SavedModel; it is gone when the block ends."""
     concrete = function.get_concrete_function()
     root = tf.Module()
     root.parameters = list(concrete.variables)
@@ -79,7 +79,11 @@ def saved(function: Any) -> Iterator[str]:
 
 
 def run(graph: Callable[[Any], Any], given: Any) -> Any:
-    """`graph` of an array or of tensors; MemoryError where TensorFlow has too little."""
+    """Call a graph with an array or with tensors.
+
+    Raises:
+        MemoryError: TensorFlow has too little memory.
+    """
     try:
         return graph(tf.convert_to_tensor(given, tf.float32) if isinstance(given, np.ndarray) else given)
     except tf.errors.ResourceExhaustedError as error:

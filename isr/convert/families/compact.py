@@ -14,7 +14,7 @@ COMPACT = {
 
 
 def is_compact(tensors: Tensors) -> bool:
-    """Whether plain convolutions alternate with PReLUs, whose weights have one dimension."""
+    """Tell whether plain convolutions alternate with PReLUs, whose weights have one dimension."""
     first, second = tensors.get("body.0.weight"), tensors.get("body.1.weight")
     return first is not None and second is not None and first.ndim == 4 and second.ndim == 1
 
