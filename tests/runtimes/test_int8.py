@@ -172,10 +172,12 @@ def test_what_ships_is_near_the_network(preset: str) -> None:
     scale = network.scales[0]
     hr = robin(192)
     lr = imresize(hr, scale=1 / scale)
-    results = [isr.upscale(preset, lr, engine="openvino", precision=name) for name in ("float32", "int8")]
-    exact, rough = (psnr(result, hr, channel="y", border=scale) for result in results)
-    assert psnr(*results, channel="rgb", border=0) > 44
-    assert exact - rough < 0.1
+    # Without conversion for float32, which takes longer than the rest.
+    exact = isr.upscale(preset, lr, precision="float32")
+    rough = isr.upscale(preset, lr, engine="openvino", precision="int8")
+    assert psnr(exact, rough, channel="rgb", border=0) > 44
+    decibels = [psnr(result, hr, channel="y", border=scale) for result in (exact, rough)]
+    assert decibels[0] - decibels[1] < 0.1
 
 
 # ------------------------------------------------------------------------------------------------------- files
@@ -184,7 +186,8 @@ def test_what_ships_is_near_the_network(preset: str) -> None:
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8") / "net"
-    model = randomise(EDSR(**TINY["EDSR"][0]))
+    model = EDSR(**TINY["EDSR"][0])
+    model.start_as_interpolation()
     model.save_preset(folder)
     save(calibrate(model, photographs()), folder)
     return folder
@@ -264,7 +267,7 @@ def test_isr_quantise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert not (tmp_path / "tdan" / "int8").exists()
 
 
-@pytest.mark.parametrize(("network", "mode"), [(3, "L"), (3, "LA"), (3, "RGBA"), (1, "RGB")])
+@pytest.mark.parametrize(("network", "mode"), [(3, "L"), (1, "RGB")])
 def test_photographs_of_other_channels_become_those_of_the_network(
     network: int, mode: str, tmp_path: Path
 ) -> None:
@@ -298,24 +301,20 @@ def test_a_copy_of_a_preset_gets_the_variant(quantised: Path, tmp_path: Path) ->
 
 
 def test_fast_means_8_bits_where_there_are_some(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("ISR_CACHE", str(tmp_path / "cache"))
-    model = EDSR(**TINY["EDSR"][0])
-    model.start_as_interpolation()
-    model.save_preset(tmp_path / "net")
-    save(calibrate(model, photographs()), tmp_path / "net")
     Image.fromarray(robin(32)).save(tmp_path / "robin.png")
     line = [
         "predict",
         str(tmp_path / "robin.png"),
         "--weights",
-        str(tmp_path / "net"),
+        str(quantised),
         "--engine",
         "openvino",
     ]
     assert run([*line, "--fast"]) == 0
     assert "openvino, int8" in capsys.readouterr().err
     rough = np.asarray(Image.open(tmp_path / "robin_x2.png"))
-    assert psnr(rough, isr.upscale(model, robin(32)), channel="rgb", border=0) > 40
+    assert psnr(rough, isr.upscale(quantised, robin(32)), channel="rgb", border=0) > 40
