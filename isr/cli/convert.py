@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.options import Quiet
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -36,9 +37,7 @@ def convert(
             help="A setting that is not in the file, such as res_scale=0.1; repeatable.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn weights that others published into a preset.
 

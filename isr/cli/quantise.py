@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from isr.cli.options import Quiet
 from isr.cli.terminal import terminal
 
 
@@ -30,9 +31,7 @@ def quantise(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an 8-bit variant that exists.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the 8-bit variant of a preset, for `isr predict --fast`.
 

