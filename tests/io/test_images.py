@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from children import run_python
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
@@ -1278,6 +1278,8 @@ def test_not_enough_memory_is_the_machines_fault(tmp_path: Path, monkeypatch: py
 
 def fuzz(folder: Path, name: str, changes: list[tuple[float, int]], cut: float) -> None:
     """Reads a damaged file; what can be read still, can be written."""
+    for left in folder.iterdir():
+        left.unlink()
     data = bytearray(VALID[name])
     for place, value in changes:
         data[int(place * (len(data) - 1))] ^= value
@@ -1307,42 +1309,21 @@ def fuzz(folder: Path, name: str, changes: list[tuple[float, int]], cut: float) 
     assert [found.name for found in folder.iterdir()] == [path.name]
 
 
-damage = given(
-    name=st.sampled_from(sorted(VALID)),
-    # Most of what can go wrong is decided in the first bytes.
-    changes=st.lists(st.tuples(st.floats(0, 1) | st.floats(0, 0.1), st.integers(1, 255)), max_size=6),
-    cut=st.just(1.0) | st.floats(0, 1),
-)
-few = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-many = settings(few, max_examples=20_000)
-
-
 # Pytest sets aside the filter that keeps Pillow from telling of damaged EXIF.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@few
-@damage
-def test_damaged_files_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, name: str, changes: list[tuple[float, int]], cut: float
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "fuzz"
-    folder.mkdir(exist_ok=True)
-    for left in folder.iterdir():
-        left.unlink()
-    fuzz(folder, name, changes, cut)
+@pytest.mark.parametrize("examples", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_damaged_files_are_read_or_refused(tmp_path: Path, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(
+        name=st.sampled_from(sorted(VALID)),
+        # Most of what can go wrong is decided in the first bytes.
+        changes=st.lists(st.tuples(st.floats(0, 1) | st.floats(0, 0.1), st.integers(1, 255)), max_size=6),
+        cut=st.just(1.0) | st.floats(0, 1),
+    )
+    def check(name: str, changes: list[tuple[float, int]], cut: float) -> None:
+        fuzz(tmp_path, name, changes, cut)
 
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@many
-@damage
-def test_damaged_files_are_read_or_refused_at_length(
-    tmp_path_factory: pytest.TempPathFactory, name: str, changes: list[tuple[float, int]], cut: float
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "long fuzz"
-    folder.mkdir(exist_ok=True)
-    for left in folder.iterdir():
-        left.unlink()
-    fuzz(folder, name, changes, cut)
+    check()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

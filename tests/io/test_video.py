@@ -87,6 +87,12 @@ def make_video(
     return path
 
 
+def uneven_video(path: Path, times: Sequence[int]) -> Path:
+    """A file with B-frames, and a frame at each of these times, in units of 1/90,000 s."""
+    frames, base = map(textured, range(len(times))), Fraction(1, 90_000)
+    return make_video(path, frames, times=times, time_base=base, options={"bf": "3"})
+
+
 def decoded(path: Path, format: str | None = "rgb24") -> list[np.ndarray]:
     """All frames as FFmpeg decodes them, not turned; by its default conversion, or (None) as they are coded."""
     with av.open(str(path)) as container:
@@ -565,13 +571,7 @@ def test_any_times_in_any_units_are_kept(tmp_path: Path, codec: str) -> None:
     times = [0]
     for _ in range(49):
         times.append(times[-1] + rng.choice([1, 2, 300, 3003, 90_000]))
-    source = make_video(
-        tmp_path / "in.mp4",
-        map(textured, range(50)),
-        times=times,
-        time_base=Fraction(1, 90_000),
-        options={"bf": "3"},
-    )
+    source = uneven_video(tmp_path / "in.mp4", times)
     copy_clip(source, tmp_path / "out.mp4", codec=codec)
     assert times_of(tmp_path / "out.mp4") == times_of(source) == [Fraction(time, 90_000) for time in times]
 
@@ -1141,13 +1141,7 @@ def test_uneven_times_fit_together_at_the_seams(tmp_path: Path) -> None:
     times = [0]
     for _ in range(59):
         times.append(times[-1] + rng.choice([1, 500, 4000]))
-    source = make_video(
-        tmp_path / "in.mp4",
-        map(textured, range(60)),
-        times=times,
-        time_base=Fraction(1, 90_000),
-        options={"bf": "3"},
-    )
+    source = uneven_video(tmp_path / "in.mp4", times)
     info = probe(source, timeline=True)
     output = plan_output(info, tmp_path / "out.mp4", 48, 64)
     join(output, in_segments(info, output, tmp_path, [0, 10, 23, 24, 50]))
