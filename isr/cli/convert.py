@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Quiet
+from isr.cli.options import Quiet, setting
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -30,12 +30,7 @@ def convert(
         ),
     ] = None,
     settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting that is not in the file, such as res_scale=0.1; repeatable.",
-        ),
+        list[str] | None, setting("A setting that is not in the file, such as res_scale=0.1")
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,3 +13,8 @@ Preset = Annotated[
 Weights = Annotated[Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")]
+
+
+def setting(help: str) -> Any:
+    """Declare `--set KEY=VALUE`, which a command may be given several times."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"{help}; repeatable.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Device, Quiet
+from isr.cli.options import Device, Quiet, setting
 from isr.cli.terminal import terminal
 
 
@@ -18,12 +18,7 @@ def train(
         typer.Option("--config", help="Configuration file (YAML); `isr config` prints one with comments."),
     ] = None,
     settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set a key over the file, such as data.batch_size=8; repeatable.",
-        ),
+        list[str] | None, setting("Set a key over the file, such as data.batch_size=8")
     ] = None,
     output: Annotated[
         Path | None,
