@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from isr.errors import Cancelled
 
-POLLED = 0.05  # seconds between two looks at `paused`
+# Seconds between two looks at `paused`.
+POLLED = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,16 @@ class Progress(Protocol):
     def keeping(self) -> bool: ...
 
     def start(self, what: str, total: int, unit: str = "") -> None:
-        """A new stretch of work of `total` units begins."""
+        """Begin a new stretch of work of `total` units."""
 
     def advance(self, amount: int = 1) -> None:
-        """`amount` more units are done."""
+        """Count `amount` more units as done."""
 
     def message(self, text: str) -> None:
-        """One line for the reader, between the units."""
+        """Tell the reader one line, between the units."""
 
     def estimated(self, job: Estimate, overall: Estimate) -> None:
-        """Prediction alone: how far this file is, and all of them; before every advance."""
+        """Tell how far this file is, and all of them; by prediction alone, before every advance."""
 
 
 class Silent:

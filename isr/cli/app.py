@@ -103,15 +103,15 @@ def run(arguments: list[str]) -> int:
     """
     # TensorFlow's own chatter; set it to 0 to see it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    debug = "--debug" in arguments  # of every command, wherever it stands
+    # Of every command, wherever it stands.
+    debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(args=arguments, prog_name="isr", standalone_mode=False)
     except ClickException as error:
         said = error.format_message()
-        return (
-            _say(f"{said} (isr --help, isr COMMAND --help)", 2) if said else 2
-        )  # else it was the help itself
+        # Without words it was the help itself.
+        return _say(f"{said} (isr --help, isr COMMAND --help)", 2) if said else 2
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; what was finished is whole", 130)
     except ISRError as error:
@@ -139,7 +139,8 @@ def main() -> None:
     """The entry point: run the command line of this process and exit with its code."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        _say(str(message), 0)  # a line for the user, not a place in the code
+        # A line for the user, not a place in the code.
+        _say(str(message), 0)
 
     warnings.showwarning = show
     sys.exit(run(sys.argv[1:]))

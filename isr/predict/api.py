@@ -69,8 +69,11 @@ def upscale(
     Returns:
         The upscaled picture, dtype and rank of `image`. Integers are rounded and clipped, floats neither.
 
-    Raises RequestError where picture, model and options do not fit each other, MachineError where memory does
-    not suffice, ISRError where the network gives no numbers, Cancelled where the progress asks for it.
+    Raises:
+        RequestError: picture, model and options do not fit each other.
+        MachineError: memory does not suffice.
+        ISRError: the network gives no numbers.
+        Cancelled: the progress asks for it.
 
     Example:
         >>> isr.upscale("edsr_baseline_x2", np.zeros((24, 32, 3), "uint8")).shape
@@ -131,7 +134,8 @@ def upscale_frames(
     Yields:
         Every upscaled frame, dtype and rank of the frames.
 
-    Raises as `upscale`, when the first frame is asked for or a later one does not fit.
+    Raises:
+        ISRError: as `upscale`, when the first frame is asked for or a later one does not fit.
 
     Example:
         >>> clip = np.zeros((3, 24, 32, 3), "uint8")

@@ -9,7 +9,8 @@ import numpy as np
 from isr.imresize import imresize
 from isr.spec import ModelSpec, Upscaler
 
-REACH = 5  # input pixels that a round sees further: two each for shrinking and enlarging, and the rounding of both
+# Input pixels that a round sees further: two each for shrinking and enlarging, and the rounding of both.
+REACH = 5
 
 
 class BackProjection:
@@ -30,7 +31,7 @@ class BackProjection:
 
     @property
     def spec(self) -> ModelSpec:
-        """The upscaler's, which sees further now."""
+        """Return the upscaler's spec, which sees further now."""
         spec = self.upscaler.spec
         if spec.receptive_radius is None:
             return spec

@@ -41,9 +41,11 @@ def upscale_frames_along(
     Yields:
         Every further frame with its result `[*route.size, c]`, dtype of the frames.
 
-    Raises as `isr.upscale_frames`.
+    Raises:
+        ISRError: as `isr.upscale_frames`.
     """
-    progress = Within(progress)  # whoever reads the frames counts them
+    # Whoever reads the frames counts them.
+    progress = Within(progress)
     upscaler = upscalers[route.stages[0]] if route.stages else None
     if upscaler is None or upscaler.spec.num_frames == 1:
         for frame, pixels in itertools.islice(frames, skip, None):
@@ -88,7 +90,8 @@ def upscale_along(
     Returns:
         `[*route.size, c]`, dtype of `pixels`.
 
-    Raises as `isr.upscale`.
+    Raises:
+        ISRError: as `isr.upscale`.
     """
     if not route.stages:
         return reduce(pixels, route.size)
@@ -105,5 +108,6 @@ def upscale_along(
             progress=progress,
         )
         if not last and np.issubdtype(dtype, np.integer):
-            np.clip(pixels, 0, 1, out=pixels)  # as a picture that was written and read again
+            # As a picture that was written and read again.
+            np.clip(pixels, 0, 1, out=pixels)
     return pixels

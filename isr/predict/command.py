@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 PANELS = ("What comes out", "Which network", "Speed and memory", "Video", "Files")
 OUT, NETWORK, SPEED, VIDEO, FILES = PANELS
-SOURCES = "sources"  # the field that three options share
+# The field that three options share.
+SOURCES = "sources"
 
 
 def _any(value: Any) -> bool:
@@ -70,7 +71,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Its name as an identifier."""
+        """Return its name as an identifier."""
         return self.name.strip("-").replace("-", "_")
 
     def arguments(self, value: Any) -> list[str]:
@@ -320,7 +321,7 @@ def value_of(request: PredictRequest, field: str) -> Any:
 
 
 def default_of(option: Option) -> Any:
-    """What the parser takes for an option that is not given: None where the field's default says so too."""
+    """Return what the parser takes for an option that is not given."""
     if option.kind is bool or not option.field.startswith("options."):
         return False if option.kind is bool else None
     return attrgetter(option.field.removeprefix("options."))(PredictOptions())
@@ -335,7 +336,8 @@ def values_of(given: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The fields that are said, by their dotted names.
 
-    Raises RequestError for text that is not what its option takes, and for options that exclude each other.
+    Raises:
+        RequestError: text is not what its option takes, or options exclude each other.
     """
     said = {option: given[option.key] for option in OPTIONS if _is_given(given.get(option.key))}
     names = {option.name for option in said}

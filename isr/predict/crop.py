@@ -27,7 +27,11 @@ def crop_text(crop: Crop) -> str:
 
 
 def check_crop(crop: Crop, width: int, height: int, path: Path, what: str) -> None:
-    """Raise RequestError unless the crop lies in `what` of `path`, which has `width` x `height` pixels."""
+    """Check that a crop lies in `what` of `path`, which has `width` x `height` pixels.
+
+    Raises:
+        RequestError: it reaches beyond.
+    """
     left, top, across, down = crop
     if left + across > width or top + down > height:
         raise RequestError(f"{path}: crop {crop_text(crop)} reaches beyond {what} of {width}x{height}")

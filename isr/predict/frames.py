@@ -74,8 +74,10 @@ def enlarge(
         Every frame with its upscaled pixels, `[scale * h, scale * w, c]` or `[*size, c]`, dtype of the frames.
         Integers are clipped and rounded once, floats are neither.
 
-    Raises RequestError for a frame that does not fit the network or differs from the first, MachineError where
-    memory does not suffice, ISRError where the network gives no numbers.
+    Raises:
+        RequestError: a frame does not fit the network, or differs from the first.
+        MachineError: memory does not suffice.
+        ISRError: the network gives no numbers.
     """
     options = options or WindowOptions()
     if options.tiles.back_projection:
@@ -103,7 +105,7 @@ def enlarge_frames(
 
 
 def window_indices(center: int, last: int | None, spec: ModelSpec) -> list[int]:
-    """The frames of the window around frame `center`.
+    """Number the frames of the window around frame `center`.
 
     Args:
         center: number of the frame, from 0.
@@ -149,13 +151,17 @@ class _Windows:
         self.options = options
         self.size = size
         self.progress = progress
-        self.length = 0  # frames of the scene so far
-        self._shape: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # of all frames
+        # Frames of the scene so far.
+        self.length = 0
+        # Of all frames.
+        self._shape: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         # By their number in the scene: what each frame is to the caller, its pixels, and what was computed of it.
         self._owners: dict[int, Any] = {}
         self._frames: dict[int, np.ndarray] = {}
-        self._features: dict[int, dict[tuple[Tile, int], Any]] = {}  # of each by tile and view
-        self._bytes: dict[int, int] = {}  # what these need
+        # Of each by tile and view.
+        self._features: dict[int, dict[tuple[Tile, int], Any]] = {}
+        # What these need.
+        self._bytes: dict[int, int] = {}
 
     def run(self, frames: Iterator[tuple[T, np.ndarray]], skip: int) -> Iterator[tuple[T, np.ndarray]]:
         """The frames of one scene with their results, but for the first `skip`."""

@@ -60,7 +60,11 @@ class ChosenNetwork:
         return chosen, line
 
     def check_portable(self) -> None:
-        """Raise RequestError for an object in Python, which belongs to this process."""
+        """Check that it can leave this process.
+
+        Raises:
+            RequestError: it is an object in Python.
+        """
         if self.live is not None:
             raise RequestError(
                 f"{self.name}: a network given as an object runs in this process only; save it, and name the file"
@@ -102,8 +106,10 @@ class Networks:
             job: names networks, precision and device.
             progress: told what takes long, and where another engine or precision has to do.
 
-        Raises RequestError where weights do not fit or hold values that are no numbers, MachineError where engine or
-        device is missing, ISRError where weights were changed since the job was planned.
+        Raises:
+            RequestError: weights do not fit or hold values that are no numbers.
+            MachineError: the engine or the device is missing.
+            ISRError: weights were changed since the job was planned.
         """
         if not job.networks:
             return Opened({}, (), "", False)

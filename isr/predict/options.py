@@ -69,7 +69,8 @@ class PredictOptions:
         crop: `(left, top, width, height)` of the part that is upscaled, in pixels of the source; None: all of it.
         video: what is asked of clips alone.
 
-    Raises RequestError where a value is out of its range.
+    Raises:
+        RequestError: a value is out of its range.
     """
 
     scale: float | None = None
@@ -111,23 +112,23 @@ class PredictOptions:
 
     @property
     def target(self) -> Target:
-        """Scale or size."""
+        """Return scale or size."""
         return Target(self.scale, self.size)
 
     @property
     def runs_on(self) -> str | None:
-        """The engine, as for `Network`."""
+        """Return the engine, as for `Network`."""
         on_gpu = self.device is not None and self.device != "cpu"
         return None if on_gpu and self.engine == "auto" else self.engine
 
     @property
     def tiles(self) -> TileOptions:
-        """How a picture goes through the network."""
+        """Return how a picture goes through the network."""
         return TileOptions(self.tile, self.tile_overlap, self.batch, self.self_ensemble, self.back_projection)
 
     @property
     def suffix(self) -> str | None:
-        """Of the output files, with the dot; None: that of the input."""
+        """Return the suffix of the output files, with the dot; None: that of the input."""
         return None if self.format is None else "." + self.format.lower().removeprefix(".")
 
 

@@ -45,9 +45,10 @@ def enlarge(
     Returns:
         `[scale * h, scale * w, c]` or `[*size, c]`. Integers are clipped and rounded once, floats are neither.
 
-    Raises RequestError for channels, dtypes or values that do not fit, MachineError where memory does not
-    suffice for the smallest tile, ISRError where the network gives no numbers, or one colour for a picture of
-    several.
+    Raises:
+        RequestError: channels, dtypes or values do not fit.
+        MachineError: memory does not suffice for the smallest tile.
+        ISRError: the network gives no numbers, or one colour for a picture of several.
     """
     check_pixels(pixels)
     scale = scale or upscaler.spec.scales[0]
@@ -74,7 +75,7 @@ def enlarge(
 
 
 def reduce(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic resize without a network, colours under transparent pixels left out.
+    """Resize without a network, by antialiased bicubic interpolation, colours under transparent pixels left out.
 
     Arguments and result as of `enlarge`; `size` is `(height, width)`.
     """
@@ -85,7 +86,11 @@ def reduce(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def check_pixels(pixels: np.ndarray) -> None:
-    """Raise RequestError unless this is a picture `[h, w, c]` of a known dtype and of numbers only."""
+    """Check that this is a picture `[h, w, c]` of a known dtype and of numbers only.
+
+    Raises:
+        RequestError: it is not.
+    """
     if pixels.dtype not in (np.uint8, np.uint16) and not np.issubdtype(pixels.dtype, np.floating):
         raise RequestError(f"pixels of type {pixels.dtype} are not supported; give uint8, uint16 or float")
     if pixels.ndim != 3 or 0 in pixels.shape:
@@ -96,7 +101,7 @@ def check_pixels(pixels: np.ndarray) -> None:
 
 
 def fill_transparent(pixels: np.ndarray) -> np.ndarray:
-    """The colours of a picture with alpha, those of fully transparent pixels replaced by their surroundings'.
+    """Give the colours of a picture with alpha, those of fully transparent pixels replaced by their surroundings'.
 
     A pyramid of means over the visible pixels is built down to one pixel, and every transparent pixel takes the
     value of the finest level that knows one.
@@ -184,7 +189,11 @@ class _OnePicture:
 def smaller_tiles(
     options: TileOptions, spec: ModelSpec, scale: int, sides: tuple[int, int], progress: Progress
 ) -> TileOptions:
-    """What to go on with where memory ran out for a picture of `sides`; MachineError where nothing is smaller."""
+    """Choose what to go on with where memory ran out for a picture of `sides`.
+
+    Raises:
+        MachineError: nothing smaller is possible.
+    """
     side, overlap = options.geometry(spec, scale)
     side = min(side, max(sides))
     if options.batch > 1:
@@ -230,7 +239,8 @@ class Canvas:
     def __init__(self, shape: tuple[int, int, int], result: np.ndarray) -> None:
         self.shape = shape
         self.result = result
-        self._low = np.full(shape[2], np.inf, np.float32)  # of every channel
+        # Of every channel.
+        self._low = np.full(shape[2], np.inf, np.float32)
         self._high = -self._low
 
     def place(self, tile: Tile, sr: np.ndarray, scale: int) -> None:
@@ -251,7 +261,11 @@ class Canvas:
         self.result[rows, columns] = from_float(kept, self.result.dtype)
 
     def check(self, pixels: np.ndarray) -> None:
-        """Raise ISRError where all that was placed has one colour and the picture `pixels` has not."""
+        """Check that what was placed has more than one colour, if the picture `pixels` has.
+
+        Raises:
+            ISRError: it has one colour only.
+        """
         dtype = self.result.dtype
         constant = np.array_equal(from_float(self._low, dtype), from_float(self._high, dtype))
         if constant and not nearly_constant(pixels):
@@ -277,18 +291,22 @@ class ResizedCanvas(Canvas):
 
 
 def check_numbers(output: np.ndarray) -> None:
-    """Raise ISRError where a network's output holds values that are no numbers."""
+    """Check that a network's output holds numbers only.
+
+    Raises:
+        ISRError: it does not.
+    """
     if not np.all(np.isfinite(output)):
         raise ISRError("the network gave values that are no numbers; nothing was written")
 
 
 def make_canvas(shape: tuple[int, int, int], result: np.ndarray) -> Canvas:
-    """A canvas for an upscaled picture of `shape` that fills `result`, resizing where its size differs."""
+    """Make a canvas for an upscaled picture of `shape` that fills `result`, resizing where its size differs."""
     return Canvas(shape, result) if shape[:2] == result.shape[:2] else ResizedCanvas(shape, result)
 
 
 def nearly_constant(pixels: np.ndarray) -> bool:
-    """Whether a picture is so even that rounding may make it one colour: at most two levels apart."""
+    """Tell whether a picture is so even that rounding may make it one colour: at most two levels apart."""
     low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
     if np.issubdtype(pixels.dtype, np.floating):
         return bool(np.array_equal(low, high))

@@ -50,7 +50,8 @@ def from_plain(kind: Any, value: Any) -> Any:
         kind: the type, as in an annotation. Of a union, None apart, only one member may be other than plain.
         value: read from JSON.
 
-    Raises KeyError, TypeError or ValueError where the value is not of that type.
+    Raises:
+        KeyError, TypeError, ValueError: the value is not of that type.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):

@@ -22,7 +22,11 @@ AUTOMATIC_PRECISION = "bfloat16"
 
 
 def check_precision(name: str) -> None:
-    """Raise RequestError for an unknown precision."""
+    """Check the name of a precision.
+
+    Raises:
+        RequestError: it is unknown.
+    """
     if name not in PRECISIONS:
         raise RequestError(f"precision {name!r} is unknown; it is one of {', '.join(PRECISIONS)}")
 
@@ -30,14 +34,15 @@ def check_precision(name: str) -> None:
 def resolve_precision(
     asked: str, dtype: np.dtype[Any], networks: Collection[Network] = ()
 ) -> tuple[str, str]:
-    """The precision a picture of this dtype is computed in, and why not the one asked for ("" where it is).
+    """Choose the precision of a picture of this dtype, and say why it is not the one asked for ("" where it is).
 
     Args:
         asked: one of `PRECISIONS`; "fast" is int8 where all networks have it, else "auto".
         dtype: of the picture.
         networks: those that it goes through.
 
-    Raises RequestError for an unknown name, and for a precision that a network lacks.
+    Raises:
+        RequestError: the name is unknown, or a network lacks the precision.
     """
     check_precision(asked)
     networks = [network for network in networks if network.precisions]
@@ -54,7 +59,8 @@ def resolve_precision(
     if asked == "fast" and networks and offered("int8"):
         return "int8", ""
     if asked in ("auto", "fast"):
-        on_jax = any(network.engine == "jax" for network in networks)  # no faster there
+        # No faster there.
+        on_jax = any(network.engine == "jax" for network in networks)
         suits = all(network.suits_bfloat16 for network in networks)
         fine = suits and offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
         return AUTOMATIC_PRECISION if fine else "float32", ""
@@ -65,7 +71,7 @@ def resolve_precision(
 
 
 def expected_device(asked: str | None, networks: Collection[Network]) -> str:
-    """What `use_device` will answer, as far as that is known without a backend: "CPU" or "GPU"."""
+    """Guess what `use_device` will answer, as far as that is known without a backend: "CPU" or "GPU"."""
     if not any(network.engine in BACKENDS for network in networks):
         return "CPU"
     if asked is None:
@@ -74,7 +80,7 @@ def expected_device(asked: str | None, networks: Collection[Network]) -> str:
 
 
 def supported_precision(precision: str, device: str) -> tuple[str, str]:
-    """The precision that a device, as `use_device` calls it, is given, and why not the one asked for."""
+    """Choose the precision for a device, as `use_device` calls it, and say why it is not the one asked for."""
     if precision == "bfloat16" and not devices.computes_bfloat16(device):
         return "float32", "this processor has no bfloat16 arithmetic: computed in float32"
     return precision, ""

@@ -30,22 +30,22 @@ class Predictions:
 
     @property
     def written(self) -> list[Path]:
-        """The files that were made."""
+        """List the files that were made."""
         return [o.target for o in self.outcomes if o.status == "written" and o.target is not None]
 
     @property
     def skipped(self) -> list[Path]:
-        """The results that were finished earlier."""
+        """List the results that were finished earlier."""
         return [o.target for o in self.outcomes if o.status == "skipped" and o.target is not None]
 
     @property
     def failed(self) -> list[tuple[Path, str]]:
-        """The inputs that have no result, each with a line that says why."""
+        """List the inputs that have no result, each with a line that says why."""
         return [(o.source, o.error) for o in self.outcomes if o.status == "failed"]
 
 
 class Predictor:
-    """Upscales the pictures of a folder and of the folders in it into a mirrored tree.
+    """Upscale the pictures and clips of a folder and of the folders in it into a mirrored tree.
 
     Args:
         input_dir: the folder.
@@ -54,8 +54,9 @@ class Predictor:
         progress: told of every tile; asked for `cancelled` and `paused`.
         changes: fields of `PredictOptions` by name, instead or on top of `options`.
 
-    Raises RequestError where there is no such folder or an option is out of its range, TypeError for an unknown
-    option.
+    Raises:
+        RequestError: there is no such folder, or an option is out of its range.
+        TypeError: an option is unknown.
 
     Example:
         >>> predictor = Predictor("photos", "large", scale=4, resume=True)
@@ -94,9 +95,11 @@ class Predictor:
         Returns:
             What became of each file. Pictures that cannot be read do not stop the others: see `failed`.
 
-        Raises RequestError before any work where the folder holds no pictures, weights do not fit, or a result
-        would replace a file (`overwrite`, `resume`); MachineError where the disk is full; Cancelled where the
-        progress asks for it. What is finished then is whole.
+        Raises:
+            RequestError: before any work: the folder holds no pictures, weights do not fit, or a result would replace
+                a file (`overwrite`, `resume`).
+            MachineError: the disk is full. What is finished then is whole.
+            Cancelled: the progress asks for it. What is finished then is whole.
         """
         if weights_path is not None:
             if model is None:
@@ -116,7 +119,7 @@ def predict_files(
     options: PredictOptions,
     progress: Progress,
 ) -> Iterator[Outcome]:
-    """Upscale files and folders of them; yields what became of each as it is known.
+    """Upscale files and folders of them, and tell what became of each as it is known.
 
     Everything that can be refused is refused before the first outcome, and before Keras is imported.
 
@@ -127,21 +130,23 @@ def predict_files(
         options: how.
         progress: told of tiles and of what is worth a line; asked for `cancelled` between tiles.
 
-    Raises as `Predictor.get_predictions`; also where the one file that was named cannot be done.
+    Raises:
+        ISRError: as `Predictor.get_predictions`; also where the one file that was named cannot be done.
     """
     sources = () if model is None else (model,)
     yield from run_plan(plan(PredictRequest(tuple(inputs), output, sources, options)), progress)
 
 
 def run_plan(planned: Plan, progress: Progress) -> Iterator[Outcome]:
-    """Run the jobs of a plan in this process; yields what became of each file as it is known.
+    """Run the jobs of a plan in this process, and tell what became of each file as it is known.
 
     Args:
         planned: by `plan`.
         progress: told of all jobs as one stretch of work, and asked between tiles, frames and files.
 
-    Raises the error of a file that is all of the plan, or one that would befall every other file too; Cancelled where
-    the progress asks for it. What is finished then is whole.
+    Raises:
+        ISRError: that of a file that is all of the plan, or one that would befall every other file too.
+        Cancelled: the progress asks for it. What is finished then is whole.
     """
     for source, line in planned.unreadable:
         yield Outcome(source, None, "failed", line)

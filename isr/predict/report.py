@@ -13,8 +13,10 @@ from isr.progress import Estimate, Progress, Within, tell_estimates
 if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
 
-LONG = 10.0  # seconds from which work begins with a line on how long it takes
-MEASURED = 3  # units after which a pace is believed; the first ones also build a network's graphs
+# Seconds from which work begins with a line on how long it takes.
+LONG = 10.0
+# Units after which a pace is believed; the first ones also build a network's graphs.
+MEASURED = 3
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,16 @@ class Watch(Within):
         self.pace = pace
         self._total = self._done = self._skipped = 0
         self._begun = time.monotonic()
-        self._lost = 0.0  # seconds that were no work
-        self._since: float | None = None  # of the pause that is on
-        self._first = 0.0  # seconds that the first unit took
+        # Seconds that were no work.
+        self._lost = 0.0
+        # When the pause began that is on.
+        self._since: float | None = None
+        # Seconds that the first unit took.
+        self._first = 0.0
 
     @property
     def seconds(self) -> float:
-        """How long the job has worked."""
+        """Return the seconds that the job has worked."""
         return (time.monotonic() if self._since is None else self._since) - self._begun - self._lost
 
     @property
@@ -115,7 +120,7 @@ class Watch(Within):
         self._tell(amount)
 
     def measured(self, fresh: bool) -> tuple[float, float | None]:
-        """The megapixels that were measured, and seconds per megapixel.
+        """Return the megapixels that were measured, and seconds per megapixel.
 
         Args:
             fresh: whether the first unit is left out, since it took longer than the next ones will.
@@ -148,26 +153,31 @@ class Report(Within):
         self._count = sum(job.units.count for job in jobs)
         self._names = {job.units.name for job in jobs}
         self._memory = max((job.bytes_needed for job in jobs), default=0)
-        self._waiting: dict[Kind, tuple[int, float]] = {}  # units and megapixels that are not begun
+        # Units and megapixels that are not begun.
+        self._waiting: dict[Kind, tuple[int, float]] = {}
         for job in jobs:
             self._wait(job, 1)
-        self._done = 0  # units of the jobs that are over
-        self._units, self._kind = Units(0, "", 0.0), Kind("", "", "", "")  # of the job at work
-        self._paces: dict[Kind, float] = {}  # seconds per megapixel, of jobs at work
+        # Units of the jobs that are over.
+        self._done = 0
+        # Of the job at work.
+        self._units, self._kind = Units(0, "", 0.0), Kind("", "", "", "")
+        # Seconds per megapixel, of jobs at work.
+        self._paces: dict[Kind, float] = {}
         self._notes: tuple[str, ...] = ()
         self._said: set[str] = set()
-        self._total = self._raw = self._moved = 0  # of the job at work: its own units, and those of the bar
+        # Of the job at work: its own units, and those of the bar.
+        self._total = self._raw = self._moved = 0
         self._advances = 0
         self._begun = self._told = False
 
     def enter(self, job: Job) -> None:
-        """The next job begins."""
+        """Begin the next job."""
         self._wait(job, -1)
         self._units, self._kind, self._notes = job.units, job.kind, job.notes
         self._total = self._raw = self._moved = 0
 
     def leave(self) -> None:
-        """The job is over; units that it did without count as done."""
+        """End the job; units that it did without count as done."""
         if self._begun:
             self._move(self._units.count)
         self._done += self._units.count
@@ -234,12 +244,12 @@ def _resident() -> int:
 
 
 def took(seconds: float | None) -> str:
-    """`about 3 min`, or that it is not known."""
+    """Write `about 3 min`, or that it is not known."""
     return "time not known yet" if seconds is None else f"about {duration_of(seconds)}"
 
 
 def duration_of(seconds: float) -> str:
-    """`45 s`, `3 min`, `2.5 h`."""
+    """Write seconds as people do: `45 s`, `3 min`, `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

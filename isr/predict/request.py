@@ -26,9 +26,11 @@ from isr.predict.source import BICUBIC, default_scale, is_address, networks_of
 from isr.predict.speeds import Speeds
 from isr.progress import Estimate
 
-VERSION = 1  # of a request in a file
+# The version of a request in a file.
+VERSION = 1
 KINDS: tuple[type[PictureJob] | type[ClipJob], ...] = (PictureJob, ClipJob)
-LEAST_COMPRESSED = 0.02  # of the raw pixels: hardly any photograph becomes a smaller file
+# A part of the raw pixels: hardly any photograph becomes a smaller file.
+LEAST_COMPRESSED = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class PredictRequest:
         object.__setattr__(self, "sources", tuple(sources))
 
     def arguments(self) -> list[str]:
-        """Spell the request as arguments of `isr predict`. RequestError where a source is an object in Python."""
+        """Spell the request as arguments of `isr predict`.
+
+        Raises:
+            RequestError: a source is an object in Python.
+        """
         self._check_portable()
         return command.arguments(self)
 
@@ -67,18 +73,27 @@ class PredictRequest:
         Args:
             windows: whether it is Windows' own; None: this system's.
 
-        Raises RequestError where a source is an object in Python.
+        Raises:
+            RequestError: a source is an object in Python.
         """
         return command.line(["isr", "predict", *self.arguments()], windows)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the request as plain JSON values. RequestError where a source is an object in Python."""
+        """Give the request as plain JSON values.
+
+        Raises:
+            RequestError: a source is an object in Python.
+        """
         self._check_portable()
         return {"version": VERSION, "request": to_plain(self)}
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Read what `to_json` gave; RequestError where it is none, or of another version."""
+        """Read what `to_json` gave.
+
+        Raises:
+            RequestError: it is no request, or one of another version.
+        """
         try:
             if content["version"] != VERSION:
                 raise RequestError(f"a request of version {content['version']}; {VERSION} is wanted")
@@ -114,7 +129,7 @@ class Plan:
 
     @property
     def alone(self) -> bool:
-        """Whether all of it is one file that the user named, so that its failure is that of the request."""
+        """Tell whether all of it is one file that the user named, so that its failure is that of the request."""
         jobs = self.jobs + self.finished
         return len(jobs) == 1 and not self.unreadable and jobs[0].named
 
@@ -163,9 +178,10 @@ def plan(request: PredictRequest) -> Plan:
     Returns:
         The plan.
 
-    Raises RequestError where an input is missing, a named file is no picture or clip, a preset or file is none, a
-    result could not be written, would replace an input, another result or (without `overwrite`) a file that exists;
-    MachineError where an optional package is missing, a server cannot be reached, or the disk has no room.
+    Raises:
+        RequestError: an input is missing, a named file is no picture or clip, a preset or file is none, a result could
+            not be written, would replace an input, another result or (without `overwrite`) a file that exists.
+        MachineError: an optional package is missing, a server cannot be reached, or the disk has no room.
     """
     inputs, options = request.inputs, request.options
     for path in inputs:
@@ -296,7 +312,11 @@ def _check_room(jobs: Sequence[Job]) -> None:
 
 
 def job_from_json(content: Any) -> Job:
-    """Read a job that `Job.to_json` gave, of either kind; RequestError where it is none, or of another version."""
+    """Read a job that `Job.to_json` gave, of either kind.
+
+    Raises:
+        RequestError: it is no job, or one of another version.
+    """
     kinds = {kind.KIND: kind for kind in KINDS}
     name = content.get("kind") if isinstance(content, dict) else None
     if name not in kinds:
@@ -310,7 +330,8 @@ def request_from(values: dict[str, Any]) -> PredictRequest:
     Args:
         values: by their names, dotted where they lie deeper (`options.video.crf`); the others have their defaults.
 
-    Raises RequestError where a value is out of its range.
+    Raises:
+        RequestError: a value is out of its range.
     """
     request: PredictRequest = _with(PredictRequest(inputs=()), values)
     return request

@@ -7,7 +7,8 @@ import numpy as np
 from isr.imresize import imresize, taps
 from isr.levels import from_float, to_float
 
-BAND = 2**22  # samples of a band, 16 MiB as float32
+# Samples of a band, 16 MiB as float32.
+BAND = 2**22
 
 
 class RowResizer:
@@ -30,11 +31,13 @@ class RowResizer:
         self._first = np.minimum.accumulate(self._indices.min(axis=1)[::-1])[::-1]
         self._last = np.maximum.accumulate(self._indices.max(axis=1))
         self._rows = np.empty((0, size[1], shape[2]), np.float32)
-        self._start = 0  # index of the first row held
-        self._done = 0  # rows of the result that are filled
+        # Index of the first row held.
+        self._start = 0
+        # Rows of the result that are filled.
+        self._done = 0
 
     def push(self, band: np.ndarray) -> None:
-        """The next rows, float32 `[rows, width, channels]`."""
+        """Take the next rows, float32 `[rows, width, channels]`."""
         across = imresize(band, size=(band.shape[0], self.size[1]))
         self._rows = np.concatenate([self._rows, across]) if len(self._rows) else across
         ready = int(np.searchsorted(self._last, self._start + len(self._rows)))
@@ -58,7 +61,7 @@ class RowResizer:
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic resize without a network, computed in float32 and rounded once.
+    """Resize without a network, by antialiased bicubic interpolation in float32, rounded once.
 
     Args:
         pixels: `[h, w, c]`, uint8, uint16 or float.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from isr.errors import RequestError
 
 LARGEST_FACTOR = 4096.0
-LEAST_ASPECT_CHANGE = 0.01  # of the ratio of the sides; below, it is the rounding of a size
+# Of the ratio of the sides; below, it is the rounding of a size.
+LEAST_ASPECT_CHANGE = 0.01
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Target:
         size: `(height, width)` in pixels instead; None for one of them keeps the aspect.
 
     With neither, the picture becomes as large as the network makes it: twice as large where none is named.
-    Raises RequestError where both are given or a value is out of its range.
+
+    Raises:
+        RequestError: both are given, or a value is out of its range.
     """
 
     scale: float | None = None
@@ -42,7 +45,11 @@ class Target:
 
     @classmethod
     def parse_size(cls, text: str) -> Target:
-        """The target of `3840x2160`, `3840x` or `x2160` (width first); RequestError for anything else."""
+        """Read `3840x2160`, `3840x` or `x2160` (width first).
+
+        Raises:
+            RequestError: it is anything else.
+        """
         match = re.fullmatch(r"(\d{0,9})[xX\u00d7](\d{0,9})", text.strip())
         if match is None or not (match[1] or match[2]):
             raise RequestError(f"size {text!r}: give it as 3840x2160, 3840x or x2160 (width x height)")
@@ -50,11 +57,11 @@ class Target:
         return cls(size=(height, width))
 
     def or_scale(self, scale: int) -> Target:
-        """This target, or that scale where this says nothing."""
+        """Return this target, or that scale where this says nothing."""
         return Target(scale=scale) if self.scale is None and self.size is None else self
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """`(height, width)` that a picture of `height` x `width` pixels becomes, rounded half up, at least 1."""
+        """Return `(height, width)` of what a picture becomes, rounded half up, at least 1."""
         if self.size is not None:
             down, across = self.size
             if down is None:
@@ -65,14 +72,14 @@ class Target:
         return _rounded(height * self.scale), _rounded(width * self.scale)
 
     def factor(self, height: int, width: int) -> float:
-        """How much larger the side becomes that grows most."""
+        """Tell how much larger the side becomes that grows most."""
         if self.scale is not None:
             return self.scale
         down, across = self.output_size(height, width)
         return max(down / height, across / width)
 
     def changes_aspect(self, height: int, width: int) -> bool:
-        """Whether the sides grow by visibly different factors."""
+        """Tell whether the sides grow by visibly different factors."""
         if self.size is None or None in self.size:
             return False
         down, across = self.output_size(height, width)
@@ -82,14 +89,14 @@ class Target:
         return max(ratio, 1 / ratio) > 1 + slack
 
     def label(self) -> str:
-        """`x2`, `x2.5`, `3840x2160`, `3840x`: what the name of an output folder ends with."""
+        """Return what the name of an output folder ends with: `x2`, `x2.5`, `3840x2160`, `3840x`."""
         if self.size is None:
             return f"x{self.scale:g}"
         down, across = self.size
         return f"{across or ''}x{down or ''}"
 
     def file_label(self, height: int, width: int) -> str:
-        """`x2`, `x2.5`, `3840x2160`: what the name of an output file ends with; sizes are the file's own."""
+        """Return what the name of an output file ends with: `x2`, `x2.5`, `3840x2160`; sizes are the file's own."""
         if self.size is None:
             return self.label()
         down, across = self.output_size(height, width)
@@ -112,7 +119,7 @@ class Route:
 
     @classmethod
     def plan(cls, height: int, width: int, target: Target, scales: Collection[int]) -> Route:
-        """The route of a picture of `height` x `width` pixels, by networks of these scales."""
+        """Plan the route of a picture of `height` x `width` pixels, by networks of these scales."""
         size = target.output_size(height, width)
         stages = factors(target.factor(height, width), scales)
         product = math.prod(stages)
@@ -120,12 +127,12 @@ class Route:
 
     @classmethod
     def resize(cls, height: int, width: int, target: Target) -> Route:
-        """The route of a picture of `height` x `width` pixels without a network, larger or smaller."""
+        """Plan the route of a picture of `height` x `width` pixels without a network, larger or smaller."""
         size = target.output_size(height, width)
         return cls((), size, size != (height, width))
 
     def describe(self) -> str:
-        """One line for the reader where the way is not simply one network; else empty."""
+        """Tell the way in one line where it is not simply one network; else empty."""
         if not self.stages:
             return (
                 "not larger than the input: no network, resized by bicubic interpolation"
@@ -139,15 +146,17 @@ class Route:
 
 
 def factors(factor: float, scales: Collection[int]) -> tuple[int, ...]:
-    """The scales of the networks that reach a factor: as few as possible, then as small a product as possible.
+    """Choose the scales of the networks that reach a factor: as few as possible, then as small a product as possible.
 
     Returns:
         Largest first, since that network sees the real picture; empty where the factor is at most 1.
 
-    Raises RequestError where there is no network that enlarges.
+    Raises:
+        RequestError: there is no network that enlarges.
     """
     if set(scales) == {1}:
-        return (1,)  # a network that restores pictures without enlarging them
+        # A network that restores pictures without enlarging them.
+        return (1,)
     if factor <= 1:
         return ()
     known = sorted({scale for scale in scales if scale > 1})

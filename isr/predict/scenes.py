@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class SceneCuts:
-    """Tells where one scene ends and the next begins.
+    """Tell where one scene ends and the next begins.
 
     The score of a frame is how much more it differs from its predecessor than that one did from its own: the mean
     absolute difference of a thinned-out gray picture, 0 to 1, or its rise, whichever is smaller. Motion keeps on
@@ -23,7 +23,8 @@ class SceneCuts:
         threshold: the score from which a frame begins a scene; None: there is one scene.
     """
 
-    SIDE = 64  # rows and columns that are compared at most
+    # Rows and columns that are compared at most.
+    SIDE = 64
 
     def __init__(self, threshold: float | None) -> None:
         self.threshold = threshold
@@ -31,7 +32,7 @@ class SceneCuts:
         self._difference = 0.0
 
     def scenes(self, frames: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[int, T, np.ndarray]]:
-        """Every frame and its pixels with the number of its scene."""
+        """Give every frame and its pixels with the number of its scene."""
         scene = 0
         for frame, pixels in frames:
             if self.threshold is not None and self.score(pixels) >= self.threshold:
@@ -39,7 +40,7 @@ class SceneCuts:
             yield scene, frame, pixels
 
     def score(self, frame: np.ndarray) -> float:
-        """Of the next frame, `[h, w, c]`; 0 for the first one."""
+        """Score the next frame, `[h, w, c]`; 0 for the first one."""
         height, width = frame.shape[:2]
         thin = frame[:: max(height // self.SIDE, 1), :: max(width // self.SIDE, 1)]
         gray = to_float(thin).mean(axis=-1)

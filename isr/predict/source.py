@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     Source = SuperResolutionModel | Upscaler | str | Path | None
 
-BICUBIC = "bicubic"  # the preset that is no network, but plain interpolation
+# The preset that is no network, but plain interpolation.
+BICUBIC = "bicubic"
 
 
 class Network:
@@ -39,7 +40,8 @@ class Network:
         engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
             only for presets and files of single-picture networks. Upscalers run as they are.
 
-    Raises RequestError where a preset or file is none.
+    Raises:
+        RequestError: a preset or file is none.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Network:
         self._folder: Path | None = None
         self._object: Any = None
         self._upscalers: dict[str, Upscaler] = {}
-        self._instead: dict[str, str] = {}  # by a precision that failed, the one that is computed in
+        # By a precision that failed, the one that is computed in.
+        self._instead: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self.source = ""
         self.automatic = engine == "auto"
@@ -103,7 +106,7 @@ class Network:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """What this network can be computed in, with its engine; empty where that is its own matter."""
+        """List what this network can be computed in, with its engine; empty where that is its own matter."""
         if self.engine not in ENGINES:
             return ("float32", "bfloat16") if self.engine else ()
         offered = ENGINES[self.engine].precisions if self.num_frames == 1 else ("float32",)
@@ -112,11 +115,11 @@ class Network:
 
     @property
     def suits_bfloat16(self) -> bool:
-        """Whether "auto" may compute it in bfloat16: presets may note that it costs too much."""
+        """Tell whether "auto" may compute it in bfloat16: presets may note that it costs too much."""
         return self._folder is None or self._folder.is_file() or presets.suits_bfloat16(self._folder)
 
     def fingerprint(self, precision: str = "float32") -> str:
-        """A hash of the weights, as they are now, and of what they are put into; of 8-bit ones, too."""
+        """Hash the weights, as they are now, and what they are put into; 8-bit ones, too."""
         if precision not in self._fingerprints:
             digest = hashlib.sha256()
             if self._folder is not None:
@@ -139,7 +142,7 @@ class Network:
 
     @property
     def outline(self) -> ModelSpec:
-        """What is known of `spec` without opening the network: of a file, reach and multiple are the usual ones."""
+        """Return what is known of `spec` before opening; of a file, reach and multiple are the usual ones."""
         opened = self._object or next(iter(self._upscalers.values()), None)
         if opened is not None:
             spec: ModelSpec = opened.spec
@@ -149,7 +152,7 @@ class Network:
 
     @property
     def spec(self) -> ModelSpec:
-        """What tiling needs to know; loads the network where no engine has it open. Raises as `open`."""
+        """Return what tiling needs to know; loads the network where no engine has it open. Raises as `open`."""
         opened = next(iter(self._upscalers.values()), None)
         spec: ModelSpec = (opened or self._loaded()).spec
         return spec
@@ -167,7 +170,7 @@ class Network:
         return self._object
 
     def open(self, precision: str = "float32", progress: Progress | None = None) -> Upscaler:
-        """The network ready to run; opened once per precision.
+        """Open the network, ready to run; once per precision.
 
         An engine that was taken by itself and fails is no error: float32 follows bfloat16 and 8 bits, Keras' own
         backend follows the engine. `computed_in` tells what it came to.
@@ -177,8 +180,9 @@ class Network:
             progress: told where the network is converted for its engine, which takes seconds, once, and where
                 another precision or engine has to do.
 
-        Raises RequestError where its weights do not fit or hold values that are no numbers, and for a precision that
-        it lacks; ISRError where the engine that was asked for fails.
+        Raises:
+            RequestError: its weights do not fit or hold values that are no numbers, or it lacks the precision.
+            ISRError: the engine that was asked for fails.
         """
         progress = progress or Silent()
         precision = self.computed_in(precision)
@@ -188,7 +192,8 @@ class Network:
         if precision not in self.precisions:
             raise RequestError(f"{self.name}: {self.lacks(precision)}")
         if self._folder is None:
-            self._check_numbers()  # the caller may have trained it since
+            # The caller may have trained it since.
+            self._check_numbers()
         if self.engine in ENGINES:
             try:
                 return self._open_built(precision) or self._open_converted(precision, progress)
@@ -210,11 +215,11 @@ class Network:
         return upscaler
 
     def computed_in(self, precision: str) -> str:
-        """The precision that `open` gives for one of `precisions`: the same, unless its engine has failed in it."""
+        """Return the precision that `open` gives for one of its own: another where its engine has failed."""
         return self._instead.get(precision, precision)
 
     def settled(self, precision: str) -> tuple[str, str, str]:
-        """What is known before opening of what `open` will come to.
+        """Tell what is known before opening of what `open` will come to.
 
         Args:
             precision: one of `precisions`.
@@ -243,7 +248,7 @@ class Network:
         progress.message(f"{error}; computed by {self.engine} in float32 instead of {failed}")
 
     def lacks(self, precision: str) -> str:
-        """Why it is not computed in a precision."""
+        """Tell why it is not computed in a precision."""
         if precision != "int8":
             return f"{self.engine} computes it in {' or '.join(self.precisions)}, not in {precision}"
         if self.engine != "openvino":
@@ -282,7 +287,8 @@ class Network:
                             temporary.write_text(str(error), encoding="utf-8")
                     raise
             if self._folder is None:
-                self._upscalers.clear()  # of weights that have changed
+                # Of weights that have changed.
+                self._upscalers.clear()
             self._upscalers[key] = open_exported(folder)
         return self._upscalers[key]
 
@@ -306,7 +312,8 @@ class Network:
         try:
             write(model, folder, self.engine, precision, convs, halves_only=True)
         except ISRError:
-            if not folder.exists():  # else another process has just made it
+            # Else another process has just made it.
+            if not folder.exists():
                 raise
 
     def _check_numbers(self) -> None:
@@ -321,12 +328,12 @@ ByScale = Mapping[int, Network]
 
 
 def is_address(source: object) -> bool:
-    """Whether a source is the address of a model server."""
+    """Tell whether a source is the address of a model server."""
     return isinstance(source, str) and "://" in source
 
 
 def networks_of(source: Source, video: bool = False, engine: str | None = None) -> ByScale:
-    """The networks of one source, as for `Network`; None: the package's own default of every scale.
+    """Find the networks of one source, as for `Network`; None: the package's own default of every scale.
 
     "bicubic" has none: pictures are resized.
 
@@ -336,7 +343,8 @@ def networks_of(source: Source, video: bool = False, engine: str | None = None) 
         video: whether frames of a video are to be upscaled, and not a picture.
         engine: as for `Network`.
 
-    Raises RequestError where a preset or file is none, takes frames for a picture, or none ships.
+    Raises:
+        RequestError: a preset or file is none, takes frames for a picture, or none ships.
     """
     networks = _networks_of(source, video, engine)
     for network in networks.values():
@@ -365,7 +373,7 @@ def _networks_of(source: Source, video: bool, engine: str | None) -> ByScale:
 
 
 def network_at(source: str, engine: str, automatic: bool) -> Network:
-    """The network of a preset or file, run by an engine that was chosen; the same for the same files.
+    """Find the network of a preset or file, run by an engine that was chosen; the same for the same files.
 
     Args:
         source: a preset's name or folder, or a `.keras` file.
@@ -399,14 +407,18 @@ def _by_scale(network: Network) -> ByScale:
 
 
 def plan_route(height: int, width: int, target: Target, networks: ByScale) -> Route:
-    """The route of a picture of `height` x `width` pixels by these networks; by interpolation where there are none."""
+    """Plan the route of a picture of `height` x `width` pixels by these networks, or by interpolation."""
     if not networks:
         return Route.resize(height, width, target)
     return Route.plan(height, width, target, networks)
 
 
 def check_video_route(route: Route, networks: ByScale) -> None:
-    """Raise RequestError where a network of several frames would follow another one."""
+    """Check that no network of several frames follows another one.
+
+    Raises:
+        RequestError: one would.
+    """
     for scale in route.stages:
         if networks[scale].num_frames > 1 and len(route.stages) > 1:
             raise RequestError(
@@ -415,7 +427,7 @@ def check_video_route(route: Route, networks: ByScale) -> None:
 
 
 def default_scale(source: Source, networks: ByScale) -> int:
-    """The scale of the output where the user names none: the network's own, or 2 where no network is named."""
+    """Choose the scale where the user names none: the network's own, or 2 where no network is named."""
     return 2 if source is None else next(iter(networks), 2)
 
 
@@ -438,9 +450,10 @@ def _weights(source: Any) -> list[np.ndarray]:
 
 
 def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
-    """Scales and frames of the network in a `.keras` file, read off its configuration without Keras.
+    """Read scales and frames of the network in a `.keras` file off its configuration, without Keras.
 
-    Raises RequestError where it is missing or holds no network of this package.
+    Raises:
+        RequestError: it is missing, or holds no network of this package.
     """
     if not path.is_file():
         raise RequestError(f"{path}: no such model file")
@@ -454,9 +467,12 @@ def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
 
 
 def check_memory(needed: int, what: str) -> None:
-    """Raise MachineError where arrays of `needed` bytes do not fit into the memory that is free now.
+    """Check that arrays of `needed` bytes fit into the memory that is free now.
 
     Asked before the work: where memory is promised and then not there, the system kills the process.
+
+    Raises:
+        MachineError: they do not.
     """
     import psutil
 

@@ -55,7 +55,7 @@ class Speeds:
                 continue
 
     def get(self, kind: Kind) -> float | None:
-        """Seconds per megapixel of the latest jobs of a kind; None where there were none."""
+        """Return the seconds per megapixel of the latest jobs of a kind; None where there were none."""
         jobs = self._jobs.get(kind)
         if jobs is None and kind.device == "GPU":
             jobs = next((own for known, own in self._jobs.items() if _on_gpu(known) == kind), None)

@@ -9,15 +9,21 @@ from isr.errors import RequestError
 from isr.spec import ModelSpec
 from isr.tiles import Tile, tiles
 
-SMALLEST_TILE = 32  # input pixels; when less than this does not fit into memory, nothing does
+# Input pixels; when less than this does not fit into memory, nothing does.
+SMALLEST_TILE = 32
 # The side of an automatic tile, in pixels of the result: that is where networks need their memory. Larger
 # tiles are no faster, and smaller ones compute more of their neighbours' pixels.
 AUTOMATIC_SIDE = 1024
-SMALLEST_AUTOMATIC = 192  # input pixels
-AUTOMATIC_FRAME_SIDE = 320  # input pixels, for windows of frames: a frame of 320x180 is one tile
-OVERLAP = 12  # input pixels
-MOST_ROUNDS = 100  # of back projection
-UNBOUNDED_OVERLAP = 24  # where offsets reach as far as they like
+# Input pixels.
+SMALLEST_AUTOMATIC = 192
+# Input pixels, for windows of frames: a frame of 320x180 is one tile.
+AUTOMATIC_FRAME_SIDE = 320
+# Input pixels.
+OVERLAP = 12
+# Rounds of back projection.
+MOST_ROUNDS = 100
+# Input pixels, where offsets reach as far as they like.
+UNBOUNDED_OVERLAP = 24
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class TileOptions:
         back_projection: rounds of `BackProjection`, for single pictures whose input was made by MATLAB's bicubic
             rule.
 
-    Raises RequestError where a value is out of its range, or a tile would keep nothing.
+    Raises:
+        RequestError: a value is out of its range, or a tile would keep nothing.
     """
 
     tile: int | None = None
@@ -64,9 +71,10 @@ class TileOptions:
             )
 
     def geometry(self, spec: ModelSpec, scale: int) -> tuple[int, int]:
-        """Side of the tiles and overlap for a network, in input pixels, multiples of its `size_multiple`.
+        """Return side of the tiles and overlap for a network, in input pixels, multiples of its `size_multiple`.
 
-        Raises RequestError where "exact" is asked of an unbounded network, or the tile is too small for it.
+        Raises:
+            RequestError: "exact" is asked of an unbounded network, or the tile is too small for it.
         """
         if self.overlap == "exact" and spec.receptive_radius is None:
             raise RequestError("overlap 'exact': every output of this network depends on the whole picture")
@@ -82,7 +90,7 @@ class TileOptions:
 
 
 def plan_tiles(height: int, width: int, spec: ModelSpec, options: TileOptions, scale: int) -> list[Tile]:
-    """The tiles of a picture of `height` x `width` pixels, padded to the network's `size_multiple`."""
+    """Cut a picture of `height` x `width` pixels, padded to the network's `size_multiple`."""
     multiple = spec.size_multiple
     side, overlap = options.geometry(spec, scale)
     return list(tiles(height + -height % multiple, width + -width % multiple, side, overlap, multiple))

@@ -329,7 +329,7 @@ def test_isr_alone_begins_with_three_commands(capsys: pytest.CaptureFixture[str]
     assert run(["predict"]) == 2
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "export", "quantise"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "convert", "export", "quantise"])
 def test_what_writes_takes_output_and_quiet(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     said = capsys.readouterr().out

@@ -34,8 +34,10 @@ from isr.predict.report import Units, Watch
 from isr.predict.source import ByScale, check_video_route, plan_route
 from isr.progress import Progress, check_cancelled
 
-SEGMENT = 60  # frames of a segment: two seconds, and all that an interruption costs
-AHEAD = 4  # frames that are decoded, or wait to be encoded, beside the one at work
+# Frames of a segment: two seconds, and all that an interruption costs.
+SEGMENT = 60
+# Frames that are decoded, or wait to be encoded, beside the one at work.
+AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +59,17 @@ class ClipJob(Job):
 
     @staticmethod
     def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
-        """The clips in a folder; the folder itself where it is one."""
+        """List the clips in a folder; the folder itself where it is one."""
         return [folder] if is_clip_input(folder, networks, output) else clips_of(folder)
 
     @classmethod
     def plan(cls, source: Input, setting: Setting) -> ClipJob:
         """Settle what is made of a source.
 
-        Every refusal by the container or the encoder comes here. Raises Unreadable where nothing can be made.
+        Every refusal by the container or the encoder comes here.
+
+        Raises:
+            Unreadable: nothing can be made.
         """
         try:
             return cls._plan(source, setting)
@@ -124,17 +129,17 @@ class ClipJob(Job):
 
     @property
     def parts(self) -> Path:
-        """The folder of the segments, beside the target while it is made."""
+        """Return the folder of the segments, beside the target while it is made."""
         return _parts(self.target)
 
     @property
     def part(self) -> Path:
-        """What is kept of a clip that was stopped."""
+        """Return the file that is kept of a clip that was stopped."""
         return self.target.with_name(f"{self.target.stem}.part{self.target.suffix}")
 
     @property
     def info(self) -> VideoInfo:
-        """What the source is."""
+        """Return what the source is."""
         return self.output.source
 
     @property
@@ -272,16 +277,16 @@ class Parts:
         ]
 
     def path(self, number: int) -> Path:
-        """The file of a segment."""
+        """Return the file of a segment."""
         return self.folder / f"{number:06d}.nut"
 
     @property
     def finished(self) -> int:
-        """How many segments, from the first on, are finished."""
+        """Count the segments, from the first on, that are finished."""
         return next((n for n in range(len(self.segments)) if not self.path(n).is_file()), len(self.segments))
 
     def begin(self) -> int:
-        """Make the folder ready; how many segments, from the first on, are finished."""
+        """Make the folder ready, and count the segments, from the first on, that are finished."""
         # What JSON makes of the record, since the one on the disk is read from it.
         record = json.loads(json.dumps(self.job.record))
         note = self.folder / self.RECORD
@@ -301,17 +306,18 @@ class Parts:
             temporary.write_text(json.dumps(frames), encoding="utf-8")
 
     def replaced(self) -> list[int]:
-        """The frames of all segments that could not be decoded."""
+        """List the frames of all segments that could not be decoded."""
         notes = [self._replaced(number) for number in range(len(self.segments))]
         return [frame for note in notes if note.is_file() for frame in json.loads(note.read_text("utf-8"))]
 
     def keep(self) -> str:
-        """Join the finished segments into a file that plays, beside the target; a line that names it, or nothing.
+        """Join the finished segments into a file that plays, beside the target; return a line that names it, or "".
 
         The segments stay, so that a later run goes on behind them.
         """
         output, finished = self.job.output, self.finished
-        if not finished or output.kind == "folder":  # whose pictures are there already
+        # The pictures of a folder are there already.
+        if not finished or output.kind == "folder":
             return ""
         frames = range(output.frames.start, self.segments[finished - 1].stop)
         with atomic(self.folder / self.KEPT) as temporary:
@@ -331,7 +337,7 @@ class Parts:
 
 
 def ahead(frames: Iterator[Frame], thread: ThreadPoolExecutor) -> Iterator[Frame]:
-    """The frames, a few of them taken in advance by a thread."""
+    """Give the frames, a few of them taken in advance by a thread."""
     waiting = deque(thread.submit(next, frames, None) for _ in range(AHEAD))
     while (frame := waiting.popleft().result()) is not None:
         waiting.append(thread.submit(next, frames, None))

@@ -26,7 +26,8 @@ from isr.predict.speeds import Kind, Speeds, speeds_here
 from isr.predict.tiling import TileOptions
 from isr.progress import Estimate, Progress
 
-VERSION = 1  # of a job in a file
+# The version of a job in a file.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Setting:
     _chosen: dict[tuple[int, str], tuple[ChosenNetwork, str]] = field(default_factory=dict, repr=False)
 
     def label(self, height: int, width: int) -> str:
-        """What the name of a result ends with, of a source of `height` x `width` pixels."""
+        """Return what the name of a result ends with, of a source of `height` x `width` pixels."""
         return "_".join(filter(None, (self.target.file_label(height, width), self.preset)))
 
     def settle(
@@ -125,7 +126,8 @@ class Setting:
             The networks of the route, the processor that is expected, and what a user should know: first of the
             way, then of the rest.
 
-        Raises RequestError where a network lacks the precision that is asked for.
+        Raises:
+            RequestError: a network lacks the precision that is asked for.
         """
         own = [self.networks[scale] for scale in route.stages]
         notes = [route.describe() if self.networks else ""]
@@ -189,22 +191,22 @@ class Job(ABC):
     @property
     @abstractmethod
     def size_in(self) -> tuple[int, int]:
-        """`(width, height)` of what is upscaled."""
+        """Return `(width, height)` of what is upscaled."""
 
     @property
     @abstractmethod
     def units(self) -> Units:
-        """How much work it is."""
+        """Tell how much work it is."""
 
     @property
     @abstractmethod
     def bytes_out(self) -> int:
-        """Of the result, before it is encoded."""
+        """Count the bytes of the result, before it is encoded."""
 
     @property
     @abstractmethod
     def bytes_needed(self) -> int:
-        """Of all the arrays that are in memory at once, at least; without what the networks take."""
+        """Count the bytes of all arrays that are in memory at once, at least; without what the networks take."""
 
     @property
     @abstractmethod
@@ -227,29 +229,33 @@ class Job(ABC):
 
     @property
     def exists(self) -> bool:
-        """Whether there is something that the result would replace; RequestError where that is a folder."""
+        """Tell whether there is something that the result would replace.
+
+        Raises:
+            RequestError: a folder is there.
+        """
         if self.target.is_dir():
             raise RequestError(f"{self.target}: is a folder, but would be written as a file")
         return self.target.exists()
 
     @property
     def frames_out(self) -> int | None:
-        """Frames of the result; None for a picture."""
+        """Count the frames of the result; None for a picture."""
         return None
 
     @property
     def engine(self) -> str:
-        """What runs the networks; empty for what runs itself."""
+        """Name what runs the networks; empty for what runs itself."""
         return _joined(network.engine for network in self.networks)
 
     @property
     def precision(self) -> str:
-        """What the networks are computed in; empty where that is their own matter."""
+        """Name what the networks are computed in; empty where that is their own matter."""
         return _joined(network.precision for network in self.networks)
 
     @property
     def kind(self) -> Kind:
-        """What decides how fast it is."""
+        """Return what decides how fast it is."""
         names = " then ".join(network.name for network in self.networks)
         return Kind(names or BICUBIC, self.engine, self.precision, self.processor)
 
@@ -259,7 +265,7 @@ class Job(ABC):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What has to be the same for a finished result to be up to date, as plain JSON values."""
+        """Return what has to be the same for a finished result to be up to date, as plain JSON values."""
         scales = self.route.stages
         return {
             "source": self.source.name,
@@ -278,12 +284,12 @@ class Job(ABC):
         }
 
     def finished_record(self) -> dict[str, Any]:
-        """The record of a job whose result is on the disk."""
+        """Return the record of a job whose result is on the disk."""
         return {**self.record, "output": {"bytes": self.target.stat().st_size}}
 
     @property
     def bytes_on_disk(self) -> int:
-        """About what the result will take: per pixel as much as the source."""
+        """Estimate the bytes of the file: per pixel as many as the source has."""
         frames = 1 if self.frames_out is None else self.frames_out
         share = math.prod(self.route.size) * frames / self._pixels_in
         return int(self.stamp[0] * share)
@@ -325,7 +331,8 @@ class Job(ABC):
         Returns:
             What became of it; an error is told, not raised.
 
-        Raises Cancelled where the progress asks for it; what is finished is whole then.
+        Raises:
+            Cancelled: the progress asks for it; what is finished is whole then.
         """
         speeds = speeds_here()
         watch = Watch(progress, self.units, speeds.get(self.kind))
@@ -373,14 +380,22 @@ class Job(ABC):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give the job as plain JSON values; `job_from_json` is the inverse. RequestError for an object in Python."""
+        """Give the job as plain JSON values; `job_from_json` is the inverse.
+
+        Raises:
+            RequestError: a network is an object in Python.
+        """
         for network in self.networks:
             network.check_portable()
         return {"version": VERSION, "kind": self.KIND, "job": to_plain(self)}
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Read what `to_json` gave; RequestError where it is none, or of another version or kind."""
+        """Read what `to_json` gave.
+
+        Raises:
+            RequestError: it is no job, or one of another version or kind.
+        """
         try:
             if content["version"] != VERSION or content["kind"] != cls.KIND:
                 raise RequestError(
@@ -419,7 +434,7 @@ def line_of(source: Path, error: BaseException) -> str:
 
 
 def frame_bytes(size: tuple[int, int], channels: int, dtype: str) -> int:
-    """Bytes of the pixels of a picture of `(height, width)`."""
+    """Count the bytes of the pixels of a picture of `(height, width)`."""
     return math.prod(size) * channels * np.dtype(dtype).itemsize
 
 

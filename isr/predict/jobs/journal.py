@@ -74,7 +74,7 @@ class Records:
         return key in self._texts or key in self._old
 
     def get(self, target: Path) -> dict[str, Any] | None:
-        """The record of a file; None where there is none."""
+        """Return the record of a file; None where there is none."""
         key = key_of(target, self.folder)
         try:
             record = json.loads(self._texts[key][1]) if key in self._texts else self._old.get(key)
@@ -83,7 +83,7 @@ class Records:
         return record if isinstance(record, dict) else None
 
     def agrees(self, target: Path, record: dict[str, Any]) -> bool:
-        """Whether a file is finished and was made from what `record` says.
+        """Tell whether a file is finished and was made from what `record` says.
 
         Earlier versions noted less: of their records, all that they say has to agree.
         """
@@ -95,7 +95,7 @@ class Records:
 
 
 def key_of(target: Path, folder: Path) -> str:
-    """What a file of a folder is called in its records."""
+    """Name a file of a folder as its records do."""
     return target.relative_to(folder).as_posix()
 
 

@@ -32,7 +32,8 @@ from isr.predict.tiling import plan_tiles
 from isr.progress import Within
 from isr.tiles import Tile
 
-STRIP = 2**20  # pixels of a stretch that stands for a tile where there is no network
+# Pixels of a stretch that stands for a tile where there is no network.
+STRIP = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +57,16 @@ class PictureJob(Job):
 
     @staticmethod
     def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
-        """The pictures in a folder."""
+        """List the pictures in a folder."""
         return pictures_of(folder)
 
     @classmethod
     def plan(cls, source: Input, setting: Setting) -> PictureJob:
         """Settle what is made of a source.
 
-        Raises Unreadable where the source is no picture, or not the one that is asked for; RequestError where the
-        result cannot be written.
+        Raises:
+            Unreadable: the source is no picture, or not one that has the crop.
+            RequestError: the result cannot be written.
         """
         options, networks = setting.options, setting.networks
         try:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
 
 SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
-LONGEST_NAME = 255  # bytes; of nearly every file system
+# Bytes that nearly every file system takes.
+LONGEST_NAME = 255
 
 
 def pictures_of(folder: Path) -> Iterator[Path]:
@@ -48,7 +49,11 @@ def is_clip_input(path: Path, networks: ByScale, output: Path | None) -> bool:
 
 
 def check_name(target: Path, name: str) -> None:
-    """Raise RequestError where a name that making `target` needs is too long for a file system."""
+    """Check that a file system has room for a name that making `target` needs.
+
+    Raises:
+        RequestError: it is too long.
+    """
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise RequestError(
             f"{target}: the name is longer than {LONGEST_NAME} bytes; name the result by --output"
@@ -60,9 +65,12 @@ class Input:
     """An input to read, and where its result belongs."""
 
     path: Path
-    tree: Path | None  # the input folder that it lies in
-    folder: Path  # the output folder, whose journal records it
-    file: Path | None = None  # the very file to write
+    # The input folder that it lies in.
+    tree: Path | None
+    # The output folder, whose journal records it.
+    folder: Path
+    # The very file to write.
+    file: Path | None = None
 
 
 def find_sources(
@@ -74,7 +82,7 @@ def find_sources(
     several: bool,
     asked: str | None = None,
 ) -> Iterator[Input]:
-    """What is to be read, and where the results belong.
+    """Find what is to be read, and where the results belong.
 
     Args:
         inputs: files, folders that are one input (of frames), and folders whose contents are wanted.
@@ -85,9 +93,11 @@ def find_sources(
         several: the request has several inputs.
         asked: the suffix that the results shall have; None: any.
 
-    Raises RequestError where the output does not fit the inputs.
+    Raises:
+        RequestError: the output does not fit the inputs.
     """
-    if not inputs:  # pictures and clips are looked for apart, and the output suits those that there are
+    # Pictures and clips are looked for apart, and the output suits those that there are.
+    if not inputs:
         return
     into_file = output is not None and output.suffix.lower() in suffixes and not output.is_dir()
     trees = [path for path in inputs if path.is_dir() and list(itertools.islice(contents(path), 1)) != [path]]
@@ -123,7 +133,8 @@ def _tree(
         folder = output / (path.name or whole.name) if several else output
     results = folder.resolve()
     for file in contents(path):
-        if results == whole or results not in file.resolve().parents:  # not results of an earlier run
+        # Not results of an earlier run.
+        if results == whole or results not in file.resolve().parents:
             yield Input(file, path, folder)
 
 
