@@ -35,12 +35,12 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
         x: `[b, h, w, factor**2 * c]`, any dtype. Channel `(i * factor + j) * c + k` becomes channel `k` of the
             sub-pixel in row `i` and column `j`. PyTorch orders them `k * factor**2 + i * factor + j`: permute
             the kernel of the convolution before it when weights come from there.
-        factor: side of the block that one input pixel becomes.
+        factor: side of the block that one input pixel becomes; 1 leaves `x` as it is.
 
     Returns:
         `[b, factor * h, factor * w, c]`, dtype of `x`.
     """
-    return ops.nn.depth_to_space(x, factor)
+    return x if factor == 1 else ops.nn.depth_to_space(x, factor)
 
 
 def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
@@ -53,7 +53,7 @@ def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
     Returns:
         `[b, h, w, factor**2 * c]`, dtype of `x`.
     """
-    return ops.nn.space_to_depth(x, factor)
+    return x if factor == 1 else ops.nn.space_to_depth(x, factor)
 
 
 def enlarge_nearest(x: Tensor, factor: int) -> Tensor:
