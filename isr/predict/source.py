@@ -18,6 +18,7 @@ from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.predict.route import Route, Target
 from isr.progress import Progress, Silent
+from isr.runtimes import wirings
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest
 from isr.runtimes.engines.cache import cache_folder
 from isr.spec import ModelSpec, Upscaler
@@ -142,11 +143,14 @@ class Network:
 
     @property
     def outline(self) -> ModelSpec:
-        """Return what is known of `spec` before opening; of a file, reach and multiple are the usual ones."""
+        """Return what is known of `spec` before opening; of some files, reach and multiple are the usual ones."""
         opened = self._object or next(iter(self._upscalers.values()), None)
         if opened is not None:
             spec: ModelSpec = opened.spec
             return spec
+        if self._folder is not None and self._is_wired:
+            config = presets.read_config(self._folder)
+            return wirings.spec_of(self.name, config["model"], config["arguments"], self.scales)
         reach = 0 if self.num_frames == 1 else None
         return ModelSpec(self.name, self.scales, num_frames=self.num_frames, receptive_radius=reach)
 
@@ -228,7 +232,7 @@ class Network:
             The engine, the precision, and a line where they are others, since those have failed earlier.
         """
         precision = self.computed_in(precision)
-        if not (self.automatic and self._folder and self.engine in ENGINES):
+        if not (self.automatic and self._folder and self.engine in ENGINES) or self._is_built:
             return self.engine, precision, ""
         line = ""
         for tried in dict.fromkeys((precision, "float32")):
@@ -255,9 +259,24 @@ class Network:
             return f"int8 needs the engine openvino, not {self.engine}: pip install 'keras-isr[openvino]'"
         return "has no 8-bit variant; `isr quantise` makes one"
 
+    @property
+    def _is_wired(self) -> bool:
+        """Whether what it computes is known without Keras."""
+        if self._folder is None or self._folder.is_file():
+            return False
+        config = presets.read_config(self._folder)
+        # A folder that an earlier version wrote may not name all arguments.
+        complete = "num_channels" in config["arguments"]
+        return complete and wirings.find(config["model"], config["arguments"]) is not None
+
+    @property
+    def _is_built(self) -> bool:
+        """Whether its engine builds it from a preset's weights at once."""
+        return self.engine == "openvino" and self._is_wired
+
     def _open_built(self, precision: str) -> Upscaler | None:
         """The network as the engine builds it from a preset's weights at once; None where it has to be converted."""
-        if self.engine != "openvino" or self._folder is None or self._folder.is_file():
+        if self._folder is None or not self._is_built:
             return None
         if precision not in self._upscalers:
             from isr.runtimes.engines.openvino_graph import open_preset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import subprocess
@@ -24,10 +25,12 @@ from isr.cli import predict as command_line
 from isr.errors import RequestError
 from isr.io.clips import WRITABLE_SUFFIXES
 from isr.io.pictures import READABLE
-from isr.predict import PredictOptions, PredictRequest, VideoOptions, plan
+from isr.predict import PredictOptions, PredictRequest, VideoOptions, plan, source, upscale
 from isr.predict.command import OPTIONS, value_of
 from isr.predict.tiling import MOST_ROUNDS, SMALLEST_TILE
+from isr.runtimes import devices
 from isr.runtimes.engines import BACKENDS, ENGINES
+from isr.tiles import tiles
 
 SIDES = st.integers(1, 99_999)
 # Without what no file may be called; beginning with a dash, and with what shells take apart, on purpose.
@@ -203,6 +206,43 @@ def test_records_hold_engine_and_precision(here: Path) -> None:
         other = replace(options, engine="openvino")
         second = plan(PredictRequest((Path("a.png"),), sources=("edsr_fast_x2",), options=other)).jobs[0]
         assert second.record == {**first.record, "engine": "openvino"}
+
+
+def test_what_failed_earlier_is_planned_otherwise(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the record says what will compute it, also where the engine that was taken by itself cannot."""
+    monkeypatch.setenv("ISR_CACHE", str(here / "cache"))
+    monkeypatch.setattr(source, "fastest", lambda: "openvino")
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(source.Network, "_is_built", False)  # else nothing is converted
+    save("a.png")
+    network = source.Network("edsr_fast_x2", "auto")
+
+    def planned() -> tuple[str, str, tuple[str, ...]]:
+        (job,) = plan(PredictRequest((Path("a.png"),), sources=("edsr_fast_x2",))).jobs
+        return job.engine, job.precision, job.notes
+
+    assert planned() == ("openvino", "bfloat16", ())
+    for precision, engine in (("bfloat16", "openvino"), ("float32", "tensorflow")):
+        failure = network._kept(precision)[1]
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text("edsr_fast_x2: cannot be taken")
+        line = f"edsr_fast_x2: cannot be taken; computed by {engine} in float32 instead"
+        assert planned() == (engine, "float32", (line,))
+
+
+def test_units_are_those_of_the_network_without_opening_it(here: Path) -> None:
+    """EDSR's reach is known from its arguments, and with it the tiles of an exact overlap."""
+    save("a.png", 200, 300)
+    options = PredictOptions(tile=128, tile_overlap="exact")
+    (job,) = plan(PredictRequest((Path("a.png"),), sources=("edsr_fast_x2",), options=options)).jobs
+    reach = job.networks[0].spec.receptive_radius
+    assert reach is not None and reach > 12
+    assert job.units.count == len(list(tiles(200, 300, 128, reach, 1)))
+
+
+def test_arrays_take_the_first_options_as_keywords() -> None:
+    names = [field.name for field in fields(PredictOptions)]
+    assert set(names[: names.index("engine") + 1]) <= set(inspect.signature(upscale).parameters)
 
 
 def test_several_presets_make_results_beside_each_other(here: Path) -> None:
