@@ -19,7 +19,7 @@ from isr import config as configuration
 from isr import presets, upscale_frames
 from isr.data.clips import find_clips
 from isr.evaluate import BICUBIC, ClipProtocol, Table, describe_degradation, evaluate_clips, read_clips
-from isr.models import EDVR, TDAN, SuperResolutionModel
+from isr.models import EDVR, TDAN, FlowVSR, SuperResolutionModel
 from isr.models.loading import load
 
 
@@ -36,6 +36,13 @@ def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> Table
 
 def describe(model: SuperResolutionModel) -> str:
     """The network in words."""
+    if isinstance(model, FlowVSR):
+        base = model.base["arguments"]
+        return (
+            f"FlowVSR for scale {model.scale} on {model.base['model']} ({base.get('num_blocks')} blocks of "
+            f"{base.get('num_features')} features, inside the preset), {model.num_blocks} blocks of "
+            f"{model.num_features} features"
+        )
     blocks = (
         f"{model.num_extract_blocks} + {model.num_reconstruct_blocks} blocks of {model.num_features} features"
     )
