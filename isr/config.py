@@ -98,11 +98,11 @@ class DataConfig(Section):
         description="how the low resolution of clips is made, or was made; bi: MATLAB's bicubic rule; bd: "
         "Gaussian blur of sigma 0.4 * scale, then every scale-th pixel",
     )
-    frame_intervals: list[Annotated[int, Field(ge=1)]] = Field(
+    frame_intervals: list[Annotated[int, Field(ge=0)]] = Field(
         [1],
         min_length=1,
         description="list: distances from one frame of a window to the next, one drawn for every window; "
-        "frames",
+        "frames; 0: one frame again and again",
     )
     photo_motion: float = Field(
         0.0,
@@ -271,6 +271,12 @@ class TrainConfig(Section):
         "MirroredStrategy)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
+    stage: Literal["all", "flow", "fusion"] = Field(
+        "all",
+        description="FlowVSR in steps; flow: its flow alone, by the exact motion of data.train_hr set in motion; "
+        "fusion: all behind its base, on clips that the base enlarges once into data.cache; "
+        "all: as other networks",
+    )
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     data: DataConfig = Field(default_factory=lambda: DataConfig())
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig())

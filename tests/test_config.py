@@ -53,7 +53,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             "optimizer:\n  periods: [3, 4]\n  restart_weights: [1]\n",
             r"c\.yml:3: optimizer.restart_weights: optimizer.periods has 2 values, .* not \[1",
         ),
-        ("data: {frame_intervals: [1, 0]}\n", r"c\.yml:1: data.frame_intervals.1: .*greater .* not 0"),
+        ("data: {frame_intervals: [1, -1]}\n", r"c\.yml:1: data.frame_intervals.1: .*greater .* not -1"),
         ("data: {clip_weights: {park: -1}}\n", r"c\.yml:1: data.clip_weights.park: .*not -1"),
     ],
 )

@@ -181,18 +181,19 @@ class Clip:
     @property
     def lr(self) -> np.ndarray:
         """`[t, h, w, c]`, read-only."""
-        return _mapped(f"{self.stem}-lr", (self.num_frames, self.height, self.width, self.num_channels))
+        return mapped(f"{self.stem}-lr", (self.num_frames, self.height, self.width, self.num_channels))
 
     @property
     def hr(self) -> np.ndarray:
         """`[t, scale * h, scale * w, c]`, read-only."""
         size = self.height * self.scale, self.width * self.scale
-        return _mapped(f"{self.stem}-hr", (self.num_frames, *size, self.num_channels))
+        return mapped(f"{self.stem}-hr", (self.num_frames, *size, self.num_channels))
 
 
 @lru_cache(maxsize=256)  # a mapped file is an open one, and a set such as Vimeo-90K has 64,612 clips
-def _mapped(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.memmap(path, np.uint8, "r", shape=shape)
+def mapped(path: str, shape: tuple[int, ...], dtype: type[np.integer] = np.uint8) -> np.ndarray:
+    """Map a file of pixels into memory, read-only."""
+    return np.memmap(path, dtype, "r", shape=shape)
 
 
 class Clips(Sequence[Clip]):

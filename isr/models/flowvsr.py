@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, halve, warp_blocks
-from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames
+from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames, split_frames
 from isr.models.cascade import open_network
 from isr.models.weights import weights_by_name
 from isr.ops import Tensor, pixel_shuffle, pixel_unshuffle
@@ -137,6 +137,23 @@ class FlowVSR(MultiFrameModel):
         for layer in self.blocks:
             x = layer(x)
         return center + RESIDUAL * pixel_shuffle(ops.cast(self.last(x), "float32"), self.scale)
+
+    def refine(self, sr: Tensor) -> Tensor:
+        """Compute the result of a window whose frames the base has enlarged already, `[b, t, s*h, s*w, c]`."""
+        features = self.observe(join_frames(sr))
+        return self.decode({name: split_frames(value, self.num_frames) for name, value in features.items()})
+
+    def follow(self, pairs: Tensor) -> Tensor:
+        """Compute the flow from the first to the second picture of pairs, as it comes from the finest level.
+
+        Args:
+            pairs: `[b, 2, h, w, c]`, float [0, 1].
+
+        Returns:
+            Down and right in pixels of the input, `[b, 2*h, 2*w, 2]`.
+        """
+        luma = split_frames(self.encode(join_frames(pairs))["luma"], 2)
+        return self.flow(luma[:, 0], luma[:, 1]) / FLOW_SIDE
 
     def align(self, window: Features) -> tuple[Tensor, Tensor]:
         """Move the neighbours to where the centre frame has what they show.

@@ -21,6 +21,10 @@ from isr.runtimes import PRECISIONS
 from isr.train.objective import LossWeights, Objective, aligns_frames
 from isr.train.optimizer import AveragingAdam
 from isr.train.schedules import schedule
+from isr.train.stages import check_stage, part_of, trains
+
+# The first step of a weight that stays as it is.
+NEVER = 2**31 - 1
 
 
 def find_strategy(config: TrainConfig, given: Sequence[keras.Model | None]) -> Any:
@@ -130,6 +134,7 @@ def build_objective(
     Raises:
         RequestError: a file or layer does not fit; the message names the key.
     """
+    check_stage(config, model)
     settings = config.perceptual
     weights = LossWeights(
         pixel=settings.pixel_weight,
@@ -146,6 +151,7 @@ def build_objective(
         discriminator=build_discriminator(config, model, discriminator) if weights.adversarial else None,
         patch_size=config.data.patch_size,
         replicas=num_replicas(strategy),
+        forward=part_of(config, model),
     )
 
 
@@ -222,7 +228,7 @@ def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
             continue
         multipliers.append(math.prod(factor for text, factor in settings.multipliers.items() if text in name))
         waits = settings.only and not any(text in name for text in settings.only)
-        starts.append(settings.only_steps if waits else 0)
+        starts.append((settings.only_steps if waits else 0) if trains(config, name) else NEVER)
     optimizer = AveragingAdam(
         schedule(settings, config.steps.total),
         average_momentum=settings.average_momentum,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -50,6 +50,7 @@ class Objective(keras.Model):
         patch_size: side of the HR patches, from which a network of several scales knows the one of a batch.
         replicas: how many share a batch. The losses of all add up to those of the batch; a discriminator's own means
             (the relativistic loss, batch normalisation) are of a share.
+        forward: makes the result of a batch instead of the network, of which it is a part.
 
     Attributes:
         parts: means since the last state: every loss of the whole batch, and what the discriminator gave real and
@@ -67,11 +68,13 @@ class Objective(keras.Model):
         discriminator: keras.Model | None = None,
         patch_size: int = 0,
         replicas: int = 1,
+        forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.patch_size = patch_size
         self.replicas = replicas
+        self.forward = forward
         self.discriminator = discriminator
         self.weighting = weights
         self.content = content
@@ -89,6 +92,8 @@ class Objective(keras.Model):
 
     def call(self, lr: Tensor) -> Any:
         scales = self.network.scales
+        if self.forward is not None:
+            return self.forward(lr)
         if self.weighting.alignment:
             return self.network(lr, return_aligned=True)
         if len(scales) == 1:

@@ -9,11 +9,12 @@ from typing import Literal
 from isr.config import TrainConfig
 from isr.data.batches import Batches, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
 from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
-from isr.data.motion import MotionBatches
+from isr.data.motion import FlowBatches, MotionBatches
 from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.errors import RequestError
 from isr.models import SuperResolutionModel
 from isr.progress import Progress
+from isr.train.stages import FLOW_CAMERA, enlarge_by_base
 
 
 class Sources:
@@ -31,6 +32,8 @@ class Sources:
     ) -> None:
         self.data = config.data
         self.seed = config.seed
+        self.stage = config.stage
+        self.model = model
         self.network = type(model).__name__
         self.spec = model.spec
         self.scale = self.spec.scales[0]
@@ -94,10 +97,15 @@ class Sources:
     def _windows(self, recipe: WindowRecipe) -> Batches:
         """Windows of clips, of photographs in motion, or of both."""
         data, share = self.data, self.data.photo_motion
+        if self.stage == "flow":
+            return FlowBatches(
+                self._photos(), self.scale, recipe, degradation=data.degradation, camera=FLOW_CAMERA
+            )
+        if self.stage == "fusion":
+            return self._enlarged(recipe)
         motion = None
         if share > 0:
-            pairs = find_pairs(Path(data.train_hr), None, self.scale)
-            photos = self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
+            photos = self._photos()
             motion = MotionBatches(photos, self.scale, recipe, degradation=data.degradation)
             if left_out := len(photos) - len(motion.photos):
                 self.progress.message(f"{left_out} photographs are too small for data.photo_motion")
@@ -111,6 +119,17 @@ class Sources:
             degradation=data.degradation,
         )
         return clips if motion is None else MixedBatches(clips, motion, share)
+
+    def _photos(self) -> Clips:
+        """Photographs, decoded as clips of one frame."""
+        pairs = find_pairs(Path(self.data.train_hr), None, self.scale)
+        return self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
+
+    def _enlarged(self, recipe: WindowRecipe) -> Batches:
+        """Windows of clips that the base has enlarged."""
+        clips = self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size)
+        enlarged = enlarge_by_base(self.model, clips, self.cache, self.progress)
+        return WindowBatches(enlarged, 1, recipe, weights=self.data.clip_weights)
 
     # To validate on
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from isr.config import TrainConfig
 from isr.data.batches import Batches
-from isr.losses import pixel_loss
 from isr.models import VGG, SuperResolutionModel
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
@@ -21,6 +20,7 @@ from isr.train.feed import feed
 from isr.train.folder import RunFolder, State
 from isr.train.log import Log
 from isr.train.sources import Sources
+from isr.train.stages import loss_of
 from isr.train.validation import Score, validator
 from isr.train.watch import Report, Watch, check_healthy
 
@@ -155,7 +155,7 @@ class Trainer:
         with all_devices(self.strategy):
             self.objective.compile(
                 self.optimizer,
-                pixel_loss(self.config.optimizer.loss),
+                loss_of(self.config),
                 # XLA loses the fused convolutions on a CPU; JAX knows nothing else.
                 jit_compile=keras.backend.backend() != "tensorflow",
                 steps_per_execution=self.config.steps.per_execution * self.config.optimizer.accumulate,

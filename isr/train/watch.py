@@ -105,7 +105,8 @@ class Watch:
             The largest mean absolute offset of a layer, in pixels; None for networks without such layers.
         """
         network = self.objective.network
-        offsets = mean_offsets(network, batches[index].lr) if network.spec.num_frames > 1 else {}
+        whole = self.objective.forward is None
+        offsets = mean_offsets(network, batches[index].lr) if whole and network.spec.num_frames > 1 else {}
         if not offsets:
             return None
         name, value = max(offsets.items(), key=lambda item: item[1])

@@ -1,0 +1,69 @@
+"""The stages in which FlowVSR is trained: its flow on exact motion, then what comes after its base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from isr.config import TrainConfig
+from isr.data.clips import Clip
+from isr.data.enlarged import EnlargedClip, enlarge_clips
+from isr.data.motion import Camera
+from isr.errors import RequestError
+from isr.losses import EndPointError, pixel_loss
+from isr.models import FlowVSR, SuperResolutionModel
+from isr.ops import Tensor
+from isr.predict.picture import TileOptions, enlarge
+from isr.progress import Progress
+from isr.runtimes import as_upscaler
+
+# Between two pictures the motion is larger than between the frames of most clips, so that the coarse levels learn too.
+FLOW_CAMERA = Camera(pan=40.0, zoom=0.015, turn=0.7, shake=0.7)
+
+
+def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
+    """Raise RequestError, naming the key, where a stage does not go with the network or the rest."""
+    if config.stage == "all":
+        return
+    if not isinstance(model, FlowVSR):
+        raise RequestError(f"stage {config.stage}: {type(model).__name__} has no stages; leave it out")
+    if config.stage == "fusion" and not model.freeze_base:
+        raise RequestError("stage fusion: the base does not move; set freeze_base of model.arguments to true")
+    if config.stage == "fusion" and config.data.photo_motion:
+        raise RequestError("stage fusion: trains on clips; set data.photo_motion to 0")
+
+
+def part_of(config: TrainConfig, model: SuperResolutionModel) -> Callable[[Tensor], Tensor] | None:
+    """Choose what makes the result of a batch in place of the whole network; None: nothing."""
+    if config.stage == "all" or not isinstance(model, FlowVSR):
+        return None
+    return model.follow if config.stage == "flow" else model.refine
+
+
+def loss_of(config: TrainConfig) -> keras.losses.Loss:
+    """Choose what a batch is judged by."""
+    return EndPointError() if config.stage == "flow" else pixel_loss(config.optimizer.loss)
+
+
+def trains(config: TrainConfig, weight: str) -> bool:
+    """Tell whether the stage moves a weight, given by its name in the network."""
+    return config.stage != "flow" or weight.startswith("flow/")
+
+
+def enlarge_by_base(
+    model: SuperResolutionModel, clips: Sequence[Clip], cache: Path, progress: Progress
+) -> list[EnlargedClip]:
+    """Let the base of a FlowVSR enlarge every frame of clips once."""
+    assert isinstance(model, FlowVSR)
+    base = model.enlarge
+    digest = hashlib.sha256(f"{model.base} {base.dtype_policy.name}".encode())
+    for weight in base.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    upscaler = as_upscaler(base)
+    return enlarge_clips(
+        clips, lambda frame: enlarge(upscaler, frame, TileOptions()), digest.hexdigest()[:24], cache, progress
+    )

@@ -1,0 +1,141 @@
+"""FlowVSR in stages: its flow on exact motion, and what comes after its base on frames that are enlarged once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from pictures import photograph
+from PIL import Image
+from tiny_models import numpy
+
+from isr import config as configuration
+from isr.config import TrainConfig
+from isr.data.clips import Clips, find_clips
+from isr.data.enlarged import enlarge_clips
+from isr.errors import Cancelled, RequestError
+from isr.losses import EndPointError
+from isr.models import FlowVSR
+from isr.models.loading import load
+from isr.progress import Callback
+from isr.train import Trainer
+
+BASE = "{model: EDSR, arguments: {scale: 2, num_features: 6, num_blocks: 0}}"
+ARGUMENTS = (
+    f"{{base: {BASE}, num_frames: 3, num_features: 4, num_blocks: 0, flow_features: 2, flow_rounds: [1, 1]}}"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A moving crop as a clip of 5 frames, and a photograph large enough to be set in motion."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "clips" / "c").mkdir(parents=True)
+    (folder / "photos").mkdir()
+    picture = photograph(80, 100, seed=1)
+    for frame in range(5):
+        Image.fromarray(picture[2 * frame :][:64, 3 * frame :][:, :80]).save(
+            folder / "clips" / "c" / f"{frame}.png"
+        )
+    Image.fromarray(photograph(160, 170, seed=2)).save(folder / "photos" / "p.png")
+    return folder
+
+
+def settings(data: Path, run: Path, **changes: object) -> TrainConfig:
+    base = {
+        "run": run,
+        "model.name": "FlowVSR",
+        "model.arguments": ARGUMENTS,
+        "data.train_hr": data / "photos",
+        "data.train_clips": data / "clips",
+        "data.val_clips": data / "clips",
+        "data.val_stride": 5,
+        "data.patch_size": 32,
+        "data.batch_size": 2,
+        "optimizer.warmup_steps": 0,
+        "optimizer.learning_rate": 1e-2,
+        "steps.total": 6,
+        "steps.validate_every": 6,
+        "steps.save_every": 2,
+        "samples": 0,
+    }
+    return configuration.load(None, [f"{key}={value}" for key, value in {**base, **changes}.items()])
+
+
+def moved(run: Path) -> set[str]:
+    """The parts of the network, of which the run has moved a weight."""
+    last = load(run / "last")
+    keras.utils.set_random_seed(0)
+    first = FlowVSR(**last.preset_arguments())
+    first.start_as_interpolation()
+    pairs = zip(first.named_weights().items(), last.named_weights().values(), strict=True)
+    return {
+        name.split("/")[0] for (name, before), after in pairs if not np.allclose(numpy(before), numpy(after))
+    }
+
+
+@pytest.mark.parametrize(("stage", "parts"), [("flow", {"flow"}), ("fusion", {"flow", "fuse", "last"})])
+def test_a_stage_moves_its_part_and_resumes_exactly(
+    stage: str, parts: set[str], data: Path, tmp_path: Path
+) -> None:
+    whole = settings(data, tmp_path / "whole", stage=stage)
+    Trainer(whole).train()
+    assert moved(tmp_path / "whole") <= parts and "flow" in moved(tmp_path / "whole")
+    stopped = settings(data, tmp_path / "stopped", stage=stage)
+    early = Callback(lambda what, done, _: not (what.startswith("train") and done >= 3))
+    with pytest.raises(Cancelled):
+        Trainer(stopped, progress=early).train()
+    Trainer(stopped).train()
+    for name, value in load(tmp_path / "whole" / "last").named_weights().items():
+        again = load(tmp_path / "stopped" / "last").named_weights()[name]
+        np.testing.assert_allclose(numpy(again), numpy(value), atol=1e-6, err_msg=name)
+
+
+def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> None:
+    calls = []
+
+    def upscale(frame: np.ndarray) -> np.ndarray:
+        calls.append(frame.dtype)
+        return np.repeat(np.repeat(frame, 2, 0), 2, 1) // 2 + np.uint16(1)
+
+    clips = Clips(find_clips(data / "clips"), 2, 3, tmp_path)
+    for _ in range(2):
+        (enlarged,) = enlarge_clips(clips, upscale, "key", tmp_path)
+        assert enlarged.scale == 1 and enlarged.lr.shape == enlarged.hr.shape == (5, 64, 80, 3)
+        np.testing.assert_array_equal(enlarged.hr, clips[0].hr)
+        expected = clips[0].lr.astype(np.uint16)[:, 3, 4] * 257 // 2 + 1
+        np.testing.assert_array_equal(enlarged.lr[:, 7, 8], expected)
+    assert calls == [np.uint16] * 5
+    enlarge_clips(clips, upscale, "another", tmp_path)
+    assert len(calls) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": "flow", "model.name": "EDSR", "model.arguments": "{scale: 2}"}, "stage flow: EDSR"),
+        ({"stage": "fusion", "data.photo_motion": 0.5}, "data.photo_motion"),
+        ({"stage": "fusion", "model.arguments": ARGUMENTS[:-1] + ", freeze_base: false}"}, "freeze_base"),
+        ({"stage": "both"}, "stage"),
+    ],
+    ids=["another network", "photographs", "a base that moves", "no stage"],
+)
+def test_stages_that_cannot_work_are_refused(
+    changes: dict[str, object], message: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        Trainer(settings(data, tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("power", [1.0, 0.4])
+def test_the_end_point_error_is_of_the_places_that_count(power: float) -> None:
+    truth = np.zeros((1, 2, 2, 3), np.float32)
+    truth[0, :, :, 2] = [[1, 0], [0, 1]]
+    flow = np.zeros((1, 2, 2, 2), np.float32)
+    flow[0, 0, 0], flow[0, 0, 1], flow[0, 1, 1] = (3, 4), (100, 100), (0, 1)
+    loss = EndPointError(power=power)
+    assert float(loss(truth, flow)) == pytest.approx((5.01**power + 1.01**power) / 2, abs=1e-3)
+    truth[..., 2] = 0
+    assert float(loss(truth, flow)) == 0
