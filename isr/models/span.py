@@ -101,8 +101,8 @@ class AttentionBlock(ConfigFromArguments, layers.Layer):
 
     def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         conv1, conv2, conv3 = self.convs
-        first = ops.silu(conv1(x))
-        h = conv3(ops.silu(conv2(first)))
+        first = silu(conv1(x))
+        h = conv3(silu(conv2(first)))
         return (h + x) * (ops.sigmoid(h) - 0.5), first
 
 
@@ -209,6 +209,15 @@ class SPAN(SuperResolutionModel):
     @property
     def receptive_radius(self) -> int:
         return 1 + 3 * self.num_blocks + 1 + 1
+
+
+def silu(x: Tensor) -> Tensor:
+    """Compute `x * sigmoid(x)`.
+
+    Keras' function comes with its own gradient on TensorFlow. OpenVINO keeps such a function apart from the rest of
+    the graph and transposes the tensor before and behind it.
+    """
+    return x * ops.sigmoid(x)
 
 
 def merge(branches: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
