@@ -102,7 +102,7 @@ class DataConfig(Section):
         [1],
         min_length=1,
         description="list: distances from one frame of a window to the next, one drawn for every window; "
-        "frames; 0: one frame again and again",
+        "frames; 0: the same frame repeated",
     )
     photo_motion: float = Field(
         0.0,
@@ -273,9 +273,9 @@ class TrainConfig(Section):
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
     stage: Literal["all", "flow", "fusion"] = Field(
         "all",
-        description="FlowVSR in steps; flow: its flow alone, by the exact motion of data.train_hr set in motion; "
-        "fusion: all behind its base, on clips that the base enlarges once into data.cache; "
-        "all: as other networks",
+        description="FlowVSR: what to train; flow: the flow alone, on photographs of data.train_hr set in motion; "
+        "fusion: everything after the base, on clips that the base enlarges once into data.cache; all: as for other "
+        "networks",
     )
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     data: DataConfig = Field(default_factory=lambda: DataConfig())
