@@ -42,11 +42,12 @@ class ChosenNetwork:
     live: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, network: Network, precision: str) -> tuple[ChosenNetwork, str]:
+    def of(cls, network: Network, precision: str) -> tuple[ChosenNetwork, tuple[str, ...]]:
         """Name a network that computes in one of its precisions, and tell where another one has to do."""
-        engine, computed, line = network.engine, "", ""
+        engine, computed = network.engine, ""
+        lines: tuple[str, ...] = ()
         if network.precisions:
-            engine, computed, line = network.settled(precision)
+            engine, computed, lines = network.settled(precision)
         chosen = cls(
             network.name,
             network.source,
@@ -57,7 +58,7 @@ class ChosenNetwork:
             network.outline,
             None if network.source else network,
         )
-        return chosen, line
+        return chosen, lines
 
     def check_portable(self) -> None:
         """Check that it can leave this process.

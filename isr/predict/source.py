@@ -222,34 +222,36 @@ class Network:
         """Return the precision that `open` gives for one of its own: another where its engine has failed."""
         return self._instead.get(precision, precision)
 
-    def settled(self, precision: str) -> tuple[str, str, str]:
+    def settled(self, precision: str) -> tuple[str, str, tuple[str, ...]]:
         """Tell what is known before opening of what `open` will come to.
 
         Args:
             precision: one of `precisions`.
 
         Returns:
-            The engine, the precision, and a line where they are others, since those have failed earlier.
+            The engine, the precision, and a line for every other one that has failed earlier.
         """
-        precision = self.computed_in(precision)
-        if not (self.automatic and self._folder and self.engine in ENGINES) or self._is_built:
-            return self.engine, precision, ""
-        line = ""
-        for tried in dict.fromkeys((precision, "float32")):
-            failure = self._kept(tried)[1]
-            if not failure.exists():
-                return self.engine, tried, line and f"{line}; computed by {self.engine} in {tried} instead"
-            line = failure.read_text(encoding="utf-8")
-        return backend(), "float32", f"{line}; computed by {backend()} in float32 instead"
+        engine, precision, lines = self.engine, self.computed_in(precision), []
+        if not self.automatic or self._folder is None or self._is_built:
+            return engine, precision, ()
+        while engine in ENGINES and (failure := self._kept(precision)[1]).exists():
+            after, line = self._next(precision, failure.read_text(encoding="utf-8"))
+            engine, precision = after, "float32"
+            lines.append(line)
+        return engine, precision, tuple(lines)
 
     def _fall_back(self, precision: str, error: ISRError, progress: Progress) -> None:
         """Settle what computes instead of an engine that failed in a precision."""
-        failed = f"{self.engine} in {precision}"
+        engine, line = self._next(precision, str(error))
         if precision != "float32":
             self._instead[precision] = "float32"
-        else:
-            self.engine = backend()
-        progress.message(f"{error}; computed by {self.engine} in float32 instead of {failed}")
+        self.engine = engine
+        progress.message(line)
+
+    def _next(self, precision: str, error: str) -> tuple[str, str]:
+        """The engine that computes in float32 instead of one that failed in a precision, and a line that says so."""
+        engine = self.engine if precision != "float32" else backend()
+        return engine, f"{error}; computed by {engine} in float32 instead of {self.engine} in {precision}"
 
     def lacks(self, precision: str) -> str:
         """Tell why it is not computed in a precision."""

@@ -222,12 +222,14 @@ def test_what_failed_earlier_is_planned_otherwise(here: Path, monkeypatch: pytes
         return job.engine, job.precision, job.notes
 
     assert planned() == ("openvino", "bfloat16", ())
+    lines: tuple[str, ...] = ()
     for precision, engine in (("bfloat16", "openvino"), ("float32", "tensorflow")):
         failure = network._kept(precision)[1]
         failure.parent.mkdir(parents=True, exist_ok=True)
         failure.write_text("edsr_fast_x2: cannot be taken")
-        line = f"edsr_fast_x2: cannot be taken; computed by {engine} in float32 instead"
-        assert planned() == (engine, "float32", (line,))
+        line = f"edsr_fast_x2: cannot be taken; computed by {engine} in float32 instead of openvino in {precision}"
+        lines = (*lines, line)
+        assert planned() == (engine, "float32", lines)
 
 
 def test_units_are_those_of_the_network_without_opening_it(here: Path) -> None:

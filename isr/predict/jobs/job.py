@@ -106,7 +106,9 @@ class Setting:
     networks: ByScale
     target: Target
     preset: str = ""
-    _chosen: dict[tuple[int, str], tuple[ChosenNetwork, str]] = field(default_factory=dict, repr=False)
+    _chosen: dict[tuple[int, str], tuple[ChosenNetwork, tuple[str, ...]]] = field(
+        default_factory=dict, repr=False
+    )
 
     def label(self, height: int, width: int) -> str:
         """Return what the name of a result ends with, of a source of `height` x `width` pixels."""
@@ -141,9 +143,9 @@ class Setting:
             key = id(network), precision
             if key not in self._chosen:
                 self._chosen[key] = ChosenNetwork.of(network, precision)
-            known, line = self._chosen[key]
+            known, lines = self._chosen[key]
             chosen.append(known)
-            notes.append(line)
+            notes += lines
         if own:
             notes += [why_not, "" if asked in ("auto", "fast") else why_not_here]
         if self.target.changes_aspect(height, width):
