@@ -113,7 +113,7 @@ class FlowVSR(MultiFrameModel):
         self.fuse.build((None, None, None, block + (self.num_frames - 1) * (block + 1)))
         for layer in (*self.blocks, self.last):
             layer.build((None, None, None, self.num_features))
-        self.last.kernel.assign(ops.zeros_like(self.last.kernel))
+        self.last.kernel.assign(ops.zeros(self.last.kernel.shape))
         self.built = True
 
     def encode(self, frames: Tensor) -> Features:

@@ -17,7 +17,7 @@ def interpolate_flowvsr(model: FlowVSR) -> None:
     if not model.base_has_weights:
         interpolate(model.enlarge)
     for weight in (model.last.kernel, model.last.bias):
-        weight.assign(ops.zeros_like(weight))
+        weight.assign(ops.zeros(weight.shape))
 
 
 @adopt.register(FlowVSR)
