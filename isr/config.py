@@ -9,7 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from isr.errors import RequestError
 
@@ -37,6 +45,237 @@ class ModelConfig(Section):
     )
 
 
+# Degradations. A key has one meaning and one range in every pass, and defaults of its own.
+
+
+def _rising(span: list[Any]) -> list[Any]:
+    if span[0] > span[1]:
+        raise ValueError("the first must be at most the second")
+    return span
+
+
+def _odd(span: list[int]) -> list[int]:
+    if any(taps % 2 == 0 for taps in span):
+        raise ValueError("both must be odd")
+    return span
+
+
+def _some(weights: dict[str, float]) -> dict[str, float]:
+    if not sum(weights.values()) > 0:
+        raise ValueError("one must be over 0")
+    return weights
+
+
+def _share(of_what: str) -> Any:
+    return Field(ge=0, le=1, description=of_what)
+
+
+def _span(of_what: str) -> Any:
+    return Field(min_length=2, max_length=2, description=f"list: lowest and highest {of_what}")
+
+
+Kernel = Literal[
+    "isotropic",
+    "anisotropic",
+    "generalised",
+    "generalised_anisotropic",
+    "plateau",
+    "plateau_anisotropic",
+]
+Sigma = Annotated[float, Field(gt=0, le=20)]
+Shape = Annotated[float, Field(gt=0, le=10)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Weight = Annotated[float, Field(ge=0)]
+Taps = Annotated[int, Field(ge=3, le=51)]
+
+BlurShare = Annotated[float, _share("share of patches that are blurred")]
+KernelTaps = Annotated[
+    list[Taps],
+    _span("side of a blur kernel, odd; pixels, 3 to 51"),
+    AfterValidator(_rising),
+    AfterValidator(_odd),
+]
+Kernels = Annotated[
+    dict[Kernel, Weight],
+    Field(description="how often each shape of blur kernel is drawn; relative"),
+    AfterValidator(_some),
+]
+BlurSigma = Annotated[
+    list[Sigma], _span("sigma of a blur kernel along an axis; pixels, to 20"), AfterValidator(_rising)
+]
+GeneralisedShape = Annotated[
+    list[Shape],
+    _span("exponent of generalised Gaussians, half of them under 1; 1: a Gaussian"),
+    AfterValidator(_rising),
+]
+PlateauShape = Annotated[list[Shape], _span("exponent of plateau kernels"), AfterValidator(_rising)]
+SincShare = Annotated[float, _share("share of the blurs whose kernel is a sinc filter, which leaves rings")]
+SincCutoff = Annotated[
+    list[Annotated[float, Field(gt=0, le=1)]],
+    _span("frequency that a sinc filter keeps; 1: the Nyquist frequency"),
+    AfterValidator(_rising),
+]
+Resize = Annotated[
+    dict[Literal["up", "down", "keep"], Weight],
+    Field(description="how often the size goes up, down or stays; relative"),
+    AfterValidator(_some),
+]
+ResizeRange = Annotated[
+    list[Annotated[float, Field(ge=0.05, le=4)]],
+    _span(
+        "factor of both sides, 0.05 to 4; of the size before in a first pass of two, of the final size in the last"
+    ),
+    AfterValidator(_rising),
+]
+Interpolations = Annotated[
+    dict[Literal["area", "bilinear", "bicubic"], Weight],
+    Field(description="how often each interpolation resizes; relative"),
+    AfterValidator(_some),
+]
+NoiseShare = Annotated[float, _share("share of patches that get noise")]
+GaussianShare = Annotated[float, _share("share of the noises that are Gaussian; the others are Poisson")]
+NoiseSigma = Annotated[
+    list[Annotated[float, Field(ge=0, le=255)]],
+    _span("sigma of Gaussian noise; levels of 255"),
+    AfterValidator(_rising),
+]
+PoissonScale = Annotated[
+    list[Annotated[float, Field(ge=0, le=20)]],
+    _span("factor on Poisson noise, to 20; 1: 256 photons in white"),
+    AfterValidator(_rising),
+]
+GrayShare = Annotated[float, _share("share of the noises that are the same in all channels")]
+CompressShare = Annotated[float, _share("share of patches that are compressed")]
+WebpShare = Annotated[float, _share("share of the compressions that are WebP; the others are JPEG")]
+CompressQuality = Annotated[
+    list[Quality], _span("quality of JPEG and WebP, 1 to 100"), AfterValidator(_rising)
+]
+
+
+class DegradationPass(Section):
+    """One pass of blur, resizing, noise and compression; the identity, unless told otherwise."""
+
+    blur_share: BlurShare = 0.0
+    kernel_taps: KernelTaps = [7, 21]
+    kernels: Kernels = {"isotropic": 1.0}
+    sigma: BlurSigma = [0.2, 1.0]
+    generalised_shape: GeneralisedShape = [0.5, 4.0]
+    plateau_shape: PlateauShape = [1.0, 2.0]
+    sinc_share: SincShare = 0.0
+    sinc_cutoff: SincCutoff = [0.33, 1.0]
+    resize: Resize = {"up": 0.0, "down": 0.0, "keep": 1.0}
+    resize_range: ResizeRange = [1.0, 1.0]
+    interpolations: Interpolations = {"area": 0.0, "bilinear": 0.0, "bicubic": 1.0}
+    noise_share: NoiseShare = 0.0
+    gaussian_share: GaussianShare = 0.5
+    noise_sigma: NoiseSigma = [0.0, 0.0]
+    poisson_scale: PoissonScale = [0.0, 0.0]
+    gray_share: GrayShare = 0.4
+    compress_share: CompressShare = 0.0
+    webp_share: WebpShare = 0.0
+    quality: CompressQuality = [30, 95]
+
+
+class LightPass(DegradationPass):
+    """The pass of `jpeg`."""
+
+    blur_share: BlurShare = 0.3
+    kernel_taps: KernelTaps = [7, 13]
+    sigma: BlurSigma = [0.2, 1.5]
+    noise_share: NoiseShare = 0.5
+    gaussian_share: GaussianShare = 1.0
+    noise_sigma: NoiseSigma = [1.0, 5.0]
+    compress_share: CompressShare = 1.0
+
+
+REAL_KERNELS: dict[Kernel, float] = {
+    "isotropic": 0.45,
+    "anisotropic": 0.25,
+    "generalised": 0.12,
+    "generalised_anisotropic": 0.03,
+    "plateau": 0.12,
+    "plateau_anisotropic": 0.03,
+}
+
+
+class FirstPass(DegradationPass):
+    """The first pass of `real`."""
+
+    blur_share: BlurShare = 1.0
+    kernels: Kernels = REAL_KERNELS
+    sigma: BlurSigma = [0.2, 3.0]
+    sinc_share: SincShare = 0.1
+    resize: Resize = {"up": 0.2, "down": 0.7, "keep": 0.1}
+    resize_range: ResizeRange = [0.15, 1.5]
+    interpolations: Interpolations = {"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}
+    noise_share: NoiseShare = 1.0
+    noise_sigma: NoiseSigma = [1.0, 30.0]
+    poisson_scale: PoissonScale = [0.05, 3.0]
+    compress_share: CompressShare = 1.0
+
+
+class SecondPass(FirstPass):
+    """The second pass of `real`; its compression is the last step of all, or the last but one."""
+
+    blur_share: BlurShare = 0.8
+    sigma: BlurSigma = [0.2, 1.5]
+    resize: Resize = {"up": 0.3, "down": 0.4, "keep": 0.3}
+    resize_range: ResizeRange = [0.3, 1.2]
+    noise_sigma: NoiseSigma = [1.0, 25.0]
+    poisson_scale: PoissonScale = [0.05, 2.5]
+
+
+LastSincShare = Annotated[float, _share("share of patches that a sinc filter ends")]
+CompressFirstShare = Annotated[
+    float, _share("share of patches that are compressed before they get their final size and that filter")
+]
+
+
+class DegradationEnd(Section):
+    """How a degradation ends."""
+
+    last_sinc_share: LastSincShare = 0.0
+    last_sinc_taps: Annotated[
+        list[Taps], _span("side of it, odd; pixels, 3 to 51"), AfterValidator(_rising), AfterValidator(_odd)
+    ] = [7, 21]
+    last_sinc_cutoff: SincCutoff = [0.33, 1.0]
+    compress_first_share: CompressFirstShare = 0.0
+    codec_share: Annotated[
+        float, _share("share of windows of clips that a video codec compresses at last")
+    ] = 1.0
+    h265_share: Annotated[float, _share("share of these that are H.265; the others are H.264")] = 0.5
+    crf: Annotated[
+        list[Annotated[int, Field(ge=0, le=51)]],
+        _span("constant rate factor of the codec, 0 to 51"),
+        AfterValidator(_rising),
+    ] = [18, 35]
+
+
+class JpegConfig(DegradationEnd):
+    """For degradation: jpeg. One light pass; low resolution is made by its resizing."""
+
+    once: LightPass = Field(default_factory=lambda: LightPass())
+
+    @property
+    def passes(self) -> tuple[DegradationPass, ...]:
+        """The passes in their order."""
+        return (self.once,)
+
+
+class RealConfig(DegradationEnd):
+    """For degradation: real. Two passes, with the figures of Real-ESRGAN (Wang et al. 2021)."""
+
+    last_sinc_share: LastSincShare = 0.8
+    compress_first_share: CompressFirstShare = 0.5
+    first: FirstPass = Field(default_factory=lambda: FirstPass())
+    second: SecondPass = Field(default_factory=lambda: SecondPass())
+
+    @property
+    def passes(self) -> tuple[DegradationPass, ...]:
+        """The passes in their order."""
+        return self.first, self.second
+
+
 class DataConfig(Section):
     """The pictures, or the clips of a video network."""
 
@@ -44,7 +283,9 @@ class DataConfig(Section):
         "photos/train", description="folder of high-resolution pictures to train on, searched recursively"
     )
     train_lr: str | None = Field(
-        None, description="folder of their low-resolution partners; null: made by MATLAB's bicubic rule"
+        None,
+        description="folder of their low-resolution partners; null: made by MATLAB's bicubic rule, or by "
+        "data.degradation",
     )
     val_hr: str = Field("photos/val", description="folder of pictures to validate on, never trained on")
     val_lr: str | None = Field(
@@ -93,10 +334,18 @@ class DataConfig(Section):
         None, description="folder of their low-resolution partners; null: made, as above"
     )
     val_stride: int = Field(8, ge=1, description="score every n-th frame of a validation clip; frames")
-    degradation: Literal["bi", "bd"] = Field(
+    degradation: Literal["bi", "bd", "jpeg", "real"] = Field(
         "bi",
-        description="how the low resolution of clips is made, or was made; bi: MATLAB's bicubic rule; bd: "
-        "Gaussian blur of sigma 0.4 * scale, then every scale-th pixel",
+        description="how low resolution is made, or was made; bi: MATLAB's bicubic rule; bd (clips): Gaussian "
+        "blur of sigma 0.4 * scale, then every scale-th pixel; jpeg, real: blur, noise and compression, drawn "
+        "for every patch as the sections of these names say",
+    )
+    val_strength: int = Field(
+        2,
+        ge=0,
+        le=3,
+        description="for jpeg and real: fixed strength at which what is validated on is degraded, as by `isr "
+        "degrade`; 0: not at all",
     )
     frame_intervals: list[Annotated[int, Field(ge=0)]] = Field(
         [1],
@@ -121,6 +370,8 @@ class DataConfig(Section):
         description="folder for decoded pictures and clips (3 bytes per HR pixel, and the share of LR: "
         "1.25 times that at x2); null: in the run",
     )
+    jpeg: JpegConfig = Field(default_factory=lambda: JpegConfig())
+    real: RealConfig = Field(default_factory=lambda: RealConfig())
 
 
 class OptimizerConfig(Section):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from isr.cli import config, convert, engines, evaluate, export, models, predict, quantise, train
+from isr.cli import config, convert, degrade, engines, evaluate, export, models, predict, quantise, train
 from isr.errors import ISRError
 
 # What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
@@ -59,6 +59,7 @@ app = typer.Typer(
 for function in (
     predict.predict,
     evaluate.evaluate,
+    degrade.degrade,
     train.train,
     convert.convert,
     export.export,

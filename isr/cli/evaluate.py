@@ -48,8 +48,12 @@ def evaluate(
         str | None,
         typer.Option(
             "--degradation",
-            help="Clips: how the small versions are made, bi (bicubic, default) or bd (blur).",
+            help="How the small versions are made: bicubic, and before or after it blur, noise or jpeg; real: all "
+            "of them. Clips also: bi (bicubic) or bd (blur, sub-sampled). Default: bicubic.",
         ),
+    ] = None,
+    strength: Annotated[
+        int | None, typer.Option("--strength", help="Of blur, noise, jpeg and real: 1 to 3; default: 2.")
     ] = None,
     skip_frames: Annotated[
         int, typer.Option("--skip-frames", min=0, help="Clips: leave out this many frames at each end.")
@@ -96,6 +100,7 @@ def evaluate(
         self_ensemble=self_ensemble,
         back_projection=back_projection,
         degradation=degradation,  # type: ignore[arg-type]
+        strength=strength,
         skip_frames=skip_frames,
     )
     with terminal(quiet) as progress:

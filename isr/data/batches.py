@@ -18,6 +18,9 @@ from isr.levels import to_float
 
 Place = TypeVar("Place")
 
+# Makes the low resolution of an HR patch `[h, w, c]` or window `[t, h, w, c]`; all chance comes from the generator.
+Degrade = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
 WORKERS = max(2, (os.cpu_count() or 2) // 2)  # threads that draw batches ahead of the steps that need them
 
 
@@ -121,14 +124,21 @@ class PatchBatches(Batches):
         pairs: `(lr, hr)` pictures, integers or floats in [0, 1], every HR at least `patch_size` on each side.
         scale: HR side / LR side.
         recipe: how patches are drawn.
+        degrade: makes the low resolution of every HR patch; None: it is cut from the LR of the pair.
 
     Raises ValueError where the patch size is no multiple of the scale or there is no picture.
     """
 
     def __init__(
-        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: int, recipe: PatchRecipe
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        scale: int,
+        recipe: PatchRecipe,
+        *,
+        degrade: Degrade | None = None,
     ) -> None:
         super().__init__(recipe, scale)
+        self.degrade = degrade
         if not len(pairs):
             raise ValueError("there are no pictures to draw patches from")
         self.pairs = pairs
@@ -142,7 +152,8 @@ class PatchBatches(Batches):
         lr, hr = self._lr(place), self.pairs[picture][1]
         top, left, size = row * self.scale, column * self.scale, self.recipe.patch_size
         view = int(rng.integers(NUM_VIEWS)) if self.recipe.augment else 0
-        return dihedral(lr, view), dihedral(hr[top : top + size, left : left + size], view)
+        hr = dihedral(hr[top : top + size, left : left + size], view)
+        return dihedral(lr, view) if self.degrade is None else self.degrade(hr, own_stream(rng)), hr
 
     def _place(self, rng: np.random.Generator) -> tuple[int, int, int]:
         index = int(rng.integers(self.ends[-1]))
@@ -156,6 +167,12 @@ class PatchBatches(Batches):
         picture, row, column = place
         patch: np.ndarray = self.pairs[picture][0][row : row + self.side, column : column + self.side]
         return patch
+
+
+def own_stream(rng: np.random.Generator) -> np.random.Generator:
+    """Start a stream for one patch: what it draws is a function of seed, step and patch, and moves no other draw."""
+    (stream,) = rng.spawn(1)
+    return stream
 
 
 REDRAWS = 20  # tries for a patch over the flatness threshold before the last one is taken as it is

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from isr.data.augment import NUM_VIEWS, dihedral
-from isr.data.batches import Batches, PatchRecipe, detailed
+from isr.data.batches import Batches, Degrade, PatchRecipe, detailed, own_stream
 from isr.data.degrade import Degradation, degrade, reflect
 from isr.data.pairs import Complaints, as_channels
 from isr.errors import RequestError
@@ -114,14 +114,14 @@ def read_clip(
     Raises RequestError, naming the file, where it cannot be read or sizes do not belong together.
     """
     low = _frames(clip.lr, num_channels) if clip.lr else None
-    for hr in _frames(clip.hr, num_channels):
+    for number, hr in enumerate(_frames(clip.hr, num_channels)):
         height, width = hr.shape[0] // scale, hr.shape[1] // scale
         if height == 0 or width == 0:
             raise RequestError(
                 f"{clip.hr[0]}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}"
             )
         hr = hr[: height * scale, : width * scale]
-        lr = degrade(hr[None], scale, degradation)[0] if low is None else next(low, None)
+        lr = degrade(hr[None], scale, degradation, number)[0] if low is None else next(low, None)
         if lr is None:
             raise RequestError(f"{(clip.lr or clip.hr)[0]}: fewer frames than {clip.hr[0]}")
         if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):
@@ -249,7 +249,7 @@ class Clips(Sequence[Clip]):
 
 def _cached(clip: ClipFiles, scale: int, num_channels: int, cache: Path, degradation: Degradation) -> Clip:
     stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in clip.hr + (clip.lr or ())]
-    made = None if clip.lr else degradation
+    made = None if clip.lr else str(degradation)
     key = hashlib.sha256(json.dumps([stats, scale, num_channels, made]).encode()).hexdigest()[:24]
     note = cache / f"{key}.json"
     if not note.is_file():
@@ -309,8 +309,7 @@ class WindowBatches(Batches):
         weights: how often a clip is drawn, by patterns of its name such as `park_*`; 1 where none matches. It is
             multiplied with the clip's number of places.
         degradation: how LR was made; "bd" has its pixels on the corner of HR blocks, which flips must respect.
-        motion: draws a window from photographs, `(lr, hr)` as above.
-        motion_share: how many windows come from `motion`, 0 to 1.
+        degrade: makes the low resolution of every window of HR frames; None: it is cut from that of the clip.
 
     Raises ValueError where the patch size is no multiple of the scale, or RequestError where a pattern matches no
     clip or no clip is left.
@@ -324,9 +323,11 @@ class WindowBatches(Batches):
         *,
         weights: Mapping[str, float] | None = None,
         degradation: Degradation = "bi",
+        degrade: Degrade | None = None,
     ) -> None:
         super().__init__(recipe, scale)
         self.recipe: WindowRecipe = recipe
+        self.degrade = degrade
         self.clips = clips
         # A pixel of BD is the first of its HR block, and after a flip the last: the HR patch then begins
         # `scale - 1` pixels earlier, and LR places at the top and at the left are left out for it.
@@ -357,11 +358,14 @@ class WindowBatches(Batches):
 
         steps = (np.arange(recipe.num_frames) - recipe.center_frame) * interval * direction
         window = reflect(frame + steps, clip.num_frames)
-        lr = clip.lr[window, row : row + self.side, column : column + self.side]
         upside_down, mirrored = reversed_axes(view)
         top = row * self.scale - self.corner * upside_down
         left = column * self.scale - self.corner * mirrored
         size = recipe.patch_size
+        if self.degrade is not None:
+            frames = dihedral(clip.hr[window, top : top + size, left : left + size], view)
+            return self.degrade(frames, own_stream(rng)), frames[recipe.center_frame]
+        lr = clip.lr[window, row : row + self.side, column : column + self.side]
         hr = clip.hr[frame, top : top + size, left : left + size]
         return dihedral(lr, view), dihedral(hr, view)
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from isr.data.augment import NUM_VIEWS, dihedral
-from isr.data.batches import Batches, detailed
+from isr.data.batches import Batches, Degrade, detailed, own_stream
 from isr.data.clips import Clip, WindowRecipe
 from isr.data.degrade import Degradation, degrade
 from isr.errors import RequestError
@@ -92,6 +92,7 @@ class MotionBatches(Batches):
         recipe: how windows are drawn; its intervals and direction of time mean nothing here.
         degradation: how LR is made.
         camera: how fast frames move.
+        degrade: makes the low resolution of every window of HR frames, in place of `degradation`.
 
     Raises ValueError where the patch size is no multiple of the scale, RequestError where no photograph is large
     enough, or has another count of channels than 1 and 3.
@@ -105,8 +106,10 @@ class MotionBatches(Batches):
         *,
         degradation: Degradation = "bi",
         camera: Camera | None = None,
+        degrade: Degrade | None = None,
     ) -> None:
         super().__init__(recipe, scale)
+        self.degrade = degrade
         self.recipe: WindowRecipe = recipe
         self.degradation = degradation
         self.camera = camera or Camera()
@@ -127,8 +130,11 @@ class MotionBatches(Batches):
         frames, _, _ = self._scene(rng)
         hr = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
         hr = dihedral(hr, int(rng.integers(NUM_VIEWS)) if recipe.augment else 0)
-        lr = degrade(hr, self.scale, self.degradation)
         edge = MARGIN * self.scale
+        if self.degrade is not None:
+            hr = hr[:, edge:-edge, edge:-edge]
+            return self.degrade(hr, own_stream(rng)), hr[recipe.center_frame]
+        lr = degrade(hr, self.scale, self.degradation)
         return lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN], hr[recipe.center_frame, edge:-edge, edge:-edge]
 
     def _scene(self, rng: np.random.Generator) -> tuple[list[Image.Image], Track, Foreground | None]:

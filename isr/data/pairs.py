@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isr.data.degrade import FixedDegradation
 from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.io import pictures
@@ -117,12 +118,17 @@ def as_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:
 
 
 def read_pair(
-    files: PairFiles, scale: int, num_channels: int, *, keep_gray: bool = False
+    files: PairFiles,
+    scale: int,
+    num_channels: int,
+    *,
+    keep_gray: bool = False,
+    degradation: FixedDegradation | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(lr, hr)` of one pair, `[h, w, c]` and `[scale * h, scale * w, c]`, integers as stored.
 
     Gray pictures are repeated to `num_channels`, unless `keep_gray` asks for one channel. HR is cut from the top
-    left to a multiple of the scale. A missing LR is made by MATLAB's bicubic rule.
+    left to a multiple of the scale. A missing LR is made by `degradation`, or by MATLAB's bicubic rule.
 
     Raises RequestError, naming the file, where it cannot be read or the two sizes do not belong together.
     """
@@ -134,7 +140,7 @@ def read_pair(
         raise RequestError(f"{files.hr}: {hr.shape[1]}x{hr.shape[0]} pixels are too few for scale {scale}")
     if files.lr is None:
         hr = hr[: height * scale, : width * scale]
-        return imresize(hr, scale=1 / scale), hr
+        return imresize(hr, scale=1 / scale) if degradation is None else degradation(hr, scale), hr
     lr = read_channels(files.lr, hr.shape[-1])
     # LR made without cutting HR first has one row or column more; both conventions are in use.
     if not (0 <= lr.shape[0] - height <= 1 and 0 <= lr.shape[1] - width <= 1):

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
 from isr import presets
 from isr.data.clips import find_clips
-from isr.data.degrade import Degradation
+from isr.data.degrade import Damage, Degradation, FixedDegradation
 from isr.data.pairs import find_pairs
 from isr.errors import RequestError
 from isr.evaluate.score import evaluate, evaluate_clips
@@ -52,7 +52,9 @@ class EvaluateOptions:
         device: as `isr predict --device` takes it; None: what the backend takes.
         self_ensemble: average over the eight flips and turns.
         back_projection: rounds; for low resolution made by MATLAB's bicubic rule only.
-        degradation: clips: how low resolution is made; None: "bi".
+        degradation: how low resolution is made; None: "bi". Clips: "bi" or "bd". "blur", "noise" and "jpeg" alone,
+            "real" with all three: see `FixedDegradation`.
+        strength: of these four, 1 to 3; None: 2.
         skip_frames: clips: so many first and last frames are upscaled but not scored.
 
     Raises:
@@ -69,16 +71,35 @@ class EvaluateOptions:
     device: str | None = None
     self_ensemble: bool = False
     back_projection: int = 0
-    degradation: Degradation | None = None
+    degradation: Literal["bi", "bd"] | Damage | None = None
+    strength: int | None = None
     skip_frames: int = 0
 
     def __post_init__(self) -> None:
         if self.channel not in ("y", "rgb"):
             raise RequestError(f"--channel {self.channel}: must be y or rgb")
-        if self.degradation not in (None, "bi", "bd"):
-            raise RequestError(f"--degradation {self.degradation}: must be bi or bd")
+        if self.degradation not in (None, "bi", "bd", *get_args(Damage)):
+            raise RequestError(
+                f"--degradation {self.degradation}: must be bi, bd, {', '.join(get_args(Damage)[:-1])} or "
+                f"{get_args(Damage)[-1]}"
+            )
         if self.degradation is not None and self.lr is not None:
             raise RequestError("--degradation and --lr: give one of them")
+        if self.strength is not None and self.degradation not in get_args(Damage):
+            raise RequestError(
+                f"--strength {self.strength}: give a --degradation that has one: {', '.join(get_args(Damage))}"
+            )
+        if self.damage is not None and self.back_projection:
+            raise RequestError(
+                "--back-projection: is for small versions made by MATLAB's bicubic rule, and amplifies noise"
+            )
+
+    @property
+    def damage(self) -> FixedDegradation | None:
+        """The degradation of fixed strength that is asked for."""
+        if self.degradation in (None, "bi", "bd"):
+            return None
+        return FixedDegradation(cast(Damage, self.degradation), 2 if self.strength is None else self.strength)
 
     def label(self, name: str) -> str:
         """Name a network and what is done with it beside."""
@@ -138,7 +159,7 @@ def evaluate_files(
 
 def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, progress: Progress) -> Table:
     for option, given in (
-        ("--degradation", options.degradation),
+        ("--degradation", options.degradation if options.damage is None else None),
         ("--skip-frames", options.skip_frames),
     ):
         if given:
@@ -153,8 +174,9 @@ def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, pro
         )
         for name, (_, network) in named.items()
     }
-    pairs = read_pairs(files, scale, _num_channels(named))
-    origin = "MATLAB bicubic, 8 bit" if lr is None else f"given in {lr}"
+    pairs = read_pairs(files, scale, _num_channels(named), options.damage)
+    made = "MATLAB bicubic, 8 bit" if options.damage is None else options.damage.describe(scale)
+    origin = made if lr is None else f"given in {lr}"
     progress.start("evaluate", len(files), "pictures")
     protocol = Protocol(scale, options.channel, options.border, lr=origin)
     return evaluate(upscalers, pairs, protocol, progress=progress)
@@ -179,7 +201,7 @@ def _evaluate_clips(folder: Path, named: Named, options: EvaluateOptions, progre
         )
         for name, (source, _) in named.items()
     }
-    degradation = options.degradation or "bi"
+    degradation: Degradation = options.damage or ("bd" if options.degradation == "bd" else "bi")
     clips = read_clips(files, scale, _num_channels(named), degradation)
     origin = describe_degradation(degradation, scale) if lr is None else f"given in {lr}"
     progress.start("evaluate", frames, "frames")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from isr.data.clips import ClipFiles, read_clip
-from isr.data.degrade import SIGMA, Degradation
+from isr.data.degrade import SIGMA, Degradation, FixedDegradation
 from isr.data.pairs import PairFiles, read_pair
 from isr.errors import RequestError
 from isr.io.clips import VIDEO_SUFFIXES, probe
@@ -17,19 +17,24 @@ from isr.io.pictures import READABLE
 
 
 def read_pairs(
-    files: Sequence[PairFiles], scale: int, num_channels: int
+    files: Sequence[PairFiles],
+    scale: int,
+    num_channels: int,
+    degradation: FixedDegradation | None = None,
 ) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
-    """Read `(name, lr, hr)` of each pair when its turn comes.
+    """Read `(name, lr, hr)` of each pair when its turn comes; a missing LR is made as in `read_pair`.
 
     Gray pictures stay gray: their values are what is scored, as in the scripts of the literature, not the luma that
     they would have as RGB (which reads 1.32 dB higher).
     """
     for pair in files:
-        yield pair.name, *read_pair(pair, scale, num_channels, keep_gray=True)
+        yield pair.name, *read_pair(pair, scale, num_channels, keep_gray=True, degradation=degradation)
 
 
 def describe_degradation(kind: Degradation, scale: int) -> str:
     """Say how `degrade` makes the low resolution."""
+    if isinstance(kind, FixedDegradation):
+        return kind.describe(scale)
     if kind == "bi":
         return "MATLAB bicubic (BI), 8 bit"
     # An LR pixel lies on the first pixel of its block; MATLAB's rule takes it for the middle.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from isr.config import TrainConfig
-from isr.data.batches import Batches, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
+from isr.data.batches import Batches, Degrade, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
 from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
+from isr.data.degrade import Degradation, FixedDegradation, degrade_at_random
 from isr.data.motion import FlowBatches, MotionBatches
 from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.errors import RequestError
@@ -82,6 +84,7 @@ class Sources:
         data = self.data
         if data.scale_augment and data.train_lr:
             raise RequestError("data.scale_augment: low resolution is made then; leave out data.train_lr")
+        degrade = self._degrade(scale, data.train_lr, "train_lr")
         files = find_pairs(Path(data.train_hr), _folder(data.train_lr), scale)
         files += [replace(file, shrink=factor) for factor in data.scale_augment for file in files]
         pairs = PicturePairs(
@@ -92,21 +95,22 @@ class Sources:
             smallest=recipe.patch_size,
             progress=self.progress,
         )
-        return PatchBatches(pairs, scale, recipe)
+        return PatchBatches(pairs, scale, recipe, degrade=degrade)
 
     def _windows(self, recipe: WindowRecipe) -> Batches:
         """Windows of clips, of photographs in motion, or of both."""
         data, share = self.data, self.data.photo_motion
+        degrade = self._degrade(self.scale, data.train_clips_lr, "train_clips_lr")
+        if self.stage in ("flow", "fusion") and degrade is not None:
+            raise RequestError(f"data.degradation: must be bi or bd in the stage {self.stage}")
         if self.stage == "flow":
-            return FlowBatches(
-                self._photos(), self.scale, recipe, degradation=data.degradation, camera=FLOW_CAMERA
-            )
+            return FlowBatches(self._photos(), self.scale, recipe, degradation=self._rule, camera=FLOW_CAMERA)
         if self.stage == "fusion":
             return self._enlarged(recipe)
         motion = None
         if share > 0:
             photos = self._photos()
-            motion = MotionBatches(photos, self.scale, recipe, degradation=data.degradation)
+            motion = MotionBatches(photos, self.scale, recipe, degradation=self._rule, degrade=degrade)
             if left_out := len(photos) - len(motion.photos):
                 self.progress.message(f"{left_out} photographs are too small for data.photo_motion")
             if share == 1:
@@ -116,7 +120,8 @@ class Sources:
             self.scale,
             recipe,
             weights=data.clip_weights,
-            degradation=data.degradation,
+            degradation=self._rule,
+            degrade=degrade,
         )
         return clips if motion is None else MixedBatches(clips, motion, share)
 
@@ -131,7 +136,31 @@ class Sources:
         enlarged = enlarge_by_base(self.model, clips, self.cache, self.progress)
         return WindowBatches(enlarged, 1, recipe, weights=self.data.clip_weights)
 
+    def _degrade(self, scale: int, given: str | None, key: str) -> Degrade | None:
+        """What makes low resolution for every patch anew; None where it is cut from pictures and clips."""
+        name = self.data.degradation
+        if name not in ("jpeg", "real"):
+            return None
+        if given is not None:
+            raise RequestError(f"data.degradation: {name} makes low resolution; leave out data.{key}")
+        if self.spec.num_channels not in (1, 3):
+            raise RequestError(
+                f"data.degradation: {name} takes 1 or 3 channels, not {self.spec.num_channels}"
+            )
+        return partial(degrade_at_random, scale=scale, recipe=getattr(self.data, name))
+
+    @property
+    def _rule(self) -> Literal["bi", "bd"]:
+        """How the low resolution is made that is kept on disk; of `jpeg` and `real` it only finds detail."""
+        return "bd" if self.data.degradation == "bd" else "bi"
+
     # To validate on
+
+    @property
+    def validation_damage(self) -> FixedDegradation | None:
+        """What is done to the pictures and clips that are scored, where their low resolution is made."""
+        name, strength = self.data.degradation, self.data.val_strength
+        return FixedDegradation(name, strength) if name in ("jpeg", "real") and strength else None
 
     def validation_pictures(self, scale: int) -> list[PairFiles]:
         """Find the pictures that are scored, `data.val_count` of them."""
@@ -143,7 +172,7 @@ class Sources:
 
     def validation_clips(self) -> Clips:
         """Decode the clips that are scored."""
-        return self._decode(self._clip_files("val_clips"))
+        return self._decode(self._clip_files("val_clips"), degradation=self.validation_damage or self._rule)
 
     def _clip_files(self, key: Literal["train_clips", "val_clips"]) -> list[ClipFiles]:
         """The clips that a key of the configuration names."""
@@ -152,13 +181,15 @@ class Sources:
             raise RequestError(f"data.{key}: {self.network} needs a folder of clips here")
         return find_clips(Path(hr), _folder(lr))
 
-    def _decode(self, files: list[ClipFiles], smallest: int = 1) -> Clips:
+    def _decode(
+        self, files: list[ClipFiles], smallest: int = 1, degradation: Degradation | None = None
+    ) -> Clips:
         return Clips(
             files,
             self.scale,
             self.spec.num_channels,
             self.cache,
-            degradation=self.data.degradation,
+            degradation=degradation or self._rule,
             smallest=smallest,
             progress=self.progress,
         )

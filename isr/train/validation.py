@@ -11,6 +11,7 @@ import numpy as np
 
 from isr.config import TrainConfig
 from isr.data.clips import Clip
+from isr.data.degrade import FixedDegradation
 from isr.data.pairs import PairFiles
 from isr.errors import RequestError
 from isr.evaluate import Protocol, evaluate, read_pairs
@@ -61,12 +62,17 @@ def validator(upscaler: Upscaler, sources: Sources, config: TrainConfig) -> Call
             score_clips, upscaler, sources.validation_clips(), config.data.val_stride, config.samples
         )
     files = {scale: sources.validation_pictures(scale) for scale in upscaler.spec.scales}
-    return partial(score_scales, upscaler, files, config.samples)
+    return partial(score_scales, upscaler, files, config.samples, sources.validation_damage)
 
 
-def score_scales(upscaler: Upscaler, files: Mapping[int, Sequence[PairFiles]], samples: int) -> Score:
+def score_scales(
+    upscaler: Upscaler,
+    files: Mapping[int, Sequence[PairFiles]],
+    samples: int,
+    degradation: FixedDegradation | None = None,
+) -> Score:
     """Score every scale with `score_pictures` on its files, and return the mean over the scales."""
-    scores = {scale: score_pictures(upscaler, files[scale], samples, scale) for scale in files}
+    scores = {scale: score_pictures(upscaler, files[scale], samples, scale, degradation) for scale in files}
     if len(scores) == 1:
         return next(iter(scores.values()))
     means = np.mean([(score.psnr, score.bicubic_psnr) for score in scores.values()], axis=0)
@@ -78,8 +84,14 @@ def score_scales(upscaler: Upscaler, files: Mapping[int, Sequence[PairFiles]], s
     return Score(float(means[0]), float(means[1]), pictures, scores)
 
 
-def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int, scale: int) -> Score:
-    """Score whole pictures and return the mean over them, `samples` results kept."""
+def score_pictures(
+    upscaler: Upscaler,
+    files: Sequence[PairFiles],
+    samples: int,
+    scale: int,
+    degradation: FixedDegradation | None = None,
+) -> Score:
+    """Score whole pictures, degraded where their LR is made, and return the mean; `samples` results are kept."""
     pictures: dict[str, np.ndarray] = {}
 
     def upscale(lr: np.ndarray) -> np.ndarray:
@@ -88,7 +100,7 @@ def score_pictures(upscaler: Upscaler, files: Sequence[PairFiles], samples: int,
             pictures[files[len(pictures)].name] = _shown(sr)
         return sr
 
-    pairs = read_pairs(files, scale, upscaler.spec.num_channels)
+    pairs = read_pairs(files, scale, upscaler.spec.num_channels, degradation)
     mean = evaluate(upscale, pairs, Protocol(scale)).mean
     return Score(mean.psnr, mean.bicubic_psnr, pictures)
 

@@ -13,6 +13,10 @@ from tiny_models import TINY
 
 from isr import config as configuration
 from isr.cli.app import run
+from isr.data.degrade import FixedDegradation
+from isr.imresize import imresize
+from isr.io.pictures import read
+from isr.metrics import psnr
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,30 @@ def test_the_table_has_protocol_pictures_and_mean(
     assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), "--json", "--border", "4"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["protocol"]["border"] == 4 and content["mean"]["psnr"] != mean["psnr"]
+
+
+def test_pictures_are_scored_at_a_fixed_strength(
+    preset: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--hr", str(photos), "--preset", str(preset)]
+    assert run([*command, "--degradation", "real", "--strength", "3", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["protocol"]["lr"] == (
+        "strength 3: Gaussian blur of sigma 1.8 HR px, MATLAB bicubic, noise of sigma 10 of 255, "
+        "JPEG of quality 30; 8 bit"
+    )
+    hr = read(photos / "0.png").pixels
+    bicubic = imresize(FixedDegradation("real", 3)(hr, 2), scale=2)
+    assert content["rows"][0]["bicubic_psnr"] == pytest.approx(psnr(bicubic, hr, channel="y", border=2))
+
+    for arguments, message in (
+        (["--strength", "2"], "--strength 2: give a --degradation that has one: blur, noise, jpeg, real"),
+        (["--strength", "5", "--degradation", "blur"], "--strength 5: must be 1, 2 or 3"),
+        (["--back-projection", "1", "--degradation", "jpeg"], "--back-projection: is for small versions"),
+    ):
+        assert run([*command, *arguments]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
 
 
 def test_pictures_have_a_column_for_every_preset_beside(

@@ -480,7 +480,7 @@ def test_given_low_resolution_and_a_video_file(
     ("arguments", "message"),
     [
         (["--degradation", "bi", "--lr", "nowhere"], "--degradation and --lr: give one of them"),
-        (["--degradation", "bx"], "--degradation bx: must be bi or bd"),
+        (["--degradation", "bx"], "--degradation bx: must be bi, bd, blur, noise, jpeg or real"),
         (["--lr", "nowhere"], "nowhere: no such folder of clips"),
         (["--skip-frames", "3"], "000: has 5 frames, too few to leave out 3 at each end"),
         (["--border", "23"], "000: cannot be scored: SSIM needs 11 pixels"),

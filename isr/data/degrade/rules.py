@@ -1,4 +1,5 @@
-"""How the low resolution of clips is made: MATLAB's bicubic rule (BI), or Gaussian blur and sub-sampling (BD)."""
+"""How the low resolution of frames is made: MATLAB's bicubic rule (BI), Gaussian blur and sub-sampling (BD), or a
+degradation of fixed strength."""
 
 from __future__ import annotations
 
@@ -6,26 +7,30 @@ from typing import Literal
 
 import numpy as np
 
+from isr.data.degrade.fixed import FixedDegradation
 from isr.imresize import imresize
 
-Degradation = Literal["bi", "bd"]
+Degradation = Literal["bi", "bd"] | FixedDegradation
 
 SIGMA = 0.4  # of the blur, in HR pixels per unit of scale: 1.6 for x4
 TRUNCATE = 4.0  # the blur's kernel ends at so many sigmas: 13x13 for x4
 
 
-def degrade(frames: np.ndarray, scale: int, kind: Degradation) -> np.ndarray:
-    """The low resolution of frames.
+def degrade(frames: np.ndarray, scale: int, kind: Degradation, first: int = 0) -> np.ndarray:
+    """Make the low resolution of frames.
 
     Args:
         frames: `[t, h, w, c]`, uint8, uint16 or float, sides multiples of the scale.
         scale: HR side / LR side.
         kind: "bi": MATLAB's bicubic rule, an LR pixel lies over the middle of its scale x scale HR pixels; "bd":
-            `blur_and_subsample`, it lies on the first of them.
+            `blur_and_subsample`, it lies on the first of them; a `FixedDegradation`: as for "bi".
+        first: number of the first frame in its clip, which noise depends on.
 
     Returns:
-        `[t, h / scale, w / scale, c]` of the same dtype.
+        `[t, h / scale, w / scale, c]` of the same dtype; uint8 of a `FixedDegradation`.
     """
+    if isinstance(kind, FixedDegradation):
+        return np.stack([kind(frame, scale, number) for number, frame in enumerate(frames, start=first)])
     time, height, width, channels = frames.shape
     # One picture of many channels.
     stacked = frames.transpose(1, 2, 0, 3).reshape(height, width, time * channels)
