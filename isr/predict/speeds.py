@@ -63,6 +63,10 @@ class Speeds:
             return None
         return sum(seconds for _, seconds in jobs) / sum(megapixels for megapixels, _ in jobs)
 
+    def kinds(self) -> list[Kind]:
+        """List the kinds of jobs that were measured, the latest last."""
+        return list(self._jobs)
+
     def add(self, kind: Kind, megapixels: float, pace: float | None, keep: bool = True) -> None:
         """Note what a finished job took. A cache that cannot be written is no reason to fail.
 
