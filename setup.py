@@ -17,12 +17,15 @@ TEST = [
     "mypy",
     "nbclient",
     "nbformat",
+    "playwright",
     "pytest>=8",
     "pytest-xdist>=3.7",
     "ruff",
 ]
 JAX = ["jax>=0.4.34"]
 ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
+# The floors are the first that take a Range without quadratic time (CVE-2025-62727).
+PAGE = ["starlette>=0.49.1", "uvicorn>=0.34"]
 LITERT = ["ai-edge-litert>=1.2"]
 SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
@@ -37,7 +40,16 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["isr", "isr.*"]),
-    package_data={"isr": ["py.typed", "presets/*/*", "presets/*/int8/*", "models/*.npz", "models/*.md"]},
+    package_data={
+        "isr": [
+            "py.typed",
+            "presets/*/*",
+            "presets/*/int8/*",
+            "models/*.npz",
+            "models/*.md",
+            "page/static/*",
+        ]
+    },
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.8",
@@ -68,9 +80,10 @@ setup(
         "onnxruntime": ONNXRUNTIME,
         "openvino": [],  # a plain dependency now; the name stays for those who write it
         "litert": LITERT,
+        "page": PAGE,
         "test": TEST,
         "docs": DOCS,
-        "dev": [*TEST, *DOCS, *JAX, *SERVING, *ONNXRUNTIME, *LITERT, "pre-commit"],
+        "dev": [*TEST, *DOCS, *JAX, *SERVING, *ONNXRUNTIME, *LITERT, *PAGE, "pre-commit"],
     },
     entry_points={"console_scripts": ["isr=isr.cli:main"]},
     classifiers=[

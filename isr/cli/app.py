@@ -11,7 +11,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from isr.cli import config, convert, degrade, engines, evaluate, export, models, predict, quantise, train
+from isr.cli import (
+    config,
+    convert,
+    degrade,
+    engines,
+    evaluate,
+    export,
+    models,
+    page,
+    predict,
+    quantise,
+    train,
+)
 from isr.errors import ISRError
 
 # What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
@@ -20,6 +32,7 @@ ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base._
 BEGINNING = """\
 isr predict photo.jpg     make a photograph twice as large
 isr predict holiday.mp4   the same for a video
+isr page                  the same in the browser
 isr models                list the networks to choose from
 
 isr --help lists all commands.\
@@ -58,6 +71,7 @@ app = typer.Typer(
 )
 for function in (
     predict.predict,
+    page.page,
     evaluate.evaluate,
     degrade.degrade,
     train.train,

@@ -1,0 +1,294 @@
+// GO: start, pause and stop; the list of files, each with its state; what is left to wait.
+
+import { make, tell } from "./element.js";
+import { ask, inOrder, order, watch } from "./server.js";
+import { clock, duration, words } from "./words.js";
+
+const size = ([width, height]) => `${width}×${height}`;
+
+class Go extends HTMLElement {
+  connectedCallback() {
+    const button = (name, act, more = {}) => make("button", { type: "button", onclick: act, ...more }, words[name]);
+    this.start = button("start", () => order("POST", "/go", { do: "start" }), { class: "main" });
+    this.pause = button("pause", () => order("POST", "/go", { do: "pause" }));
+    this.finish = button("stopAfter", () => order("POST", "/go", { do: "finish" }));
+    this.stop = button("stopNow", () => order("POST", "/go", { do: "stop" }));
+    this.all = make("a", { class: "button", href: "/results.zip", download: "larger.zip" }, words.saveAll);
+    this.clear = button("clear", () => order("POST", "/clear", {}));
+    this.summary = make("p", { class: "summary" });
+    this.bar = make("progress", { max: 1, value: 0, "aria-label": words.whole, hidden: true });
+    this.list = make("div", { class: "list", role: "list", "aria-label": words.list });
+    this.empty = make("p", { class: "quiet" }, words.empty);
+    this.rows = new Map();
+    const notify = make("input", { type: "checkbox", name: "notify" });
+    notify.addEventListener("change", async () => {
+      if (notify.checked && (await Notification.requestPermission()) !== "granted") notify.checked = false;
+    });
+    this.notify = notify;
+    this.append(
+      make(
+        "section",
+        { "aria-labelledby": "go" },
+        make("h2", { id: "go" }, words.go),
+        make("p", { class: "buttons" }, this.start, this.pause, this.finish, this.stop),
+        this.bar,
+        this.summary,
+        this.empty,
+        this.list,
+        make(
+          "p",
+          { class: "buttons" },
+          this.all,
+          this.clear,
+          "Notification" in window ? make("label", { class: "check" }, notify, make("span", {}, words.notify)) : null,
+        ),
+      ),
+    );
+    watch((state) => this.show(state));
+  }
+
+  show(state) {
+    const { queue } = state;
+    const items = inOrder();
+    const of = (name) => items.filter((item) => item.state === name).length;
+    const [waiting, finished, failed] = [of("waiting"), of("finished"), of("failed")];
+    const busy = queue.current !== null;
+    this.start.textContent = queue.paused ? words.goOn : words.start;
+    this.start.disabled = !(queue.paused || (waiting && !queue.running));
+    this.pause.disabled = !busy || queue.paused || queue.stopping;
+    const current = state.items.get(queue.current);
+    this.pause.textContent = queue.paused && current?.state === "working" ? words.pausing : words.pause;
+    this.finish.disabled = !busy || !queue.running;
+    this.stop.disabled = !busy || queue.stopping;
+    this.stop.textContent = queue.stopping ? words.stopping : words.stopNow;
+    this.all.hidden = finished === 0;
+    this.clear.hidden = finished === 0;
+    this.empty.hidden = items.length > 0;
+    const share = this.share(items, current);
+    this.bar.hidden = !busy;
+    this.bar.value = share;
+    this.summary.textContent = this.sentence(state, items.length, finished, failed, waiting);
+    document.title = busy ? `${Math.floor(100 * share)}% · ${words.title}` : words.title;
+    mark(busy ? share : null);
+    this.draw(items, queue);
+    if (this.wasBusy && !busy && waiting === 0) {
+      tell(words.allDone);
+      if (this.notify.checked) new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
+    }
+    this.wasBusy = busy;
+  }
+
+  share(items, current) {
+    const { done, total } = current?.progress ?? {};
+    const over = items.filter((item) => item.state === "finished" || item.state === "failed").length;
+    return items.length ? (over + (total ? done / total : 0)) / items.length : 0;
+  }
+
+  sentence(state, all, finished, failed, waiting) {
+    if (state.lost) return words.lost;
+    if (!all) return "";
+    const parts = [words.counts(finished, all, failed)];
+    const { left, current, paused } = state.queue;
+    if (waiting || current) {
+      if (left === null) parts.push(words.unknownTime);
+      else if (!current || paused) parts.push(words.takes(duration(left)));
+      else parts.push(words.left(duration(left)), words.ready(clock(left)));
+    }
+    return parts.join(" · ");
+  }
+
+  draw(items, queue) {
+    const known = new Set(items.map((item) => item.id));
+    for (const [id, row] of this.rows) {
+      if (!known.has(id)) {
+        row.remove();
+        this.rows.delete(id);
+      }
+    }
+    let last = null;
+    for (const item of items) {
+      let row = this.rows.get(item.id);
+      if (!row) {
+        row = new Row(item.id);
+        this.rows.set(item.id, row);
+      }
+      row.show(item, queue);
+      const after = last ? last.nextSibling : this.list.firstChild;
+      if (after !== row) this.list.insertBefore(row, after);
+      last = row;
+    }
+  }
+}
+
+class Row extends HTMLElement {
+  constructor(id) {
+    super();
+    this.id = `item-${id}`;
+    this.item = { id };
+  }
+
+  connectedCallback() {
+    if (this.firstChild) return;
+    const { id } = this.item;
+    this.setAttribute("role", "listitem");
+    this.draggable = true;
+    this.image = make("img", { alt: "", width: 72, height: 54, src: `/items/${id}/thumb`, loading: "lazy" });
+    this.image.addEventListener("error", () => this.image.classList.add("none"));
+    this.name = make("span", { class: "name" });
+    this.facts = make("span", { class: "facts" });
+    this.bar = make("progress", { max: 1, hidden: true });
+    this.doing = make("span", { class: "buttons" });
+    this.more = make("div", { class: "more", hidden: true });
+    this.append(
+      this.image, make("div", { class: "about" }, this.name, this.facts, this.bar), this.doing, this.more,
+    );
+    this.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/x-isr", id));
+    this.addEventListener("dragover", (event) => {
+      if (event.dataTransfer.types.includes("text/x-isr")) event.preventDefault();
+    });
+    this.addEventListener("drop", (event) => {
+      const moved = event.dataTransfer.getData("text/x-isr");
+      if (!moved || moved === id) return;
+      event.preventDefault();
+      order("POST", `/items/${moved}`, { do: "move", before: id });
+    });
+    this.show(this.item, this.queue ?? {});
+  }
+
+  show(item, queue) {
+    this.item = item;
+    this.queue = queue;
+    if (!this.firstChild || !item.state) return;
+    const text = JSON.stringify([item, queue.paused, queue.stopping]);
+    if (text === this.shown) return;
+    this.shown = text;
+    this.dataset.state = item.state;
+    this.name.textContent = item.name;
+    this.name.title = item.name;
+    this.facts.textContent = this.sentence(item, queue);
+    const { done = 0, total = 0 } = item.progress ?? {};
+    this.bar.hidden = !item.progress;
+    this.bar.setAttribute("aria-label", item.name);
+    if (total) this.bar.value = done / total;
+    else this.bar.removeAttribute("value");
+    this.buttons(item);
+  }
+
+  sentence(item, queue) {
+    const parts = [];
+    let stands = words.states[item.state];
+    if (item.progress) {
+      const { total, done } = item.progress;
+      if (!total) stands = words.opening;
+      else if (done >= total) stands = words.joining;
+      if (queue.paused && item.state === "working") stands = words.pausing;
+      if (queue.stopping) stands = words.stopping;
+    }
+    if (item.state === "waiting" && item.reason) stands = words.states.failed;
+    parts.push(item.begun ? words.begun : stands);
+    if (item.size_in && item.size_out) parts.push(words.becomes(size(item.size_in), size(item.size_out)));
+    if (item.frames) parts.push(words.frames(item.frames));
+    if (item.progress?.seconds != null && item.progress.done < item.progress.total) {
+      parts.push(words.left(duration(item.progress.seconds)));
+    }
+    if (item.state === "waiting" && item.left != null) parts.push(words.takes(duration(item.left)));
+    if (item.state === "finished" && item.seconds >= 1) parts.push(words.took(duration(item.seconds)));
+    if (item.part) parts.push(words.keptPart);
+    if (item.reason) parts.push(item.reason);
+    return parts.join(" · ");
+  }
+
+  buttons(item) {
+    const act = (name, work, more = {}) =>
+      make("button", { type: "button", onclick: work, "aria-label": words.of(words[name] ?? name, item.name), ...more },
+        words[name] ?? name);
+    const say = (content) => order("POST", `/items/${item.id}`, content);
+    const finished = item.state === "finished";
+    const wanted = [];
+    if (finished) wanted.push(["compare", () => document.querySelector("isr-compare").show(item)]);
+    if (item.remedy) wanted.push(["remedy", () => say({ do: "again", changes: remedy(item) })]);
+    if (item.state === "waiting" && !item.reason) {
+      wanted.push(["up", () => this.move(-1)], ["down", () => this.move(1)]);
+    }
+    wanted.push(["details", () => this.details()], ["remove", () => say({ do: "remove" })]);
+    const key = JSON.stringify([wanted.map(([name]) => name), item.remedy, item.part, item.name]);
+    // Buttons stay where they are, so that the focus does too.
+    if (key === this.drawn) return;
+    this.drawn = key;
+    const held = this.doing.contains(document.activeElement) ? document.activeElement.textContent : null;
+    this.doing.replaceChildren(
+      ...(finished || item.part
+        ? [make("a", {
+            class: "button", href: `/items/${item.id}/result`, download: true,
+            "aria-label": words.of(item.part ? words.savePart : words.save, item.name),
+          }, item.part ? words.savePart : words.save)]
+        : []),
+      ...wanted.map(([name, work]) => act(name === "remedy" ? words.remedies[item.remedy] : name, work)),
+    );
+    if (held !== null) [...this.doing.children].find((child) => child.textContent === held)?.focus();
+  }
+
+  move(step) {
+    const items = inOrder();
+    const at = items.findIndex((item) => item.id === this.item.id);
+    const before = step < 0 ? items[at - 1] : items[at + 2];
+    if (step < 0 && !before) return;
+    order("POST", `/items/${this.item.id}`, { do: "move", before: before?.id ?? null });
+  }
+
+  async details() {
+    if (!this.more.hidden) {
+      this.more.hidden = true;
+      return;
+    }
+    let about;
+    try {
+      about = await ask("GET", `/items/${this.item.id}`);
+    } catch (error) {
+      tell(error.message);
+      return;
+    }
+    const copy = make("button", { type: "button" }, words.copy);
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(about.command);
+      tell(words.copied);
+    });
+    this.more.replaceChildren(
+      make("p", {}, words.command, ": ", make("code", {}, about.command), " ", copy),
+      ...(about.target ? [make("p", {}, words.liesAt(about.target))] : []),
+      ...about.notes.map((line) => make("p", { class: "quiet" }, line)),
+    );
+    this.more.hidden = false;
+  }
+}
+
+function remedy(item) {
+  if (item.remedy === "tile") return { "options.tile": 64 };
+  if (item.remedy === "replace") return { "options.overwrite": true };
+  if (item.remedy === "format") return item.clip ? { "clip.format": "mkv" } : { "options.format": "png" };
+  return {};
+}
+
+const plain = document.getElementById("icon").getAttribute("href");
+let drawn = null;
+
+function mark(share) {
+  // The icon of the tab fills; in sixteenths, since more cannot be seen.
+  const step = share === null ? null : Math.round(share * 16);
+  if (step === drawn) return;
+  drawn = step;
+  const icon = document.getElementById("icon");
+  if (icon.href.startsWith("blob:")) URL.revokeObjectURL(icon.href);
+  icon.setAttribute("href", step === null ? plain : URL.createObjectURL(pie(step / 16)));
+}
+
+function pie(share) {
+  const bar = `<rect width="32" height="32" rx="6" fill="#1b5e9b"/><rect x="4" y="12" width="24" height="8" fill="#9cc0e0"/>`;
+  const full = `<rect x="4" y="12" width="${24 * share}" height="8" fill="#fff"/>`;
+  return new Blob([`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${bar}${full}</svg>`], {
+    type: "image/svg+xml",
+  });
+}
+
+customElements.define("isr-row", Row);
+customElements.define("isr-go", Go);

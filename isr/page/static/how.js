@@ -1,0 +1,200 @@
+// HOW: size, look and kind of file; what is chosen holds for all that is not begun.
+
+import { make, option } from "./element.js";
+import { order, watch } from "./server.js";
+import { words } from "./words.js";
+
+const OTHERS = ["1.5", "3", "8"];
+const LOOKS = ["best", "quick", "classic", "plain"];
+const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
+const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
+const PATIENCE = 400; // ms without a change before it is sent
+
+function sourcesOf(look, factor) {
+  if (look === "quick") return ["edsr_fast_x2"];
+  if (look === "classic") return [`aplus_x${factor > 3 ? 4 : factor > 2 ? 3 : 2}`];
+  return look === "plain" ? ["bicubic"] : null;
+}
+
+function lookOf(sources) {
+  const name = sources?.[0];
+  if (!name) return "best";
+  if (name === "bicubic") return "plain";
+  return name.startsWith("aplus") ? "classic" : "quick";
+}
+
+function field(label, control) {
+  return make("label", { class: "field" }, make("span", {}, label), control);
+}
+
+function choice(name, value, label, sentence) {
+  return make(
+    "label",
+    { class: sentence ? "choice card" : "choice" },
+    make("input", { type: "radio", name, value }),
+    make("span", {}, make("b", {}, label), sentence ? make("small", {}, sentence) : null),
+  );
+}
+
+class How extends HTMLElement {
+  connectedCallback() {
+    const menu = (name, first, values) =>
+      make("select", { name }, option("", first), ...values.map((value) => option(value, value.toUpperCase())));
+    this.form = make(
+      "form",
+      {},
+      make(
+        "fieldset",
+        {},
+        make("legend", {}, words.size),
+        choice("size", "2", words.twice),
+        choice("size", "4", words.four),
+        choice("size", "other", words.other),
+        make(
+          "span",
+          { class: "other", hidden: true },
+          make(
+            "select",
+            { name: "other", "aria-label": words.otherSize },
+            ...OTHERS.map((factor) => option(factor, words.times(factor))),
+            option("width", words.exactWidth),
+            option("height", words.exactHeight),
+          ),
+          make("input", {
+            type: "number", name: "side", min: 16, max: 65535, value: 1920, "aria-label": words.pixels, hidden: true,
+          }),
+        ),
+      ),
+      make(
+        "fieldset",
+        { class: "looks" },
+        make("legend", {}, words.look),
+        ...LOOKS.map((look) => choice("look", look, ...words.looks[look])),
+      ),
+      make(
+        "div",
+        { class: "fields" },
+        field(words.savePictures, menu("pictures", words.same, PICTURES)),
+        field(words.saveClips, menu("clips", words.same, CLIPS)),
+      ),
+      make(
+        "details",
+        {},
+        make("summary", {}, words.more),
+        make(
+          "div",
+          { class: "fields" },
+          field(words.quality, make("input", { type: "range", name: "quality", min: 60, max: 100, value: 95 })),
+          field(
+            words.videoQuality,
+            make(
+              "select",
+              { name: "crf" },
+              option("", words.automatic), option("14", words.high), option("20", words.middle),
+              option("26", words.small),
+            ),
+          ),
+          field(
+            words.codec,
+            make(
+              "select", { name: "codec" }, option("", words.automatic),
+              ...["h264", "h265", "vp9", "av1"].map((name) => option(name, name.toUpperCase())),
+            ),
+          ),
+          field(
+            words.precision,
+            make(
+              "select", { name: "precision" },
+              ...["auto", "float32", "bfloat16", "fast"].map((name) => option(name, words.precisions[name])),
+            ),
+          ),
+          field(words.engine, make("select", { name: "engine" }, option("auto", words.automatic))),
+          field(words.metadata, make("input", { type: "checkbox", name: "metadata", checked: true })),
+          field(words.ensemble, make("input", { type: "checkbox", name: "ensemble" })),
+          field(words.tile, make("input", { type: "checkbox", name: "tile" })),
+        ),
+      ),
+    );
+    this.append(make("section", { "aria-labelledby": "how" }, make("h2", { id: "how" }, words.how), this.form));
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("input", () => {
+      this.show();
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.sendOff(), PATIENCE);
+    });
+    this.known = "";
+    watch((state) => this.take(state.settings));
+  }
+
+  engines(names) {
+    for (const name of names) this.form.engine.append(option(name, name));
+  }
+
+  values() {
+    const form = this.form;
+    const other = form.size.value === "other";
+    const side = form.other.value;
+    const pixels = Math.round(Number(form.side.value)) || 1920;
+    const factor = Number(other ? side : form.size.value) || 2;
+    const values = {
+      "options.scale": other && !Number(side) ? null : factor,
+      "options.size": other && !Number(side) ? (side === "width" ? [null, pixels] : [pixels, null]) : null,
+      sources: sourcesOf(form.look.value, factor),
+      "options.format": form.pictures.value || null,
+      "clip.format": form.clips.value || null,
+      "options.quality": Number(form.quality.value),
+      "options.video.crf": form.crf.value ? Number(form.crf.value) : null,
+      "options.video.codec": form.codec.value || null,
+      "options.precision": form.precision.value,
+      "options.engine": form.engine.value || "auto",
+      "options.strip_metadata": !form.metadata.checked,
+      "options.self_ensemble": form.ensemble.checked,
+      "options.tile": form.tile.checked ? 96 : null,
+    };
+    return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+  }
+
+  async sendOff() {
+    const values = this.values();
+    this.known = JSON.stringify(values);
+    this.sending = true;
+    await order("PUT", "/settings", values);
+    this.sending = false;
+  }
+
+  take(settings) {
+    // What another tab chose, or the last time.
+    const text = JSON.stringify(settings);
+    if (this.sending || text === this.known) return;
+    if (this.known && this.contains(document.activeElement)) return;
+    this.known = text;
+    const form = this.form;
+    const size = settings["options.size"];
+    const scale = String(settings["options.scale"] ?? 2);
+    form.size.value = size || OTHERS.includes(scale) ? "other" : scale;
+    if (size) {
+      form.other.value = size[0] === null ? "width" : "height";
+      form.side.value = size[0] ?? size[1];
+    } else if (OTHERS.includes(scale)) form.other.value = scale;
+    form.look.value = lookOf(settings.sources);
+    form.pictures.value = settings["options.format"] ?? "";
+    form.clips.value = settings["clip.format"] ?? "";
+    form.quality.value = settings["options.quality"] ?? 95;
+    form.crf.value = settings["options.video.crf"] ?? "";
+    form.codec.value = settings["options.video.codec"] ?? "";
+    form.precision.value = settings["options.precision"] ?? "auto";
+    form.engine.value = settings["options.engine"] ?? "auto";
+    form.metadata.checked = !settings["options.strip_metadata"];
+    form.ensemble.checked = Boolean(settings["options.self_ensemble"]);
+    form.tile.checked = "options.tile" in settings;
+    this.show();
+  }
+
+  show() {
+    const other = this.form.size.value === "other";
+    this.querySelector(".other").hidden = !other;
+    this.form.side.hidden = Boolean(Number(this.form.other.value));
+  }
+}
+
+customElements.define("isr-how", How);

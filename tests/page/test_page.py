@@ -1,0 +1,407 @@
+"""The page's server: its queue, its workers, its uploads; asked as a program asks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from children import ROOT, run_python
+from page_server import PROGRAM, Client, served
+from pictures import photograph
+from PIL import Image
+
+pytest.importorskip("starlette", reason="pip install keras-isr[page]")
+pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
+
+CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
+
+
+def png(height: int = 40, width: int = 60, seed: int = 0) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(photograph(height, width, seed=seed)).save(written, "PNG")
+    return written.getvalue()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root") / "photos"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(seed=1))
+    (folder / "sub" / "b.png").write_bytes(png(seed=2))
+    (folder / "notes.txt").write_text("secret", encoding="utf-8")
+    (folder.parent / "outside.png").write_bytes(png(seed=3))
+    (folder / "link.png").symlink_to(folder.parent / "outside.png")
+    (folder / "out").symlink_to(folder.parent, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Client]:
+    """A page that the tests of this file share; each brings its own items."""
+    with served(tmp_path_factory.mktemp("state"), (root,)) as client:
+        yield client
+
+
+def test_an_upload_comes_back_larger(page: Client) -> None:
+    id = page.upload("cat.png", png())
+    item = page.wait(id, lambda item: item["size_out"] is not None)
+    assert (item["state"], item["size_in"], item["size_out"]) == ("waiting", [60, 40], [120, 80])
+    page.json("POST", "/go", {"do": "start"})
+    page.wait(id, "finished")
+    status, content, headers = page.ask("GET", f"/items/{id}/result")
+    assert status == 200 and "cat_x2.png" in headers["content-disposition"]
+    # The worker of these tests repeats every pixel.
+    expected = photograph(40, 60).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), expected)
+    about = page.json("GET", f"/items/{id}")
+    assert about["command"] == f"isr predict {about['source']}" and about["target"].endswith("cat_x2.png")
+
+
+def test_the_command_of_an_item_is_its_settings(page: Client, root: Path) -> None:
+    wanted = {"options.scale": 4, "sources": ["edsr_fast_x2"], "options.quality": 80, "options.format": "jpg"}
+    page.json("PUT", "/settings", wanted)
+    id = page.json("POST", "/add", {"root": 0, "path": "a.png"})["ids"][0]
+    line = f"isr predict --scale 4 --preset edsr_fast_x2 --format jpg --quality 80 {root / 'a.png'}"
+    assert page.json("GET", f"/items/{id}")["command"] == line
+    page.json("PUT", "/settings", {})
+    assert page.json("GET", f"/items/{id}")["command"] == f"isr predict {root / 'a.png'}"
+    page.json("POST", f"/items/{id}", {"do": "remove"})
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"inputs": ["/etc/passwd"]},
+        {"output": "/tmp/x"},
+        {"sources": ["/tmp/evil.keras"]},
+        {"sources": ["grpc://example.com/model"]},
+        {"sources": "edsr_fast_x2"},
+        {"sources": ["bicubic"] * 9},
+        {"options.scale": "two"},
+        {"options.scale": -1},
+        {"options.quality": 0},
+        {"options.format": "exe"},
+        {"options.resume": True},
+        {"options.video.crf": []},
+        {"options.size": [None, None]},
+        {"options": {}},
+    ],
+    ids=str,
+)
+def test_settings_that_are_refused(page: Client, wanted: dict[str, object]) -> None:
+    assert page.ask("PUT", "/settings", wanted)[0] == 400
+    assert page.json("GET", "/state?since=0")["settings"] == {}
+
+
+def test_a_folder_is_added_file_by_file_and_its_results_lie_in_the_root(page: Client, root: Path) -> None:
+    ids = page.json("POST", "/add", {"root": 0, "path": ""})["ids"]
+    items = page.items()
+    assert [items[id]["name"] for id in ids] == ["photos/a.png", "photos/sub/b.png"]
+    page.json("POST", "/go", {"do": "start"})
+    for id in ids:
+        page.wait(id, "finished")
+    assert (root / "photos_x2" / "a_x2.png").is_file()
+    assert (root / "photos_x2" / "sub" / "b_x2.png").is_file()
+    # Results of an earlier run are not added again.
+    again = page.json("POST", "/add", {"root": 0, "path": ""})["ids"]
+    assert len(again) == len(ids)
+    status, content, _ = page.ask("GET", "/results.zip")
+    assert status == 200
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert {"photos/a_x2.png", "photos/sub/b_x2.png"} <= set(archive.namelist())
+    for id in [*ids, *again]:
+        page.json("POST", f"/items/{id}", {"do": "remove"})
+    # Files of this computer are not the page's to delete.
+    assert (root / "a.png").is_file() and (root / "photos_x2" / "a_x2.png").is_file()
+
+
+def test_the_same_name_twice_gives_two_results(page: Client) -> None:
+    ids = [page.upload("same.png", png(seed=seed)) for seed in (1, 2)]
+    page.json("POST", "/go", {"do": "start"})
+    results = []
+    for id in ids:
+        page.wait(id, "finished")
+        results.append(page.ask("GET", f"/items/{id}/result")[1])
+    assert results[0] != results[1]
+    with zipfile.ZipFile(io.BytesIO(page.ask("GET", "/results.zip")[1])) as archive:
+        assert {"same_x2.png", "same_x2 (2).png"} <= set(archive.namelist())
+
+
+def test_a_file_that_exists_is_not_replaced_unasked(page: Client, root: Path) -> None:
+    (root / "here.png").write_bytes(png())
+    (root / "here_x2.png").write_bytes(b"mine")
+    id = page.json("POST", "/add", {"root": 0, "path": "here.png"})["ids"][0]
+    item = page.wait(id, lambda item: bool(item["reason"]))
+    assert (item["reason"], item["remedy"]) == ("A file of that name is there already.", "replace")
+    page.json("POST", "/go", {"do": "start"})
+    page.wait(id, "failed")
+    assert (root / "here_x2.png").read_bytes() == b"mine"
+    page.json("POST", f"/items/{id}", {"do": "again", "changes": {"options.overwrite": True}})
+    page.json("POST", "/go", {"do": "start"})
+    page.wait(id, "finished")
+    assert (root / "here_x2.png").read_bytes() != b"mine"
+    for name in ("here.png", "here_x2.png"):
+        (root / name).unlink()
+
+
+def test_a_damaged_file_fails_in_plain_words_and_stops_no_other(page: Client) -> None:
+    bad, good = page.upload("bad.png", png()[:900]), page.upload("good.png", png())
+    page.json("POST", "/go", {"do": "start"})
+    item = page.wait(bad, "failed")
+    assert "damaged" in item["reason"] and "/" not in item["reason"] and "--" not in item["reason"]
+    page.wait(good, "finished")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("IMG_1.HEIC", "HEIC"), ("letter.pdf", "PDF"), ("notes.txt", "neither a picture"), ("", "no name")],
+)
+def test_files_of_other_kinds_are_refused_by_name(page: Client, name: str, said: str) -> None:
+    status, content, _ = page.ask("PUT", f"/upload?name={name}", b"x" * 10)
+    assert status == 400 and said in json.loads(content)["error"]
+
+
+def test_views_show_the_part_that_is_asked_for(page: Client) -> None:
+    id = page.upload("view.png", png())
+    page.json("POST", "/go", {"do": "start"})
+    page.wait(id, "finished")
+    about = page.json("GET", f"/items/{id}/size")
+    assert (about["before"], about["after"]) == ([60, 40], [120, 80])
+    for side in ("before", "after"):
+        status, content, _ = page.ask(
+            "GET", f"/items/{id}/part?side={side}&box=0.5,0.25,0.5,0.5&size=120,80&way=plain"
+        )
+        assert status == 200
+        shown = np.asarray(Image.open(io.BytesIO(content))).astype(int)
+        # A quarter of the picture at four times its size, but for what JPEG does.
+        expected = photograph(40, 60)[10:30, 30:60].repeat(4, 0).repeat(4, 1)
+        assert np.abs(shown - expected).mean() < 4
+    assert page.ask("GET", f"/items/{id}/thumb")[2]["content-type"] == "image/jpeg"
+    for bad in (
+        "box=0,0,2,1&size=9,9",
+        "box=0,0,1,1&size=99999,9",
+        "box=a&size=9,9",
+        "box=nan,0,1,1&size=9,9",
+    ):
+        assert page.ask("GET", f"/items/{id}/part?{bad}")[0] == 400
+
+
+def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:
+    ids = [page.upload(f"{n}.png", png()) for n in range(3)]
+    page.json("POST", f"/items/{ids[2]}", {"do": "move", "before": ids[0]})
+    page.json("POST", f"/items/{ids[0]}", {"do": "move", "before": None})
+    places = {id: item["place"] for id, item in page.items().items() if id in ids}
+    assert sorted(ids, key=places.__getitem__) == [ids[2], ids[1], ids[0]]
+    for id in ids:
+        page.json("POST", f"/items/{id}", {"do": "remove"})
+
+
+def test_a_poll_tells_what_changed_and_no_more(page: Client) -> None:
+    first = page.json("GET", "/state?since=0")
+    quiet = page.json("GET", f"/state?since={first['now']}&boot={first['boot']}")
+    assert quiet["items"] == [] and not first["more"]
+    id = page.upload("one.png", png())
+    page.wait(id, lambda item: item["size_out"] is not None)
+    later = page.json("GET", f"/state?since={first['now']}&boot={first['boot']}")
+    assert [item["id"] for item in later["items"]] == [id]
+    page.json("POST", f"/items/{id}", {"do": "remove"})
+    last = page.json("GET", f"/state?since={later['now']}&boot={first['boot']}")
+    assert last["gone"] == [id]
+    # A server that was started anew knows another count.
+    assert page.json("GET", f"/state?since={last['now']}&boot=other")["now"] == last["now"]
+
+
+def test_a_poll_of_a_thousand_items_stays_small(tmp_path: Path) -> None:
+    from isr.page.items import new_item
+    from isr.predict.plain import to_plain
+
+    (tmp_path / "items").mkdir()
+    for n in range(1000):
+        item = new_item(f"a picture with a rather long name {n:04d}.png", tmp_path / f"{n}.png", False)
+        # Not by the queue, which waits for the disk a thousand times.
+        (tmp_path / "items" / f"{item.id}.json").write_text(json.dumps(to_plain(item)), encoding="utf-8")
+    with served(tmp_path) as client:
+        now, boot, more, seen = 0, "", True, 0
+        while more:
+            _, content, _ = client.ask("GET", f"/state?since={now}&boot={boot}")
+            assert len(content) < 50_000
+            said = json.loads(content)
+            now, boot, more, seen = said["now"], said["boot"], said["more"], seen + len(said["items"])
+        assert seen >= 1000
+
+
+def test_twenty_uploads_at_once(page: Client) -> None:
+    content = np.random.default_rng(0).bytes(5_000_000)
+
+    def send(n: int) -> tuple[int, str]:
+        status, body, _ = page.ask("PUT", f"/upload?name=large{n}.mp4", content)
+        return status, json.loads(body)["ids"][0]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(send, range(20)))
+    assert [status for status, _ in answers] == [200] * 20
+    items = page.items()
+    assert {items[id]["name"] for _, id in answers} == {f"large{n}.mp4" for n in range(20)}
+    for _, id in answers:
+        assert page.ask("POST", f"/items/{id}", {"do": "remove"})[0] == 200
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    import socket
+
+    with served(tmp_path) as client:
+        with socket.create_connection(("127.0.0.1", client.port)) as connection:
+            head = (
+                f"PUT /upload?name=half.png HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
+                f"X-ISR-Token: {client.token}\r\nContent-Length: 1000\r\n\r\n"
+            )
+            connection.sendall(head.encode() + b"x" * 100)
+        id = client.upload("whole.png", png())
+        assert list(client.items()) == [id]
+        left = [path.name for path in (tmp_path / "files").iterdir()]
+        assert left == [id]
+
+
+def test_limits_of_uploads(tmp_path: Path) -> None:
+    program = PROGRAM.replace("import json, sys", "import json, sys\nimport isr.page.app as app")
+    program = program.replace("given =", "app.Page.__init__.__defaults__ = (app.WORKER, 2000)\ngiven =")
+    with served(tmp_path, program=program) as client:
+        assert client.ask("PUT", "/upload?name=a.png", b"x" * 2001)[0] == 400
+        assert client.ask("PUT", "/upload?name=a.png", b"x" * 2000)[0] == 200
+
+
+def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
+    with served(tmp_path, env={"SLOW": "0.05"}) as client:
+        client.json("PUT", "/settings", {"options.tile": 32})
+        id = client.upload("tiles.png", png(160, 240))
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item.get("progress", {}).get("done", 0) >= 1)
+        client.json("POST", "/go", {"do": "pause"})
+        before = client.wait(id, "paused")["progress"]["done"]
+        for _ in range(4):
+            assert client.items()[id]["progress"]["done"] == before
+        assert client.json("GET", "/state?since=0")["queue"]["paused"]
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item["state"] == "working" and item["progress"]["done"] > before)
+        client.json("POST", "/go", {"do": "stop"})
+        item = client.wait(id, "waiting")
+        assert item["begun"]
+
+
+def test_a_killed_worker_and_a_killed_server_lose_a_segment_at_most(tmp_path: Path) -> None:
+    """A clip of three segments: it goes on behind those that are finished."""
+    with served(tmp_path, env={"SLOW": "0.04"}) as client:
+        id = client.upload("clip.mp4", long_clip(tmp_path / "made.mp4"))
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item.get("progress", {}).get("done", 0) >= 62)
+        os.kill(worker_of(client), signal.SIGKILL)
+        client.wait(id, lambda _: went_on(client, id))
+        client.process.kill()
+        client.process.wait()
+    with served(tmp_path, env={"SLOW": "0.001"}) as client:
+        item = client.wait(id, "finished")
+        assert item["frames"] == 150 and item["name"] == "clip.mp4"
+        assert went_on(client, id)
+
+
+def went_on(client: Client, id: str) -> bool:
+    notes = client.json("GET", f"/items/{id}")["notes"]
+    return any("going on behind frame 60 of 150" in note for note in notes)
+
+
+def test_stopping_now_keeps_the_part_of_a_clip_that_is_done(tmp_path: Path) -> None:
+    from isr.io.clips import probe
+
+    with served(tmp_path, env={"SLOW": "0.03"}) as client:
+        id = client.upload("clip.mp4", long_clip(tmp_path / "made.mp4"))
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item.get("progress", {}).get("done", 0) >= 64)
+        client.json("POST", "/go", {"do": "stop"})
+        client.wait(id, lambda item: item["state"] == "waiting" and item["part"])
+        (tmp_path / "part.mp4").write_bytes(client.ask("GET", f"/items/{id}/result")[1])
+        info = probe(tmp_path / "part.mp4", timeline=True)
+        assert (info.frames, info.width, info.height) == (60, 64, 48)
+
+
+def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
+    dying = [sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(9)"]
+    with served(tmp_path, worker=dying) as client:
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        assert client.wait(id, "failed")["remedy"] == "tile"
+
+
+def test_a_second_server_on_the_same_state_opens_the_first(tmp_path: Path) -> None:
+    with served(tmp_path) as client, served(tmp_path) as second:
+        assert second.process.wait(60) == 0
+        assert second.token == client.token
+
+
+def test_a_real_photo_by_the_real_worker(tmp_path: Path) -> None:
+    """As `isr predict` makes it, to the byte; and neither server nor page needs Keras."""
+    report = "import atexit\natexit.register(lambda: print(json.dumps(sorted(sys.modules)), flush=True))\n"
+    program = PROGRAM.replace("given =", report + "given =")
+    with served(
+        tmp_path / "state", worker=[sys.executable, "-m", "isr.page.worker"], program=program
+    ) as client:
+        client.json("PUT", "/settings", {"sources": ["edsr_fast_x2"]})
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item["state"] in ("finished", "failed"))
+        assert client.items()[id]["state"] == "finished"
+        result = client.ask("GET", f"/items/{id}/result")[1]
+        client.json("GET", f"/items/{id}/size")
+        client.json("GET", "/machine")
+        client.process.terminate()
+        assert client.process.stdout is not None
+        loaded = set(json.loads(client.process.stdout.read().splitlines()[-1]))
+    assert "isr.page.app" in loaded and not {"keras", "tensorflow", "jax"} & loaded
+    (tmp_path / "cat.png").write_bytes(png())
+    run_python("-m", "isr", "predict", "--preset", "edsr_fast_x2", str(tmp_path / "cat.png"))
+    assert (tmp_path / "cat_x2.png").read_bytes() == result
+
+
+def worker_of(client: Client) -> int:
+    """The process id of the server's worker."""
+    import psutil
+
+    children = psutil.Process(client.process.pid).children()
+    return next(child.pid for child in children if any("worker" in part for part in child.cmdline()))
+
+
+def long_clip(path: Path) -> bytes:
+    """150 frames of 32 x 24: three segments."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for n in range(150):
+            picture = np.full((24, 32, 3), n, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+def test_state_is_private(tmp_path: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("Windows keeps the user's folders private by itself")
+    with served(tmp_path / "state") as client:
+        client.upload("cat.png", png())
+        for path in [tmp_path / "state", *(tmp_path / "state").iterdir()]:
+            if path.is_dir():
+                assert path.stat().st_mode & 0o077 == 0, path
+    shutil.rmtree(tmp_path / "state")

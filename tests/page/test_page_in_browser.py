@@ -1,0 +1,225 @@
+"""The page as a person meets it, in a real browser; skipped where there is none."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from children import ROOT
+from page_server import Client, served
+from pictures import photograph
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install keras-isr[test]")
+pytest.importorskip("starlette", reason="pip install keras-isr[page]")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SAMPLES = ROOT / "tests" / "samples"
+DROP = """
+([name, kind, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type: kind }));
+  for (const event of ["dragenter", "dragover", "drop"]) {
+    document.querySelector(".drop").dispatchEvent(
+      new DragEvent(event, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+  }
+}
+"""
+PASTE = """
+([name, kind, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type: kind }));
+  document.body.dispatchEvent(
+    new ClipboardEvent("paste", { bubbles: true, cancelable: true, clipboardData: transfer }));
+}
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+
+def png(height: int = 40, width: int = 60, seed: int = 0) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(photograph(height, width, seed=seed)).save(written, "PNG")
+    return written.getvalue()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    root = tmp_path_factory.mktemp("browser") / "holiday"
+    root.mkdir()
+    (root / "beach.png").write_bytes(png(seed=5))
+    with served(tmp_path_factory.mktemp("state"), (root,)) as client:
+        yield client
+
+
+@pytest.fixture
+def page(browser: Any, server: Client) -> Iterator[Any]:
+    """A tab on an empty list, whose console stays empty and whose requests all go to the server."""
+    for id in server.items():
+        server.json("POST", f"/items/{id}", {"do": "remove"})
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, accept_downloads=True)
+    tab = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("console", lambda line: said.append(line.text) if "Content Security Policy" in line.text else None)
+    tab.goto(server.address)
+    tab.locator("isr-how form").wait_for()
+    yield tab
+    context.close()
+    assert not said, said
+    own = (f"http://127.0.0.1:{server.port}/", "blob:http://127.0.0.1")
+    assert asked and not [url for url in asked if not url.startswith(own)]
+
+
+def row(page: Any, name: str, state: str) -> Any:
+    """The row of a file, once it is in a state."""
+    found = page.locator(f'isr-row[data-state="{state}"]', has_text=name)
+    found.wait_for(timeout=60_000)
+    return found
+
+
+def test_drop_run_reload_compare_save(page: Any, tmp_path: Path) -> None:
+    """The whole way of a photo."""
+    assert "token" not in page.url
+    page.evaluate(DROP, ["cat.png", "image/png", list(png())])
+    found = row(page, "cat.png", "waiting")
+    found.get_by_text(re.compile("60.40 → 120.80")).wait_for()
+    page.get_by_role("radio", name="4 times").check()
+    found.get_by_text(re.compile("60.40 → 240.160")).wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    row(page, "cat.png", "finished")
+    page.reload()
+    found = row(page, "cat.png", "finished")
+    page.locator('input[name="size"][value="4"]:checked').wait_for()
+    page.get_by_text("1 of 1 done").wait_for()
+    found.get_by_role("button", name="Details: cat.png").click()
+    found.locator("code", has_text="isr predict --scale 4").wait_for()
+    # By keyboard alone.
+    found.get_by_role("button", name="Compare: cat.png").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="cat.png")
+    dialog.locator(".layer.after[src]").wait_for()
+    page.keyboard.press("4")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.down(" ")
+    page.locator(".stage.blink").wait_for()
+    page.keyboard.up(" ")
+    assert page.locator(".stage.blink").count() == 0
+    divider = dialog.get_by_role("slider")
+    clip = dialog.locator(".layer.after").evaluate("node => node.style.clipPath")
+    divider.focus()
+    page.keyboard.press("Home")
+    assert dialog.locator(".layer.after").evaluate("node => node.style.clipPath") != clip
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    with page.expect_download() as download:
+        found.get_by_role("link", name="Save: cat.png").click()
+    assert download.value.suggested_filename == "cat_x4.png"
+    download.value.save_as(tmp_path / "cat_x4.png")
+    expected = photograph(40, 60).repeat(4, 0).repeat(4, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "cat_x4.png")), expected)
+    page.get_by_role("radio", name="2 times").check()
+
+
+def test_several_kinds_of_files_and_one_that_fails(page: Any, tmp_path: Path) -> None:
+    gif = tmp_path / "wave.gif"
+    frames = [Image.fromarray(photograph(24, 32, seed=n)) for n in range(3)]
+    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=80)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0 no more")
+    page.locator("#files").set_input_files([gif, SAMPLES / "friday_aac.mp4", bad])
+    for name in ("wave.gif", "friday_aac.mp4"):
+        row(page, name, "waiting").get_by_text("→").wait_for()
+    page.evaluate(PASTE, ["image.png", "image/png", list(png())])
+    row(page, "image.png", "waiting")
+    page.get_by_role("button", name="Start", exact=True).click()
+    for name in ("wave.gif", "friday_aac.mp4", "image.png"):
+        row(page, name, "finished")
+    row(page, "bad.jpg", "failed").get_by_role("button", name="Remove: bad.jpg").click()
+    page.get_by_text("3 of 3 done").wait_for()
+    row(page, "wave.gif", "finished").get_by_role("button", name="Compare: wave.gif").click()
+    page.locator(".layer.after[src]").wait_for()
+    first = page.locator(".layer.after").get_attribute("src")
+    page.get_by_role("button", name="Later picture").click()
+    page.locator(f'.layer.after:not([src="{first}"])').wait_for()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Clear what is done").click()
+    page.get_by_text("Nothing here yet.").wait_for()
+
+
+def test_a_folder_of_this_computer(page: Any) -> None:
+    page.get_by_role("button", name="A folder on this computer").click()
+    page.get_by_role("button", name="holiday").click()
+    page.get_by_text("beach.png").wait_for()
+    page.get_by_role("button", name="Add all in this folder").click()
+    row(page, "holiday/beach.png", "waiting")
+
+
+def test_eight_tabs_see_the_same(page: Any, server: Client) -> None:
+    server.upload("shared.png", png())
+    tabs = [page.context.new_page() for _ in range(7)]
+    for tab in tabs:
+        tab.goto(f"http://127.0.0.1:{server.port}/")
+    for tab in [page, *tabs]:
+        row(tab, "shared.png", "waiting")
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_and_all_can_be_read(page: Any, server: Client, scheme: str, width: int) -> None:
+    server.upload("a name that is long and has no place to break " + "x" * 60 + ".png", png())
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    row(page, "a name", "waiting")
+    page.get_by_text("More", exact=True).click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("quiet", "main", "facts", "name"):
+        assert contrast(page.locator(f".{name}").first) >= 4.5, name
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, a, input, select')].filter(node => !node.hidden &&"
+        " !(node.textContent.trim() || node.ariaLabel || node.labels?.length)).map(node => node.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def contrast(found: Any) -> float:
+    """Of text with what is behind it, by the formula of WCAG 2."""
+    colours = found.evaluate(
+        """node => {
+          const ink = getComputedStyle(node).color;
+          while (node && getComputedStyle(node).backgroundColor === 'rgba(0, 0, 0, 0)') node = node.parentElement;
+          const numbers = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+          return [ink, getComputedStyle(node).backgroundColor].map(numbers);
+        }"""
+    )
+    lights = []
+    for colour in colours:
+        share = np.asarray(colour) / 255
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+        lights.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
