@@ -68,7 +68,7 @@ class Stage:
         """Compute what to add to an enlarged luma `[scale * h, scale * w]`, the same shape, float32."""
         border = PATCH // 2 * self.scale  # places outside, so that every pixel is a mean of nine
         places = self.encode(np.pad(picture, border, mode="symmetric"))
-        return crop(self.decode(places, self.regressors), 2 * border)
+        return without_border(self.decode(places, self.regressors), 2 * border)
 
     def encode(self, picture: np.ndarray) -> Places:
         """Find the features of every place of an enlarged luma `[scale * h, scale * w]`, in a canonical view."""
@@ -278,7 +278,7 @@ def overlap_add(patches: np.ndarray, height: int, width: int, scale: int) -> np.
     return total.reshape(total.shape[0] * scale, -1)
 
 
-def cut(picture: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
+def extract_patches(picture: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
     """Cut a picture `[scale * (h + 2), scale * (w + 2)]` into patches `[h * w, (PATCH * scale)^2]`.
 
     The adjoint of `overlap_add`.
@@ -292,7 +292,7 @@ def cut(picture: np.ndarray, height: int, width: int, scale: int) -> np.ndarray:
     return patches.reshape(height * width, -1)
 
 
-def crop(picture: np.ndarray, border: int) -> np.ndarray:
+def without_border(picture: np.ndarray, border: int) -> np.ndarray:
     """Leave out `border` pixels on each side."""
     return picture[border : picture.shape[0] - border, border : picture.shape[1] - border]
 

@@ -26,10 +26,10 @@ from isr.models.aplus import (
     APlus,
     Places,
     Stage,
-    crop,
-    cut,
+    extract_patches,
     view_indices,
     windows,
+    without_border,
 )
 from isr.progress import Progress, Silent, check_cancelled
 
@@ -216,7 +216,7 @@ def make_patches(samples: Sequence[Sample], scale: int, count: int) -> np.ndarra
     covariance = np.zeros((side**2, side**2))
     for sample in samples:
         height, width = (length // scale - PATCH + 1 for length in sample.missing.shape)
-        rows = cut(sample.missing, height, width, scale)[::7].astype(np.float64)
+        rows = extract_patches(sample.missing, height, width, scale)[::7].astype(np.float64)
         covariance += sample.weight * (rows.T @ rows)
     return symmetric_components(all_views(covariance), count).astype(np.float32)
 
@@ -386,7 +386,7 @@ class Regression:
     def predict(self, sample: Sample, regressors: np.ndarray) -> np.ndarray:
         """D R for a sample; regressors `[k, q, d]` or `[1, q, d]`."""
         whole = np.broadcast_to(regressors, self.stage.regressors.shape)
-        return crop(self.stage.decode(_places(sample), whole), self.stage.scale)
+        return without_border(self.stage.decode(_places(sample), whole), self.stage.scale)
 
     def gradient(self, common: bool) -> np.ndarray:
         """The transpose of D on what is missing, `[k, q, d]` or `[1, q, d]`."""
@@ -394,7 +394,7 @@ class Regression:
         for sample, weight in zip(self.samples, self.weights, strict=True):
             places = _places(sample)
             missing = np.pad(sample.missing * np.float32(weight / PATCH**2), stage.scale)
-            combined = cut(missing, places.height, places.width, stage.scale) @ stage.patches.T
+            combined = extract_patches(missing, places.height, places.width, stage.scale) @ stage.patches.T
             combined = stage.views.turn_patches(combined[places.order], places.view)
             for anchor, rows in places.of_each_anchor():
                 total[anchor] += combined[rows].T @ places.features[rows]

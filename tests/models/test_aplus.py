@@ -22,7 +22,7 @@ from isr.levels import to_float
 from isr.metrics import psnr
 from isr.models import EDSR, APlus, Cascade
 from isr.models import aplus as model_module
-from isr.models.aplus import PATCH, WINDOW, Stage, cut, overlap_add, view_indices
+from isr.models.aplus import PATCH, WINDOW, Stage, extract_patches, overlap_add, view_indices
 from isr.models.loading import load
 from isr.predict.picture import enlarge
 from isr.predict.tiling import TileOptions
@@ -72,13 +72,15 @@ def test_cutting_and_overlapping_are_adjoint_and_every_pixel_lies_in_nine_patche
     picture = rng.normal(size=(scale * (height + 2), scale * (width + 2))).astype(np.float32)
     patches = rng.normal(size=(height * width, (PATCH * scale) ** 2)).astype(np.float32)
     there = np.vdot(overlap_add(patches, height, width, scale), picture)
-    back = np.vdot(patches, cut(picture, height, width, scale))
+    back = np.vdot(patches, extract_patches(picture, height, width, scale))
     assert there == pytest.approx(back, rel=1e-4)
-    again = overlap_add(cut(picture, height, width, scale), height, width, scale)
+    again = overlap_add(extract_patches(picture, height, width, scale), height, width, scale)
     inner = slice(2 * scale, -2 * scale)
     np.testing.assert_allclose(again[inner, inner], PATCH**2 * picture[inner, inner], rtol=1e-5)
     # A patch holds the input pixel of its place in its middle.
-    middle = cut(picture, height, width, scale).reshape(height, width, PATCH * scale, PATCH * scale)[1, 2]
+    middle = extract_patches(picture, height, width, scale).reshape(
+        height, width, PATCH * scale, PATCH * scale
+    )[1, 2]
     np.testing.assert_array_equal(middle, picture[scale : 4 * scale, 2 * scale : 5 * scale])
 
 
