@@ -123,6 +123,7 @@ def test_the_file_holds_what_the_array_function_gives(cli: Callable[..., Done]) 
         (["--format", "webp"], "photo_x2.webp", (56, 40), ""),
         (["--format", "JPEG", "--quality", "50"], "photo_x2.jpeg", (56, 40), ""),
         (["--output", "other.tif"], "other.tif", (56, 40), ""),
+        (["--output", "other.jpg", "--format", "jpeg"], "other.jpg", (56, 40), ""),
         (["--output", "out"], "out/photo_x2.png", (56, 40), ""),
         (["--output", "out/deep/x.png", "--format", "png"], "out/deep/x.png", (56, 40), ""),
     ],

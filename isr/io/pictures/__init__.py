@@ -8,7 +8,7 @@ Only CMYK is converted, since a picture here is gray or RGB. PNG's gAMA and cHRM
 A PNG or TIFF of 16 bits keeps them all; an AVIF of more than 8 bits is read as 8.
 """
 
-from isr.io.pictures.formats import READABLE, check_writable, losses, suffix_of
+from isr.io.pictures.formats import READABLE, check_writable, losses, suffix_of, usual_suffix
 from isr.io.pictures.picture import Metadata, Picture, PictureInfo
 from isr.io.pictures.reading import probe, read
 from isr.io.pictures.writing import write
@@ -23,5 +23,6 @@ __all__ = [
     "probe",
     "read",
     "suffix_of",
+    "usual_suffix",
     "write",
 ]

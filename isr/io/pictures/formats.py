@@ -121,6 +121,15 @@ def suffix_of(format: str) -> str:
     return FORMATS[format].suffixes[0]
 
 
+def usual_suffix(suffix: str) -> str:
+    """Tell the suffix that new files of the same format are given; any other than a picture's stays as it is.
+
+    Args:
+        suffix: in lower case, with the dot, such as ".jpeg".
+    """
+    return next((form.suffixes[0] for form in FORMATS.values() if suffix in form.suffixes), suffix)
+
+
 def format_for(path: Path, format: str | None) -> str:
     """Tell the format that `path` is written in: `format`, or else its suffix's; RequestError for an unknown one."""
     names = {suffix[1:]: name for name, form in FORMATS.items() for suffix in form.suffixes}

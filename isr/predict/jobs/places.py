@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from isr.errors import RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
 from isr.io.files import mirrored, walk
-from isr.io.pictures import READABLE
+from isr.io.pictures import READABLE, usual_suffix
 from isr.predict.route import Target
 from isr.predict.source import ByScale
 
 if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
 
-SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
 # Bytes that nearly every file system takes.
 LONGEST_NAME = 255
 
@@ -106,7 +105,7 @@ def find_sources(
         if several or trees:
             raise RequestError(f"{output}: names one file, but there are several inputs; name a folder")
         named = output.suffix.lower()
-        if asked is not None and SAME_SUFFIX.get(asked, asked) != SAME_SUFFIX.get(named, named):
+        if asked is not None and usual_suffix(asked) != usual_suffix(named):
             raise RequestError(f"{output}: is no {asked[1:]} file; leave out --format, or change the suffix")
     elif output is not None and output.exists() and not output.is_dir():
         raise RequestError(f"{output}: is a file, but neither a picture or clip nor a folder")
