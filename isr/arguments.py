@@ -1,4 +1,4 @@
-"""The arguments that an object was made with, as Keras' configuration."""
+"""The arguments that a layer, network or loss is made with: as Keras' configuration, and their ranges."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def argument_names(of: type) -> list[str]:
     """Give the names of a constructor's arguments, but for `*args` and `**kwargs`."""
     _, *parameters = inspect.signature(of.__init__).parameters.values()  # type: ignore[misc]
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def refuse_negative(**counts: int) -> None:
+    """Check that none of some arguments is under 0.
+
+    Raises:
+        ValueError: one is; the message has all of them.
+    """
+    if any(count < 0 for count in counts.values()):
+        raise ValueError(
+            f"{', '.join(f'{name}={count}' for name, count in counts.items())}: must not be under 0"
+        )

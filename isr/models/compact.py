@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import layers, ops
 
+from isr.arguments import refuse_negative
 from isr.layers import conv, exact
 from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle
@@ -58,8 +59,7 @@ class Compact(SuperResolutionModel):
         super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
         if scale < 1:
             raise ValueError(f"scale={scale}: must be at least 1")
-        if num_convs < 0:
-            raise ValueError(f"num_convs={num_convs}: must not be under 0")
+        refuse_negative(num_convs=num_convs)
         self.scale = scale
         self.num_features = num_features
         self.num_convs = num_convs

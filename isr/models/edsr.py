@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from isr.arguments import refuse_negative
 from isr.layers import ResidualBlock, Upsampler, conv, exact
 from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor
@@ -55,8 +56,7 @@ class EDSR(SuperResolutionModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
-        if num_blocks < 0:
-            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
+        refuse_negative(num_blocks=num_blocks)
         self.scale = scale
         self.num_features = num_features
         self.num_blocks = num_blocks

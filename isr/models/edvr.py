@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, refuse_negative
 from isr.layers import DeformableConv2D, HalvingConv, PairConv, ResidualBlock, conv
 from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
 from isr.ops import Tensor, average_pool_halves, enlarge_bilinear, max_pool_halves, pixel_shuffle
@@ -343,11 +343,7 @@ class EDVR(MultiFrameModel):
             pixel_range=pixel_range,
             **kwargs,
         )
-        if num_extract_blocks < 0 or num_reconstruct_blocks < 0:
-            raise ValueError(
-                f"num_extract_blocks={num_extract_blocks}, num_reconstruct_blocks={num_reconstruct_blocks}: "
-                "must not be under 0"
-            )
+        refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
         self.num_features = num_features
         self.deform_groups = deform_groups
         self.num_extract_blocks = num_extract_blocks

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from isr.arguments import refuse_negative
 from isr.layers import ResidualBlock, Upsampler, conv, exact
 from isr.models.base import SuperResolutionModel
 from isr.ops import Tensor
@@ -53,8 +54,7 @@ class MDSR(SuperResolutionModel):
         super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
         if not scales or len(set(scales)) != len(scales):
             raise ValueError(f"scales={tuple(scales)}: at least one is needed, and each once")
-        if num_blocks < 0:
-            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
+        refuse_negative(num_blocks=num_blocks)
         self._scales = tuple(int(scale) for scale in scales)
         self.num_features = num_features
         self.num_blocks = num_blocks

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, refuse_negative
 from isr.layers import ResidualDenseBlock, conv, exact
 from isr.models.base import SuperResolutionModel
 from isr.models.rdn import idealo_arguments
@@ -77,8 +77,67 @@ class RRDB(ConfigFromArguments, keras.layers.Layer):
         return x + scaled(deep, self.res_scale)
 
 
+class RRDBModel(SuperResolutionModel):
+    """What RRDBNet and RRDN share: the first convolution, the RRDBs, and the convolution that ends the body.
+
+    Args:
+        scale, num_features, growth, num_blocks, num_dense_blocks, num_layers, res_scale: as in `RRDBNet`.
+        kwargs: as for `SuperResolutionModel`.
+
+    Raises:
+        ValueError: a count is too small.
+    """
+
+    # Of the leaky ReLUs; 0: ReLU.
+    SLOPE: ClassVar[float]
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        num_features: int,
+        growth: int,
+        num_blocks: int,
+        num_dense_blocks: int,
+        num_layers: int,
+        res_scale: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        refuse_negative(num_blocks=num_blocks)
+        self.scale = scale
+        self.num_features = num_features
+        self.growth = growth
+        self.num_blocks = num_blocks
+        self.num_dense_blocks = num_dense_blocks
+        self.num_layers = num_layers
+        self.res_scale = res_scale
+
+        policy = self.dtype_policy
+        self.head = conv(num_features, "head", exact(policy))
+        block = partial(
+            RRDB, num_features, growth, num_dense_blocks, num_layers, self.SLOPE, res_scale, dtype=policy
+        )
+        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
+        self.body_end = conv(num_features, "body_end", exact(policy))
+
+    def body(self, x: Tensor) -> Tensor:
+        """Compute features of what the first convolution takes, `[b, h, w, num_features]`."""
+        shallow = self.head(x)
+        deep = shallow
+        for block in self.blocks:
+            deep = block(deep)
+        return shallow + self.body_end(deep)
+
+    @property
+    def body_radius(self) -> int:
+        """Count the pixels to each side on which a feature of the body depends."""
+        # One for each 3x3 convolution.
+        return 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1
+
+
 @keras.saving.register_keras_serializable(package="isr")
-class RRDBNet(SuperResolutionModel):
+class RRDBNet(RRDBModel):
     """The generator of ESRGAN (section 3.1), which Real-ESRGAN uses too.
 
     The defaults are the network of both for x4.
@@ -111,7 +170,7 @@ class RRDBNet(SuperResolutionModel):
     # ESRGAN and the large network of Real-ESRGAN, and the small one of Real-ESRGAN.
     VARIANTS: ClassVar = {"large": {}, "small": {"num_blocks": 6}}
 
-    SLOPE = 0.2  # of the leaky ReLU
+    SLOPE = 0.2
 
     def __init__(
         self,
@@ -128,29 +187,26 @@ class RRDBNet(SuperResolutionModel):
         pixel_range: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
         if scale not in (1, 2, 4, 8):
             raise ValueError(f"scale={scale!r}: this network enlarges by 1, 2, 4 or 8")
         if unshuffle not in (None, 1, 2, 4):
             raise ValueError(f"unshuffle={unshuffle!r}: must be 1, 2 or 4")
-        if num_blocks < 0:
-            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
-        self.scale = scale
-        self.num_features = num_features
-        self.growth = growth
-        self.num_blocks = num_blocks
-        self.num_dense_blocks = num_dense_blocks
-        self.num_layers = num_layers
-        self.res_scale = res_scale
+        super().__init__(
+            scale=scale,
+            num_features=num_features,
+            growth=growth,
+            num_blocks=num_blocks,
+            num_dense_blocks=num_dense_blocks,
+            num_layers=num_layers,
+            res_scale=res_scale,
+            num_channels=num_channels,
+            pixel_mean=pixel_mean,
+            pixel_range=pixel_range,
+            **kwargs,
+        )
         self.unshuffle = unshuffle or max(4 // scale, 1)
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", exact(policy))
-        block = partial(
-            RRDB, num_features, growth, num_dense_blocks, num_layers, self.SLOPE, res_scale, dtype=policy
-        )
-        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
-        self.body_end = conv(num_features, "body_end", exact(policy))
         steps = int(math.log2(scale * self.unshuffle))
         self.up_convs = [conv(num_features, f"up{i}", policy) for i in range(steps)]
         self.hr_conv = conv(num_features, "hr_conv", policy)
@@ -169,13 +225,7 @@ class RRDBNet(SuperResolutionModel):
         x = self.normalise(lr)
         if self.unshuffle > 1:
             x = pixel_unshuffle(x, self.unshuffle)  # [b, h/u, w/u, u^2 * c]
-        shallow = self.head(x)  # [b, h/u, w/u, f]
-
-        deep = shallow
-        for block in self.blocks:
-            deep = block(deep)
-        deep = shallow + self.body_end(deep)
-
+        deep = self.body(x)  # [b, h/u, w/u, f]
         for layer in self.up_convs:
             deep = self._lrelu(layer(enlarge_nearest(deep, 2)))  # twice the sides
         sr = self.tail(self._lrelu(self.hr_conv(deep)))  # [b, s*h, s*w, c]
@@ -190,13 +240,12 @@ class RRDBNet(SuperResolutionModel):
 
     @property
     def receptive_radius(self) -> int:
-        # One pixel of the body for each 3x3 convolution in it; those behind it see finer ones, two pixels in all.
-        body = 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1
-        return (body + 2) * self.unshuffle
+        # The convolutions behind the body see finer pixels, two of the body's in all.
+        return (self.body_radius + 2) * self.unshuffle
 
 
 @keras.saving.register_keras_serializable(package="isr")
-class RRDN(SuperResolutionModel):
+class RRDN(RRDBModel):
     """The residual in residual dense network of idealo's ISR: ESRGAN's body with ReLUs, enlarged in one step.
 
     The defaults are its published network for x4.
@@ -223,6 +272,8 @@ class RRDN(SuperResolutionModel):
         (1, 48, 64, 3)
     """
 
+    SLOPE = 0.0
+
     def __init__(
         self,
         scale: int = 4,
@@ -237,26 +288,23 @@ class RRDN(SuperResolutionModel):
         pixel_range: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
         if scale < 2:
             raise ValueError(f"scale={scale!r}: must be at least 2")
-        if num_blocks < 0:
-            raise ValueError(f"num_blocks={num_blocks}: must not be under 0")
-        self.scale = scale
-        self.num_features = num_features
-        self.growth = growth
-        self.num_blocks = num_blocks
-        self.num_dense_blocks = num_dense_blocks
-        self.num_layers = num_layers
-        self.res_scale = res_scale
+        super().__init__(
+            scale=scale,
+            num_features=num_features,
+            growth=growth,
+            num_blocks=num_blocks,
+            num_dense_blocks=num_dense_blocks,
+            num_layers=num_layers,
+            res_scale=res_scale,
+            num_channels=num_channels,
+            pixel_mean=pixel_mean,
+            pixel_range=pixel_range,
+            **kwargs,
+        )
 
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", exact(policy))
-        block = partial(
-            RRDB, num_features, growth, num_dense_blocks, num_layers, 0.0, res_scale, dtype=policy
-        )
-        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
-        self.body_end = conv(num_features, "body_end", exact(policy))
         self.up_conv = conv(num_channels * scale**2, "up", policy)
         self.tail = conv(num_channels, "tail", exact(policy))
         self.build((None, None, None, num_channels))
@@ -286,17 +334,11 @@ class RRDN(SuperResolutionModel):
         self.built = True
 
     def call(self, lr: Tensor) -> Tensor:
-        shallow = self.head(self.normalise(lr))  # [b, h, w, f]
-
-        deep = shallow
-        for block in self.blocks:
-            deep = block(deep)
-        deep = shallow + self.body_end(deep)
-
+        deep = self.body(self.normalise(lr))  # [b, h, w, f]
         sr = self.tail(pixel_shuffle(self.up_conv(deep), self.scale))  # [b, s*h, s*w, c]
         return self.denormalise(sr)
 
     @property
     def receptive_radius(self) -> int:
-        # One pixel for each 3x3 convolution, of which the last sees finer ones.
-        return 1 + self.num_blocks * self.num_dense_blocks * (self.num_layers + 1) + 1 + 1 + 1
+        # One pixel for each of the two convolutions behind the body, of which the last sees finer ones.
+        return self.body_radius + 2

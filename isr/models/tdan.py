@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, refuse_negative
 from isr.layers import DeformableConv2D, PairConv, ResidualBlock, Upsampler, conv
 from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
 from isr.ops import Tensor
@@ -119,11 +119,7 @@ class TDAN(MultiFrameModel):
             pixel_range=pixel_range,
             **kwargs,
         )
-        if num_extract_blocks < 0 or num_reconstruct_blocks < 0:
-            raise ValueError(
-                f"num_extract_blocks={num_extract_blocks}, num_reconstruct_blocks={num_reconstruct_blocks}: "
-                "must not be under 0"
-            )
+        refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
         self.scale = scale
         self.num_features = num_features
         self.num_extract_blocks = num_extract_blocks

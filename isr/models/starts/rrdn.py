@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from isr.errors import RequestError
-from isr.models.rrdn import RRDB, RRDN, RRDBNet
+from isr.models.rrdn import RRDB, RRDN, RRDBModel, RRDBNet
 from isr.models.starts import interpolate, kernels
 
 
@@ -55,7 +55,7 @@ def interpolate_rrdn(model: RRDN) -> None:
     kernels.carry(model.tail, model.num_channels, rest=0.1)
 
 
-def shrink_body(model: RRDBNet | RRDN) -> None:
+def shrink_body(model: RRDBModel) -> None:
     """Make the residuals of the RRDBs, and the body as a whole, small corrections."""
     blocks: Sequence[RRDB] = model.blocks
     kernels.shrink(dense.fusion for block in blocks for dense in block.dense_blocks)
