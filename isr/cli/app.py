@@ -32,8 +32,8 @@ ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base._
 BEGINNING = """\
 isr predict photo.jpg     make a photograph twice as large
 isr predict holiday.mp4   the same for a video
-isr page                  the same in the browser
 isr models                list the networks to choose from
+isr page                  all this in the browser
 
 isr --help lists all commands.\
 """

@@ -348,13 +348,26 @@ def test_a_second_server_on_the_same_state_opens_the_first(tmp_path: Path) -> No
         assert second.token == client.token
 
 
+# Writes down that a process began, and whom it asks: connections and look-ups of names.
+AUDIT = """
+import os, sys
+def heard(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(os.environ["ASKED"], "a") as file:
+            file.write(f"{event}:{args[1:]!r}\\n".replace(" ", ""))
+sys.addaudithook(heard)
+with open(os.environ["ASKED"], "a") as file:
+    file.write("started\\n")
+"""
+
+
 def test_a_real_photo_by_the_real_worker(tmp_path: Path) -> None:
-    """As `isr predict` makes it, to the byte; and neither server nor page needs Keras."""
+    """As `isr predict` makes it, to the byte; the server needs no Keras, and neither process asks another machine."""
     report = "import atexit\natexit.register(lambda: print(json.dumps(sorted(sys.modules)), flush=True))\n"
-    program = PROGRAM.replace("given =", report + "given =")
-    with served(
-        tmp_path / "state", worker=[sys.executable, "-m", "isr.page.worker"], program=program
-    ) as client:
+    program = AUDIT + PROGRAM.replace("given =", report + "given =")
+    worker = [sys.executable, "-c", AUDIT + "from isr.page.worker import main\nmain()"]
+    asked = tmp_path / "asked.txt"
+    with served(tmp_path / "state", worker=worker, program=program, env={"ASKED": str(asked)}) as client:
         client.json("PUT", "/settings", {"sources": ["edsr_fast_x2"]})
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
@@ -366,6 +379,9 @@ def test_a_real_photo_by_the_real_worker(tmp_path: Path) -> None:
         client.process.terminate()
         assert client.process.stdout is not None
         loaded = set(json.loads(client.process.stdout.read().splitlines()[-1]))
+    assert len(asked.read_text(encoding="utf-8").split()) == 2, (
+        "both processes listened to themselves, and heard nothing"
+    )
     assert "isr.page.app" in loaded and not {"keras", "tensorflow", "jax"} & loaded
     (tmp_path / "cat.png").write_bytes(png())
     run_python("-m", "isr", "predict", "--preset", "edsr_fast_x2", str(tmp_path / "cat.png"))
