@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "isr" / "__init__.py").read_text(encoding="utf-8"))[1]
 
 TEST = [
+    "axe-playwright-python",
     "hypothesis",
     "import-linter",
     "ipykernel",

@@ -26,6 +26,7 @@ from isr.io.files import walk
 from isr.page.items import Item, Queue, checked, new_id, new_item, request_of
 from isr.page.roots import SUFFIXES, Roots
 from isr.page.supervisor import WORKER, Supervisor
+from isr.page.trials import Trials
 from isr.page.uploads import LARGEST, check_kind, receive
 from isr.page.views import Views
 
@@ -52,6 +53,7 @@ class Page:
         self.roots = roots
         self.supervisor = Supervisor(self.queue, worker)
         self.views = Views(state / "views", state / "views.log")
+        self.trials = Trials(self.queue, worker)
         self.largest = largest
         self._static = _static_files()
         self.app = Starlette(
@@ -69,6 +71,8 @@ class Page:
                 Route("/clear", self.clear, methods=["POST"]),
                 Route("/items/{id}", self.item),
                 Route("/items/{id}", self.act, methods=["POST"]),
+                Route("/items/{id}/try", self.try_piece, methods=["POST"]),
+                Route("/items/{id}/tried/{number:int}", self.tried),
                 Route("/items/{id}/thumb", self.thumb),
                 Route("/items/{id}/size", self.size),
                 Route("/items/{id}/part", self.part),
@@ -85,6 +89,7 @@ class Page:
         self.supervisor.begin()
         yield
         await self.supervisor.close()
+        await self.trials.close()
         await self.views.close()
         self.queue.close()
 
@@ -318,6 +323,29 @@ class Page:
         await self.queue.written()
         return JSONResponse({})
 
+    async def try_piece(self, request: Request) -> Response:
+        """A piece of an item by one look; answered when it is made."""
+        item, asked = self._item(request), await _question(request)
+        number, place, start = asked.get("number"), asked.get("place", [0.5, 0.5]), asked.get("start", 0)
+        if (
+            not isinstance(number, int)
+            or number not in range(4)
+            or not _are_numbers(place, 2)
+            or not _are_numbers([start], 1)
+        ):
+            raise RequestError("no such piece")
+        values = {**self.queue.settings.values, **item.changes}
+        values.pop("sources", None)
+        values = checked({**values, "sources": asked.get("sources")})
+        said = await self.trials.run(item, values, number, (place[0], place[1]), float(start))
+        return JSONResponse(said)
+
+    async def tried(self, request: Request) -> Response:
+        path = self.trials.path(self._item(request).id, request.path_params["number"])
+        if path is None:
+            raise HTTPException(404)
+        return FileResponse(path)
+
     async def clear(self, request: Request) -> Response:
         """Take what is finished off the list."""
         for item in self.queue.items:
@@ -482,6 +510,14 @@ async def _question(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise RequestError("what was sent is no JSON object")
     return asked
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(value, (int, float)) and 0 <= value < 1e6 for value in values)
+    )
 
 
 def _number(text: str) -> int:

@@ -197,6 +197,25 @@ def test_views_show_the_part_that_is_asked_for(page: Client) -> None:
         assert page.ask("GET", f"/items/{id}/part?{bad}")[0] == 400
 
 
+def test_a_piece_is_tried_beside_the_queue(page: Client) -> None:
+    id = page.upload("large.png", png(300, 400))
+    asked = {"number": 1, "place": [1, 1], "sources": ["edsr_fast_x2"]}
+    made = page.json("POST", f"/items/{id}/try", asked)
+    assert made["size_out"] == [480, 480] and made["seconds"] > 0 and made["whole"] > 0
+    status, content, _ = page.ask("GET", f"/items/{id}/tried/1")
+    assert status == 200
+    expected = photograph(300, 400)[60:, 160:].repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), expected)
+    clip = page.upload("friday.mp4", CLIP.read_bytes())
+    made = page.json("POST", f"/items/{clip}/try", {"number": 0, "start": 1, "sources": []})
+    assert made["clip"] and page.ask("GET", f"/items/{clip}/tried/0")[2]["content-type"] == "video/mp4"
+    assert [page.items()[item]["state"] for item in (id, clip)] == ["waiting", "waiting"]
+    for bad in ({"number": 9}, {"place": [2, 0]}, {"place": "x"}, {"start": -1}, {"sources": ["/etc/x"]}):
+        assert page.ask("POST", f"/items/{id}/try", {**asked, **bad})[0] == 400
+    for item in (id, clip):
+        page.json("POST", f"/items/{item}", {"do": "remove"})
+
+
 def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:
     ids = [page.upload(f"{n}.png", png()) for n in range(3)]
     page.json("POST", f"/items/{ids[2]}", {"do": "move", "before": ids[0]})

@@ -75,11 +75,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
+def empty(server: Client) -> None:
+    """Take everything off the list."""
+    for id in server.items():
+        server.json("POST", f"/items/{id}", {"do": "remove"})
+
+
 @pytest.fixture
 def page(browser: Any, server: Client) -> Iterator[Any]:
     """A tab on an empty list, whose console stays empty and whose requests all go to the server."""
-    for id in server.items():
-        server.json("POST", f"/items/{id}", {"do": "remove"})
+    empty(server)
     context = browser.new_context(viewport={"width": 1100, "height": 900}, accept_downloads=True)
     tab = context.new_page()
     asked: list[str] = []
@@ -189,37 +194,53 @@ def test_eight_tabs_see_the_same(page: Any, server: Client) -> None:
         row(tab, "shared.png", "waiting")
 
 
+def test_a_piece_is_tried_by_several_looks(page: Any, server: Client) -> None:
+    server.upload("large.png", png(300, 400))
+    row(page, "large.png", "waiting").get_by_role("button", name="Try a piece: large.png").click()
+    dialog = page.get_by_role("dialog", name="Try a piece of large.png")
+    page.keyboard.press("ArrowRight")
+    dialog.get_by_role("button", name="Try it").click()
+    dialog.locator("figure").nth(2).wait_for(timeout=60_000)
+    assert dialog.locator("figure img").first.evaluate("node => node.naturalWidth") == 480
+    dialog.get_by_role("button", name="Take this look: Quick").click()
+    page.locator('input[name="look"][value="quick"]:checked').wait_for()
+    page.get_by_role("radio", name="Best").check()
+
+
 @pytest.mark.parametrize("width", [360, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off_and_all_can_be_read(page: Any, server: Client, scheme: str, width: int) -> None:
+def test_nothing_is_cut_off(page: Any, server: Client, scheme: str, width: int) -> None:
     server.upload("a name that is long and has no place to break " + "x" * 60 + ".png", png())
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
     row(page, "a name", "waiting")
     page.get_by_text("More", exact=True).click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for name in ("quiet", "main", "facts", "name"):
-        assert contrast(page.locator(f".{name}").first) >= 4.5, name
-    unnamed = page.evaluate(
-        "[...document.querySelectorAll('button, a, input, select')].filter(node => !node.hidden &&"
-        " !(node.textContent.trim() || node.ariaLabel || node.labels?.length)).map(node => node.outerHTML)"
-    )
-    assert unnamed == []
 
 
-def contrast(found: Any) -> float:
-    """Of text with what is behind it, by the formula of WCAG 2."""
-    colours = found.evaluate(
-        """node => {
-          const ink = getComputedStyle(node).color;
-          while (node && getComputedStyle(node).backgroundColor === 'rgba(0, 0, 0, 0)') node = node.parentElement;
-          const numbers = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-          return [ink, getComputedStyle(node).backgroundColor].map(numbers);
-        }"""
-    )
-    lights = []
-    for colour in colours:
-        share = np.asarray(colour) / 255
-        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-        lights.append(float(linear @ [0.2126, 0.7152, 0.0722]))
-    return (max(lights) + 0.05) / (min(lights) + 0.05)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Any, server: Client, scheme: str) -> None:
+    """In a context of its own, since axe-core runs code that the page's policy forbids."""
+    empty(server)
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install keras-isr[test]")
+    id = server.upload("axe.png", png())
+    server.upload("axe-bad.png", png()[:500])
+    server.json("POST", "/go", {"do": "start"})
+    server.wait(id, "finished")
+    server.upload("axe-waits.png", png())
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(server.address)
+    row(page, "axe-waits.png", "waiting")
+    row(page, "axe-bad.png", "failed")
+    page.get_by_text("More", exact=True).click()
+    row(page, "axe.png", "finished").get_by_role("button", name="Details: axe.png").click()
+    page.locator("code").wait_for()
+    for button in ("", "Compare: axe.png", "Try a piece: axe-waits.png", "A folder on this computer"):
+        if button:
+            page.get_by_role("button", name=button).click()
+            page.wait_for_timeout(300)
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        page.keyboard.press("Escape")
+    context.close()

@@ -208,6 +208,7 @@ class Row extends HTMLElement {
     if (finished) wanted.push(["compare", () => document.querySelector("isr-compare").show(item)]);
     if (item.remedy) wanted.push(["remedy", () => say({ do: "again", changes: remedy(item) })]);
     if (item.state === "waiting" && !item.reason) {
+      wanted.push(["try", () => document.querySelector("isr-try").show(item)]);
       wanted.push(["up", () => this.move(-1)], ["down", () => this.move(1)]);
     }
     wanted.push(["details", () => this.details()], ["remove", () => say({ do: "remove" })]);

@@ -5,12 +5,12 @@ import { order, watch } from "./server.js";
 import { words } from "./words.js";
 
 const OTHERS = ["1.5", "3", "8"];
-const LOOKS = ["best", "quick", "classic", "plain"];
+export const LOOKS = ["best", "quick", "classic", "plain"];
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
 const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
 const PATIENCE = 400; // ms without a change before it is sent
 
-function sourcesOf(look, factor) {
+export function sourcesOf(look, factor) {
   if (look === "quick") return ["edsr_fast_x2"];
   if (look === "classic") return [`aplus_x${factor > 3 ? 4 : factor > 2 ? 3 : 2}`];
   return look === "plain" ? ["bicubic"] : null;
@@ -124,6 +124,15 @@ class How extends HTMLElement {
     });
     this.known = "";
     watch((state) => this.take(state.settings));
+  }
+
+  choose(look) {
+    this.form.look.value = look;
+    this.sendOff();
+  }
+
+  get factor() {
+    return this.values()["options.scale"] ?? 2;
   }
 
   engines(names) {

@@ -4,6 +4,7 @@ import "./what.js";
 import "./how.js";
 import "./go.js";
 import "./picker.js";
+import "./try.js";
 import "./compare.js";
 import "./machine.js";
 import { look } from "./server.js";

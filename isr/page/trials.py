@@ -1,0 +1,127 @@
+"""Trying a piece first: a square of a picture or three seconds of a clip, and what the whole would take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from isr.errors import ISRError, RequestError
+from isr.page.items import Item, Queue, request_of
+from isr.page.reasons import DIED, explain
+from isr.page.supervisor import Child, facts_of
+from isr.predict.speeds import Speeds
+
+SIDE = 240  # pixels of the square's side
+STRETCH = 3.0  # seconds of a clip
+IDLE = 60.0  # seconds without a trial after which its worker is let go
+
+
+class Trials:
+    """Makes pieces of files in a worker of its own, so that one can be tried while others are made.
+
+    Args:
+        queue: of the items.
+        command: that starts a worker.
+    """
+
+    def __init__(self, queue: Queue, command: Sequence[str]) -> None:
+        self.queue = queue
+        self._worker = Child(command, queue.folder / "trials.log", self._heard, self._ended)
+        self._one = asyncio.Lock()
+        self._answer: asyncio.Future[dict[str, Any]] | None = None
+        self._rest: asyncio.TimerHandle | None = None
+
+    def path(self, id: str, number: int) -> Path | None:
+        """The file of a trial; None where there is none."""
+        return next(self._folder(id).glob(f"{number}.*"), None)
+
+    async def run(
+        self, item: Item, values: Mapping[str, Any], number: int, place: tuple[float, float], start: float
+    ) -> dict[str, Any]:
+        """Make a piece of an item.
+
+        Args:
+            item: whole, as it is in the queue.
+            values: fields of its request, with the look that is tried.
+            number: of the trial, among those of the item.
+            place: the middle of the square, as shares of width and height.
+            start: of a clip's stretch, in seconds.
+
+        Returns:
+            `seconds` that it took, `whole`: those that the whole would take (None: not known), and `size_out`.
+
+        Raises ISRError, in plain words, where it cannot be made.
+        """
+        folder = self._folder(item.id)
+        asked = request_of(replace(item, request=None), values)
+        options = replace(asked.options, overwrite=True, resume=False, format=None)
+        if item.clip:
+            options = replace(options, video=replace(options.video, start=start, duration=STRETCH))
+            target = folder / f"{number}.mp4"
+        else:
+            options = replace(options, crop=await asyncio.to_thread(_square, item, place), size=None)
+            if asked.options.size is not None:
+                options = replace(options, scale=2.0)
+            target = folder / f"{number}.png"
+        request = replace(asked, output=target, options=options)
+        async with self._one:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            for old in folder.glob(f"{number}.*"):
+                old.unlink()
+            self._answer = asyncio.get_running_loop().create_future()
+            await self._worker.say(do="run", id=item.id, request=request.to_json())
+            answer = await self._answer
+        if answer["say"] != "finished":
+            raise ISRError(explain(answer.get("text", DIED), item.source)[0])
+        facts = await asyncio.to_thread(facts_of, replace(item, request=None), dict(values))
+        return {
+            "seconds": answer["seconds"],
+            "whole": facts.seconds(Speeds()),
+            "size_out": answer["size_out"],
+            "clip": item.clip,
+        }
+
+    async def close(self) -> None:
+        """End the worker."""
+        if self._rest is not None:
+            self._rest.cancel()
+        await self._worker.close(2.0)
+
+    def _folder(self, id: str) -> Path:
+        return self.queue.files_of(id) / "tried"
+
+    def _heard(self, answer: dict[str, Any]) -> None:
+        if answer["say"] in ("finished", "failed", "stopped"):
+            self._settle(answer)
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = asyncio.get_running_loop().call_later(IDLE, self._let_go)
+
+    def _ended(self, code: int) -> None:
+        self._settle({"say": "failed", "text": DIED})
+
+    def _settle(self, answer: dict[str, Any]) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(answer)
+
+    def _let_go(self) -> None:
+        self._closing = asyncio.ensure_future(self._worker.close(2.0))
+
+
+def _square(item: Item, place: tuple[float, float]) -> tuple[int, int, int, int]:
+    """The square around a place, as far as it lies in the picture."""
+    from isr.io.pictures import probe
+
+    if not all(0 <= share <= 1 for share in place):
+        raise RequestError("the place lies outside the picture")
+    info = probe(item.source)
+    sides = (info.width, info.height)
+    across, down = (min(SIDE, side) for side in sides)
+    left, top = (
+        round(min(max(share * side - size / 2, 0), side - size))
+        for share, side, size in zip(place, sides, (across, down), strict=True)
+    )
+    return left, top, across, down
