@@ -68,7 +68,10 @@ class Batches:
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.recipe.seed, step))
         patches = [self.draw(rng) for _ in range(self.recipe.batch_size)]
-        return Batch(*(to_float(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
+        # Each on its own: a set may have pictures of 8 and of 16 bits.
+        return Batch(
+            *(np.stack([to_float(array) for array in arrays]) for arrays in zip(*patches, strict=True))
+        )
 
     @property
     def lr_side(self) -> int | None:

@@ -63,6 +63,14 @@ def test_a_batch_is_a_function_of_seed_and_step_alone() -> None:
     assert not np.array_equal(late.hr, PatchBatches(pairs, 2, PatchRecipe(patch_size=16, seed=6))[12345].hr)
 
 
+def test_pictures_of_8_and_16_bits_go_into_one_batch() -> None:
+    eight = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    pairs = [(hr[::2, ::2], hr) for hr in (eight, eight.astype(np.uint16) * 257)]
+    recipe = PatchRecipe(patch_size=8, batch_size=12, augment=False)
+    for patch in PatchBatches(pairs, 2, recipe)[0].hr:
+        np.testing.assert_allclose(patch, eight / 255, atol=1e-6)
+
+
 def test_patches_come_from_every_picture_and_reach_every_border() -> None:
     y, x = np.mgrid[:20, :24]
     pairs = [(np.stack([y, x, np.full_like(x, i)], -1).astype(np.uint8),) * 2 for i in range(3)]
