@@ -18,11 +18,13 @@ from PIL import Image
 from isr.cli.app import run
 from isr.config import JpegConfig, RealConfig, TrainConfig, load
 from isr.data.batches import PatchBatches, PatchRecipe
+from isr.data.clips import Clips, WindowBatches, WindowRecipe, find_clips, read_clip
 from isr.data.degrade import STRENGTHS, FixedDegradation, degrade, degrade_at_random
 from isr.data.degrade.blur import bessel_j1, blur, gaussian_kernel, quick_length, sinc_kernel
 from isr.data.degrade.compression import compress, compress_clip
 from isr.data.degrade.fixed import SEED
 from isr.data.degrade.operations import add_gaussian_noise, add_poisson_noise, resize
+from isr.data.motion import MotionBatches
 from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.io import pictures
@@ -269,6 +271,37 @@ def test_degrading_moves_no_place(batches: PatchBatches) -> None:
     plain = PatchBatches(batches.pairs, 4, batches.recipe)
     assert np.array_equal(plain[5].hr, batches[5].hr)
     assert not np.array_equal(plain[5].lr, batches[5].lr)
+
+
+def test_windows_of_clips_and_of_photographs_in_motion_are_degraded_whole(tmp_path: Path) -> None:
+    files = find_clips(folder_of_photographs(tmp_path / "clip", 3, 40, 40))
+    clips = Clips(files, 2, 3, tmp_path / "cache")
+    recipe = WindowRecipe(patch_size=16, batch_size=2, num_frames=3, center_frame=1, seed=4)
+    seen: list[np.ndarray] = []
+
+    def first_pixels(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        seen.append(frames)
+        return frames[:, ::2, ::2]
+
+    plain = WindowBatches(clips, 2, recipe)[1]
+    batch = WindowBatches(clips, 2, recipe, degrade=first_pixels)[1]
+    assert np.array_equal(batch.hr, plain.hr) and batch.lr.shape == plain.lr.shape == (2, 3, 8, 8, 3)
+    for frames, lr, hr in zip(seen, batch.lr, batch.hr, strict=True):
+        assert frames.shape == (3, 16, 16, 3)
+        assert np.array_equal(to_float(frames[1]), hr) and np.array_equal(to_float(frames[:, ::2, ::2]), lr)
+
+    photos = Clips(find_clips(folder_of_photographs(tmp_path / "photo", 1, 90, 90)), 2, 3, tmp_path / "cache")
+    plain = MotionBatches(photos, 2, recipe)[1]
+    batch = MotionBatches(photos, 2, recipe, degrade=first_pixels)[1]
+    assert np.array_equal(batch.hr, plain.hr) and batch.lr.shape == plain.lr.shape
+    assert np.array_equal(batch.lr[:, 1], batch.hr[:, ::2, ::2])
+
+
+def test_frames_of_clips_are_degraded_by_their_number(tmp_path: Path) -> None:
+    (clip,) = find_clips(folder_of_photographs(tmp_path, 2, 24, 32))
+    damage = FixedDegradation("real", 3)
+    for number, (lr, hr) in enumerate(read_clip(clip, 2, 3, damage)):
+        assert np.array_equal(lr, damage(hr, 2, number))
 
 
 # Fixed strengths
