@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from isr.data.augment import NUM_VIEWS, dihedral
 from isr.data.batches import Batches, Degrade, PatchRecipe, detailed, own_stream
 from isr.data.degrade import Degradation, degrade, reflect
-from isr.data.pairs import Complaints, as_channels
+from isr.data.pairs import Complaints, as_channels, cache_key, smaller_than_patch
 from isr.errors import RequestError
 from isr.io import pictures
 from isr.io.clips import VIDEO_SUFFIXES, FrameReader
@@ -232,10 +231,7 @@ class Clips(Sequence[Clip]):
                 decoded = _cached(clip, scale, num_channels, cache, degradation)
                 width, height = decoded.width * scale, decoded.height * scale
                 if min(width, height) < smallest:
-                    raise RequestError(
-                        f"{clip.hr[0]}: {width}x{height} is smaller than the patch of {smallest} pixels; "
-                        "take it out or set a smaller patch_size"
-                    )
+                    raise smaller_than_patch(clip.hr[0], width, height, smallest)
                 self.clips.append(decoded)
             progress.advance()
         complaints.settle()
@@ -248,9 +244,8 @@ class Clips(Sequence[Clip]):
 
 
 def _cached(clip: ClipFiles, scale: int, num_channels: int, cache: Path, degradation: Degradation) -> Clip:
-    stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in clip.hr + (clip.lr or ())]
     made = None if clip.lr else str(degradation)
-    key = hashlib.sha256(json.dumps([stats, scale, num_channels, made]).encode()).hexdigest()[:24]
+    key = cache_key(clip.hr + (clip.lr or ()), scale, num_channels, made)
     note = cache / f"{key}.json"
     if not note.is_file():
         shape = _write(clip, scale, num_channels, degradation, cache / key)

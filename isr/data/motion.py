@@ -127,8 +127,7 @@ class MotionBatches(Batches):
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
-        frames, _, _ = self._scene(rng)
-        hr = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
+        hr, _, _ = self._scene(rng)
         hr = dihedral(hr, int(rng.integers(NUM_VIEWS)) if recipe.augment else 0)
         edge = MARGIN * self.scale
         if self.degrade is not None:
@@ -137,14 +136,15 @@ class MotionBatches(Batches):
         lr = degrade(hr, self.scale, self.degradation)
         return lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN], hr[recipe.center_frame, edge:-edge, edge:-edge]
 
-    def _scene(self, rng: np.random.Generator) -> tuple[list[Image.Image], Track, Foreground | None]:
-        """The frames, where they lie over the photograph, and what moves across them."""
+    def _scene(self, rng: np.random.Generator) -> tuple[np.ndarray, Track, Foreground | None]:
+        """The frames `[t, side, side, c]`, where they lie over the photograph, and what moves across them."""
         track = self._track(rng)
         view = detailed(rng, self.recipe, lambda rng: self._view(rng, track, self.frame), self._look)
         low, high = view.track.box(self.frame)
         frames = look(cut(view, low - INTERPOLATION, high + INTERPOLATION), view.track, self.frame)
         moving = rng.random() < self.camera.foreground
-        return frames, view.track, self._add_foreground(rng, frames) if moving else None
+        foreground = self._add_foreground(rng, frames) if moving else None
+        return np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames]), view.track, foreground
 
     def _track(self, rng: np.random.Generator) -> Track:
         """A steady motion with some shake; the centre frame stands straight and in the middle."""
@@ -238,8 +238,7 @@ class FlowBatches(MotionBatches):
         super().__init__(photos, scale, pairs, degradation=degradation, camera=camera)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        frames, track, foreground = self._scene(rng)
-        hr = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
+        hr, track, foreground = self._scene(rng)
         lr = degrade(hr, self.scale, self.degradation)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         count = 2 * self.side
         place = ((np.arange(count) + 0.5) / count - 0.5) * self.recipe.patch_size

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,20 @@ class Complaints:
         if more := len(self.lines) - len(shown):
             shown.append(f"and {more} more")
         raise RequestError("\n".join([f"{len(self.lines)} inputs do not fit:", *shown]))
+
+
+def smaller_than_patch(file: Path, width: int, height: int, patch: int) -> RequestError:
+    """Say that no patch fits into what was decoded of a file."""
+    return RequestError(
+        f"{file}: {width}x{height} is smaller than the patch of {patch} pixels; "
+        "take it out or set a smaller patch_size"
+    )
+
+
+def cache_key(files: Iterable[Path], *facts: Any) -> str:
+    """Name what is decoded of files, by their paths, sizes and times and by plain facts: 24 hexadecimal digits."""
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps([stats, *facts]).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -213,10 +228,7 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
                 if min(hr.shape[:2]) >= smallest:
                     self.pairs.append((lr, hr))
                 elif pair.shrink == 1:
-                    raise RequestError(
-                        f"{pair.hr}: {hr.shape[1]}x{hr.shape[0]} is smaller than the patch of {smallest} pixels; "
-                        "take it out or set a smaller patch_size"
-                    )
+                    raise smaller_than_patch(pair.hr, hr.shape[1], hr.shape[0], smallest)
             progress.advance()
         complaints.settle()
 
@@ -231,9 +243,7 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         files: PairFiles, scale: int, num_channels: int, cache: Path
     ) -> tuple[np.ndarray, np.ndarray]:
         sources = [path for path in (files.hr, files.lr) if path is not None]
-        stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
-        facts = [stats, scale, num_channels, *([files.shrink] if files.shrink != 1 else [])]
-        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+        key = cache_key(sources, scale, num_channels, *([files.shrink] if files.shrink != 1 else []))
         paths = cache / f"{key}-lr.npy", cache / f"{key}-hr.npy"
         if not all(path.is_file() for path in paths):
             for path, array in zip(paths, read_pair(files, scale, num_channels), strict=True):
