@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +13,9 @@ from isr.predict.chain import upscale_along, upscale_frames_along
 from isr.predict.frames import WindowOptions
 from isr.predict.picture import check_pixels
 from isr.predict.precision import resolve_precision, supported_precision
-from isr.predict.route import Target
+from isr.predict.route import Route, Target
 from isr.predict.source import (
-    Network,
+    ByScale,
     check_video_route,
     default_scale,
     networks_of,
@@ -89,10 +89,7 @@ def upscale(
     target = wanted.or_scale(default_scale(model, networks))
     height, width = pixels.shape[:2]
     route = plan_route(height, width, target, networks)
-    computed, why = _precision(precision, pixels.dtype, [networks[stage] for stage in route.stages])
-    for line in (route.describe() if networks else "", why):
-        if line:
-            progress.message(line)
+    computed = _settle(precision, pixels.dtype, route, networks, progress)
     if target.changes_aspect(height, width):
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
     upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
@@ -157,22 +154,22 @@ def upscale_frames(
     height, width = first.shape[:2]
     route = plan_route(height, width, wanted.or_scale(default_scale(model, networks)), networks)
     check_video_route(route, networks)
-    computed, why = _precision(precision, first.dtype, [networks[stage] for stage in route.stages])
-    for line in (route.describe() if networks else "", why):
-        if line:
-            progress.message(line)
+    computed = _settle(precision, first.dtype, route, networks, progress)
     upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
     for _, result in upscale_frames_along(route, pixels, upscalers, options, progress):
         yield result[..., 0] if flat else result
 
 
-def _precision(asked: str, dtype: np.dtype[Any], networks: Sequence[Network]) -> tuple[str, str]:
-    """What pictures of a dtype are computed in by these networks on this machine, and why not as asked."""
-    computed, why = resolve_precision(asked, dtype, networks)
-    if computed != "bfloat16":
-        return computed, why
-    from isr.runtimes.devices import use_device
+def _settle(asked: str, dtype: np.dtype[Any], route: Route, networks: ByScale, progress: Progress) -> str:
+    """Settle what pictures of a dtype are computed in on this machine; tell of the route, and why not as asked."""
+    own = [networks[stage] for stage in route.stages]
+    computed, why = resolve_precision(asked, dtype, own)
+    if computed == "bfloat16":
+        from isr.runtimes.devices import use_device
 
-    return supported_precision(
-        computed, use_device() if any(n.engine in BACKENDS for n in networks) else "CPU"
-    )
+        device = use_device() if any(network.engine in BACKENDS for network in own) else "CPU"
+        computed, why = supported_precision(computed, device)
+    for line in (route.describe() if networks else "", why):
+        if line:
+            progress.message(line)
+    return computed

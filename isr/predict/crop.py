@@ -37,6 +37,11 @@ def check_crop(crop: Crop, width: int, height: int, path: Path, what: str) -> No
         raise RequestError(f"{path}: crop {crop_text(crop)} reaches beyond {what} of {width}x{height}")
 
 
+def size_of(crop: Crop | None, width: int, height: int) -> tuple[int, int]:
+    """Give `(width, height)` of the part of `width` x `height` pixels; all of it where `crop` is None."""
+    return (width, height) if crop is None else crop[2:]
+
+
 def cropped(pixels: np.ndarray, crop: Crop | None) -> np.ndarray:
     """Take the part `[height, width, c]` of an array `[h, w, c]`; all of it where `crop` is None."""
     if crop is None:

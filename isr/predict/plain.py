@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cache
@@ -12,6 +14,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+from isr.errors import RequestError
 
 
 def to_plain(value: Any) -> Any:
@@ -82,6 +86,22 @@ def from_plain(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
+
+
+@contextmanager
+def readable(what: str, advice: str = "") -> Iterator[None]:
+    """Raise RequestError where the block finds that content is not what `to_plain` made.
+
+    Args:
+        what: the content should be, such as "job".
+        advice: what the message ends with.
+    """
+    try:
+        yield
+    except RequestError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RequestError(f"not a {what}, or a damaged one ({error}){advice}") from None
 
 
 @cache

@@ -20,7 +20,7 @@ from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.picture import PictureJob
 from isr.predict.jobs.places import check_distinct, find_sources, is_clip_input, pictures_of
 from isr.predict.options import PredictOptions
-from isr.predict.plain import from_plain, to_plain
+from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.report import together, took
 from isr.predict.source import BICUBIC, default_scale, is_address, networks_of
 from isr.predict.speeds import Speeds
@@ -94,14 +94,10 @@ class PredictRequest:
         Raises:
             RequestError: it is no request, or one of another version.
         """
-        try:
+        with readable("request"):
             if content["version"] != VERSION:
                 raise RequestError(f"a request of version {content['version']}; {VERSION} is wanted")
             request: Self = from_plain(cls, content["request"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, RequestError):
-                raise
-            raise RequestError(f"not a request, or a damaged one ({error})") from None
         return request
 
     def _check_portable(self) -> None:

@@ -25,7 +25,7 @@ from isr.io.clips import (
 )
 from isr.io.files import atomic
 from isr.predict.chain import upscale_frames_along
-from isr.predict.crop import check_crop, cropped
+from isr.predict.crop import check_crop, cropped, size_of
 from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import Job, Setting, Unreadable, frame_bytes
 from isr.predict.jobs.places import Input, check_name, clips_of, is_clip_input, made_beside
@@ -88,7 +88,7 @@ class ClipJob(Job):
             )
         if options.crop is not None:
             check_crop(options.crop, info.width, info.height, source.path, "the frames")
-        width, height = (info.width, info.height) if options.crop is None else options.crop[2:]
+        width, height = size_of(options.crop, info.width, info.height)
         frames = info.frames_between(video.start, video.duration)
         route = plan_route(height, width, setting.target, networks)
         check_video_route(route, networks)
@@ -106,22 +106,14 @@ class ClipJob(Job):
             quality=options.quality,
             suffix=None if target.suffix else options.suffix,
         )
-        status = source.path.stat()
-        chosen, processor, notes = setting.settle(route, height, width, info.dtype)
-        said = "; ".join((*info.notes, *output.notes))
-        return cls(
-            source=source.path,
-            target=target,
-            folder=source.folder,
-            named=source.tree is None,
-            stamp=(status.st_size, status.st_mtime_ns),
-            crop=options.crop,
-            route=route,
-            networks=chosen,
-            tiles=options.tiles,
-            device=options.device,
-            processor=processor,
-            notes=tuple(filter(None, (notes[0], said, *notes[1:]))),
+        return cls._settled(
+            source,
+            setting,
+            target,
+            route,
+            size=(height, width),
+            dtype=info.dtype,
+            note="; ".join((*info.notes, *output.notes)),
             output=output,
             scene_cut=video.scene_cut,
             segment=SEGMENT,
@@ -144,7 +136,7 @@ class ClipJob(Job):
 
     @property
     def size_in(self) -> tuple[int, int]:
-        return (self.info.width, self.info.height) if self.crop is None else self.crop[2:]
+        return size_of(self.crop, self.info.width, self.info.height)
 
     @property
     def exists(self) -> bool:

@@ -15,9 +15,10 @@ import numpy as np
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.predict.crop import Crop
 from isr.predict.jobs.journal import Journal
+from isr.predict.jobs.places import Input
 from isr.predict.networks import ChosenNetwork, Networks, Opened
 from isr.predict.options import PredictOptions
-from isr.predict.plain import from_plain, to_plain
+from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.precision import expected_device, resolve_precision, supported_precision
 from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
@@ -187,6 +188,49 @@ class Job(ABC):
     device: str | None
     processor: str
     notes: tuple[str, ...]
+
+    @classmethod
+    def _settled(
+        cls,
+        source: Input,
+        setting: Setting,
+        target: Path,
+        route: Route,
+        *,
+        size: tuple[int, int],
+        dtype: str,
+        note: str,
+        **own: Any,
+    ) -> Self:
+        """Choose the networks, and put the job together.
+
+        Args:
+            source, setting, target, route: those of the job.
+            size: `(height, width)` of what is upscaled.
+            dtype: of the source.
+            note: what a user should know of the source and the result.
+            own: the fields that this kind alone has.
+
+        Raises:
+            RequestError: a network lacks the precision that is asked for.
+        """
+        options, status = setting.options, source.path.stat()
+        networks, processor, (way, *rest) = setting.settle(route, *size, dtype)
+        return cls(
+            source=source.path,
+            target=target,
+            folder=source.folder,
+            named=source.tree is None,
+            stamp=(status.st_size, status.st_mtime_ns),
+            crop=options.crop,
+            route=route,
+            networks=networks,
+            tiles=options.tiles,
+            device=options.device,
+            processor=processor,
+            notes=tuple(filter(None, (way, note, *rest))),
+            **own,
+        )
 
     # What a kind of job has of its own.
 
@@ -398,17 +442,13 @@ class Job(ABC):
         Raises:
             RequestError: it is no job, or one of another version or kind.
         """
-        try:
+        with readable("job", "; plan it again"):
             if content["version"] != VERSION or content["kind"] != cls.KIND:
                 raise RequestError(
                     f"a job of kind {content['kind']}, version {content['version']}: "
                     f"kind {cls.KIND}, version {VERSION} is wanted; plan it again"
                 )
             job: Self = from_plain(cls, content["job"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, RequestError):
-                raise
-            raise RequestError(f"not a job, or a damaged one ({error}); plan it again") from None
         return job
 
 

@@ -22,7 +22,7 @@ from isr.io.pictures import (
     write,
 )
 from isr.predict.chain import upscale_along
-from isr.predict.crop import check_crop, cropped
+from isr.predict.crop import check_crop, cropped, size_of
 from isr.predict.jobs.job import Job, Setting, Unreadable, disk_needed, frame_bytes
 from isr.predict.jobs.places import Input, check_name, made_beside, pictures_of
 from isr.predict.networks import Opened
@@ -71,34 +71,25 @@ class PictureJob(Job):
         options, networks = setting.options, setting.networks
         try:
             info = probe(source.path, max_pixels=options.max_pixels)
-            status = source.path.stat()
             if options.crop is not None:
                 check_crop(options.crop, info.width, info.height, source.path, "the picture")
         except ISRError as error:
             raise Unreadable(error) from error
         if options.suffix is not None and options.suffix not in READABLE:
             raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
-        width, height = (info.width, info.height) if options.crop is None else options.crop[2:]
+        width, height = size_of(options.crop, info.width, info.height)
         route = plan_route(height, width, setting.target, networks)
         target = _target(source, info, setting, setting.label(height, width))
         check_writable(target, route.size[1], route.size[0], info.channels, info.dtype)
         check_name(target, target.name)
-        chosen, processor, notes = setting.settle(route, height, width, info.dtype)
-        return cls(
-            source=source.path,
-            target=target,
-            folder=source.folder,
-            named=source.tree is None,
-            stamp=(status.st_size, status.st_mtime_ns),
-            crop=options.crop,
-            route=route,
-            networks=chosen,
-            tiles=options.tiles,
-            device=options.device,
-            processor=processor,
-            notes=tuple(
-                filter(None, (notes[0], losses(target.suffix, info.channels, info.dtype), *notes[1:]))
-            ),
+        return cls._settled(
+            source,
+            setting,
+            target,
+            route,
+            size=(height, width),
+            dtype=info.dtype,
+            note=losses(target.suffix, info.channels, info.dtype),
             info=info,
             max_pixels=options.max_pixels,
             quality=options.quality,
@@ -107,7 +98,7 @@ class PictureJob(Job):
 
     @property
     def size_in(self) -> tuple[int, int]:
-        return (self.info.width, self.info.height) if self.crop is None else self.crop[2:]
+        return size_of(self.crop, self.info.width, self.info.height)
 
     @cached_property
     def units(self) -> Units:
