@@ -149,6 +149,13 @@ def store_in_halves(model: SuperResolutionModel) -> None:
         variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
 
 
+def body(model: SuperResolutionModel) -> str:
+    """What a network is made of, in words."""
+    count = getattr(model, "num_convs", None)
+    parts = f"{model.num_blocks} blocks" if count is None else f"{count} convolutions"
+    return f"{parts} of {model.num_features} features"
+
+
 def main() -> None:
     parser = arguments_of_a_run(__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -183,7 +190,7 @@ def main() -> None:
     sets = {"Set5": arguments.set5, "Set14": arguments.set14}
     card = f"""# {arguments.name}
 
-{type(model).__name__} for scale {named}, {model.num_blocks} blocks of {model.num_features} features,
+{type(model).__name__} for scale {named}, {body(model)},
 {model.count_params():,} parameters. Over bicubic on the validation pictures:
 {better}.
 Stored as float16 and run as float32; storage costs {cost:.4f} dB. The weights carry the licence of the code.
