@@ -80,7 +80,7 @@ def draw(address: str, output: Path, chromium: str, folder: Path) -> None:
             keep(page.screenshot(full_page=name != "page-narrow"), output / f"{name}.webp")
             if name != "page-narrow":
                 page.get_by_role("button", name="Compare: robin.png").click()
-                page.locator(".layer.after[src]").wait_for()
+                page.locator("img.after[src]").wait_for()
                 page.get_by_role("button", name="4:1", exact=True).click()
                 page.wait_for_timeout(1500)
                 keep(page.screenshot(), output / f"{name.replace('page', 'page-compare')}.webp")

@@ -19,6 +19,16 @@ def page(
     host: Annotated[
         str, typer.Option("--host", help="0.0.0.0 opens the page to the network, which must be trusted.")
     ] = "127.0.0.1",
+    watch: Annotated[
+        Path | None,
+        typer.Option("--watch", metavar="FOLDER", help="What lands in this folder is made larger."),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into", metavar="FOLDER", help="Results of --watch; default: beside it, FOLDER_larger."
+        ),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Open a page in the browser where photos and videos are made larger.
@@ -27,4 +37,4 @@ def page(
     """
     from isr.page import serve
 
-    serve(root or [], host=host, port=port, browser=not no_browser, say=typer.echo)
+    serve(root or [], host=host, port=port, browser=not no_browser, watch=watch, into=into, say=typer.echo)

@@ -39,6 +39,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = PORT,
     browser: bool = True,
+    watch: Path | None = None,
+    into: Path | None = None,
     state: Path | None = None,
     worker: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
@@ -52,6 +54,8 @@ def serve(
         host: address to listen at; other than loopback ones are for networks that are trusted.
         port: the next free one is taken where it is in use; 0: any.
         browser: open the page in the browser.
+        watch: a folder; what lands there is queued, and the queue started.
+        into: the folder of its results; None: beside it, named with `_larger`.
         state: the folder of queue, uploads and results; None: `state_folder()`.
         worker: the command that starts a worker; None: the package's own.
         say: takes the lines that are for the terminal.
@@ -67,6 +71,7 @@ def serve(
     from isr.page.guard import Guard
     from isr.page.roots import Roots
     from isr.page.supervisor import WORKER
+    from isr.page.watched import Watched
 
     folder = (state or state_folder()).absolute()
     allowed = Roots(roots)
@@ -77,6 +82,15 @@ def serve(
         raise MachineError(
             f"{folder}: cannot be used ({error.strerror}); name another by $ISR_PAGE"
         ) from None
+    watched = None
+    if watch is not None:
+        watched = Watched(
+            watch,
+            into or watch.resolve().with_name(f"{watch.resolve().name}_larger"),
+            folder / "watched.json",
+        )
+    elif into is not None:
+        raise RequestError("--into: is the folder of the results of --watch; give both")
     if (address := _running(folder)) is not None:
         say(address)
         say("the page is open already")
@@ -88,7 +102,7 @@ def serve(
     token = secrets.token_urlsafe(24)
     here = not ipaddress.ip_address(listening.getsockname()[0]).is_loopback
     address = f"http://{'127.0.0.1' if here else _in_address(host)}:{port}/?token={token}"
-    page = Page(folder, allowed, worker or WORKER)
+    page = Page(folder, allowed, worker or WORKER, watched=watched)
     _record(folder, address, token)
     say(address)
     if here:

@@ -29,6 +29,7 @@ from isr.page.supervisor import WORKER, Supervisor
 from isr.page.trials import Trials
 from isr.page.uploads import LARGEST, check_kind, receive
 from isr.page.views import Views
+from isr.page.watched import Watched
 
 MOST_TOLD = 60  # items in one answer, which so stays under 50 KB
 LARGEST_QUESTION = 64 * 1024  # bytes
@@ -44,10 +45,16 @@ class Page:
         roots: that files may be taken from.
         worker: the command that starts a worker.
         largest: bytes of an upload.
+        watched: a folder whose new files are queued and the queue started.
     """
 
     def __init__(
-        self, state: Path, roots: Roots, worker: Sequence[str] = WORKER, largest: int = LARGEST
+        self,
+        state: Path,
+        roots: Roots,
+        worker: Sequence[str] = WORKER,
+        largest: int = LARGEST,
+        watched: Watched | None = None,
     ) -> None:
         self.queue = Queue(state)
         self.roots = roots
@@ -55,6 +62,7 @@ class Page:
         self.views = Views(state / "views", state / "views.log")
         self.trials = Trials(self.queue, worker)
         self.largest = largest
+        self.watched = watched
         self._static = _static_files()
         self.app = Starlette(
             routes=[
@@ -87,7 +95,10 @@ class Page:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.supervisor.begin()
+        watching = asyncio.create_task(self.watched.run(self._found)) if self.watched is not None else None
         yield
+        if watching is not None:
+            watching.cancel()
         await self.supervisor.close()
         await self.trials.close()
         await self.views.close()
@@ -282,6 +293,12 @@ class Page:
         self.supervisor.next()
         return JSONResponse({"ids": [item.id for item in items]})
 
+    async def _found(self, items: list[Item]) -> None:
+        """Add what lies in the watched folder, and begin with it, for nobody is there to press Start."""
+        await self._added(items)
+        if not self.supervisor.paused:
+            await self.supervisor.start()
+
     # What the buttons do.
 
     async def settings(self, request: Request) -> Response:
@@ -431,7 +448,10 @@ class Page:
         if path is None or not path.is_file():
             raise HTTPException(404)
         whole = path.resolve()
-        if self.queue.files_of(item.id).resolve() not in whole.parents and not self.roots.holds(whole):
+        own = [self.queue.files_of(item.id).resolve()]
+        if self.watched is not None:
+            own += [self.watched.folder, self.watched.into]
+        if not any(folder in whole.parents for folder in own) and not self.roots.holds(whole):
             raise HTTPException(403)
         return path
 

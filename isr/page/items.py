@@ -61,6 +61,7 @@ class Item:
         own: whether source and result lie in the page's own folder, and go when the item goes.
         tree: the folder that it was added with; None: it came alone, and its result lies beside it.
         results: the folder of the tree's results, but for what its name ends with (`holiday` of `holiday_x2`).
+        exact: the results' folder is called just so.
         clip: whether it is a clip.
         state: where it stands.
         reason, remedy: why it failed, in plain words, and which button mends it: "tile", "replace", "format",
@@ -81,6 +82,7 @@ class Item:
     own: bool
     tree: Path | None = None
     results: Path | None = None
+    exact: bool = False
     clip: bool = False
     state: State = "waiting"
     reason: str = ""
@@ -141,8 +143,9 @@ def request_of(item: Item, values: Mapping[str, Any]) -> PredictRequest:
     request = _request(item.source, item.clip, {**values, **item.changes})
     if item.tree is None or item.results is None:
         return request
-    label = request.options.target.or_scale(2).label()
-    results = item.results.with_name(f"{item.results.name}_{label}")
+    results = item.results
+    if not item.exact:
+        results = results.with_name(f"{results.name}_{request.options.target.or_scale(2).label()}")
     return replace(request, output=mirrored(item.source, item.tree, results).parent)
 
 
@@ -336,9 +339,10 @@ def new_item(
     tree: Path | None = None,
     results: Path | None = None,
     id: str = "",
+    exact: bool = False,
 ) -> Item:
     """Make an item of a file; `Queue.append` gives it its place."""
-    return Item(id or new_id(), 0.0, name, source, own, tree, results, is_clip(source))
+    return Item(id or new_id(), 0.0, name, source, own, tree, results, exact, is_clip(source))
 
 
 def new_id() -> str:

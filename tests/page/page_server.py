@@ -23,7 +23,7 @@ from pathlib import Path
 from isr.page import serve
 given = json.loads(sys.argv[1])
 serve([Path(root) for root in given["roots"]], port=given["port"], browser=False, state=Path(given["state"]),
-      worker=given["worker"], say=lambda line: print(line, flush=True))
+      worker=given["worker"], watch=given["watch"] and Path(given["watch"]), say=lambda line: print(line, flush=True))
 """
 LONGEST = 60.0  # seconds that a test waits for something
 
@@ -72,6 +72,13 @@ class Client:
             now, boot, more = said["now"], said["boot"], said["more"]
         return found
 
+    def wait_for(self, wanted: Callable[[dict[str, dict[str, Any]]], bool]) -> None:
+        """Wait until the items are as a function wants them."""
+        end = time.monotonic() + LONGEST
+        while not wanted(found := self.items()):
+            assert time.monotonic() < end, found
+            time.sleep(0.1)
+
     def wait(self, id: str, wanted: Callable[[dict[str, Any]], bool] | str) -> dict[str, Any]:
         """Wait until an item is in a state, or as a function wants it."""
         end = time.monotonic() + LONGEST
@@ -91,12 +98,14 @@ def served(
     worker: list[str] | None = None,
     env: Mapping[str, str] | None = None,
     program: str = PROGRAM,
+    watch: Path | None = None,
 ) -> Iterator[Client]:
     """A page whose worker has no network: every pixel is repeated, as slowly as `$SLOW` says (seconds a call)."""
     given = {
         "state": str(state),
         "roots": [str(root) for root in roots],
         "port": port,
+        "watch": watch and str(watch),
         "worker": [sys.executable, str(FAKE)] if worker is None else worker,
     }
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -359,6 +360,23 @@ def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
         assert client.wait(id, "failed")["remedy"] == "tile"
+
+
+def all_finished(count: int, items: dict[str, dict[str, object]]) -> bool:
+    return [item["state"] for item in items.values()] == ["finished"] * count
+
+
+def test_what_lands_in_a_watched_folder_is_made_once(tmp_path: Path) -> None:
+    watched = tmp_path / "in"
+    (watched / "sub").mkdir(parents=True)
+    for name, count in (("0.png", 2), ("1.png", 3)):
+        with served(tmp_path / "state", watch=watched) as client:
+            for path in (watched / name, watched / "sub" / "a.png"):
+                if not path.exists():
+                    path.write_bytes(png())
+            client.wait_for(functools.partial(all_finished, count))
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("in_larger/**/*.png"))
+    assert found == ["in_larger/0_x2.png", "in_larger/1_x2.png", "in_larger/sub/a_x2.png"]
 
 
 def test_a_second_server_on_the_same_state_opens_the_first(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ const REST = 120; // ms without movement before sharp pixels are fetched
 class Compare extends HTMLElement {
   connectedCallback() {
     this.layers = ["before", "after"].map((side) => make("img", { class: `layer ${side}`, alt: words[side], draggable: "false" }));
+    this.films = ["before", "after"].map((side) =>
+      make("video", { class: `layer ${side}`, "aria-label": words[side], playsinline: true, hidden: true }));
+    this.films[0].muted = true;
     this.line = make("div", { class: "line", "aria-hidden": "true" });
     this.stage = make(
       "div", { class: "stage", tabindex: 0, role: "group", "aria-label": words.picture },
-      ...this.layers, this.line,
+      ...this.layers, ...this.films, this.line,
       make("span", { class: "tag left", "aria-hidden": "true" }, words.before),
       make("span", { class: "tag right", "aria-hidden": "true" }, words.after),
     );
@@ -29,6 +32,8 @@ class Compare extends HTMLElement {
       make("label", {}, `${words.frame} `, this.number),
       make("button", { type: "button", onclick: () => this.toFrame(this.frame + 1), "aria-label": words.laterFrame }, "›"),
     );
+    this.playing = make("button", { type: "button", "aria-pressed": "false", onclick: () => this.play() }, words.play);
+    this.frames.append(this.playing);
     this.said = make("p", { class: "quiet", role: "status" });
     this.title_ = make("h2", { id: "compare" });
     const zoom = (label, factor) => make("button", { type: "button", onclick: () => this.zoomTo(factor) }, label);
@@ -72,6 +77,16 @@ class Compare extends HTMLElement {
       event.preventDefault();
       this.zoomBy(Math.exp(-event.deltaY / 400), event.clientX, event.clientY);
     }, { passive: false });
+    this.films[1].addEventListener("timeupdate", () => {
+      const [before, after] = this.films;
+      // A tenth of a second apart can be seen.
+      if (Math.abs(before.currentTime - after.currentTime) > 0.1) before.currentTime = after.currentTime;
+    });
+    this.films[1].addEventListener("ended", () => this.play(false));
+    this.films[1].addEventListener("error", () => {
+      if (this.playing.ariaPressed === "true") this.said.textContent = words.cannotPlay;
+    });
+    this.dialog.addEventListener("close", () => this.play(false));
     new ResizeObserver(() => this.full && this.place()).observe(this.stage);
   }
 
@@ -102,7 +117,27 @@ class Compare extends HTMLElement {
     }
   }
 
+  play(on = this.playing.ariaPressed !== "true") {
+    // Both in one place, as large as the stage lets them.
+    this.playing.ariaPressed = String(on);
+    this.playing.textContent = on ? words.stopPlaying : words.play;
+    for (const layer of this.layers) layer.hidden = on;
+    ["before", "after"].forEach((side, n) => {
+      const film = this.films[n];
+      film.hidden = !on;
+      if (on) {
+        film.src = `/items/${this.item.id}/play/${side}`;
+        film.play().catch(() => {});
+      } else {
+        film.pause();
+        film.removeAttribute("src");
+      }
+    });
+    this.divide();
+  }
+
   async toFrame(frame) {
+    this.play(false);
     const wanted = Math.max(0, Math.min(Number(frame) || 0, (this.item.frames ?? 1) - 1));
     this.frame = wanted;
     this.number.value = wanted + 1;
@@ -208,9 +243,10 @@ class Compare extends HTMLElement {
     const share = Number(this.divider.value) / 100;
     const wide = this.stage.clientWidth;
     this.line.style.left = `${share * wide}px`;
-    const [, after] = this.layers;
-    const left = share * wide - after.offsetLeft;
-    after.style.clipPath = `inset(0 0 0 ${Math.max(0, Math.min(left, after.offsetWidth))}px)`;
+    for (const after of [this.layers[1], this.films[1]]) {
+      const left = share * wide - after.offsetLeft;
+      after.style.clipPath = `inset(0 0 0 ${Math.max(0, Math.min(left, after.offsetWidth))}px)`;
+    }
   }
 
   showBefore(on) {

@@ -8,7 +8,6 @@ const OTHERS = ["1.5", "3", "8"];
 export const LOOKS = ["best", "quick", "classic", "plain"];
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
 const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
-const PATIENCE = 400; // ms without a change before it is sent
 
 export function sourcesOf(look, factor) {
   if (look === "quick") return ["edsr_fast_x2"];
@@ -33,6 +32,7 @@ function choice(name, value, label, sentence) {
     { class: sentence ? "choice card" : "choice" },
     make("input", { type: "radio", name, value }),
     make("span", {}, make("b", {}, label), sentence ? make("small", {}, sentence) : null),
+    sentence ? make("img", { src: `/static/look-${value}.jpg`, alt: "", width: 192, height: 96 }) : null,
   );
 }
 
@@ -117,11 +117,9 @@ class How extends HTMLElement {
     );
     this.append(make("section", { "aria-labelledby": "how" }, make("h2", { id: "how" }, words.how), this.form));
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", () => {
-      this.show();
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.sendOff(), PATIENCE);
-    });
+    this.form.addEventListener("input", () => this.show());
+    // At once: whoever closes the page next has chosen nevertheless.
+    this.form.addEventListener("change", () => this.sendOff());
     this.known = "";
     watch((state) => this.take(state.settings));
   }

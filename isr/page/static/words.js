@@ -68,8 +68,6 @@ export const words = {
   seconds: (n) => `${n} s`,
   minutes: (n) => `${n} min`,
   hours: (n) => `${n} h`,
-  speed: (n, unit) => `${n} ${unit} a second`,
-  units: { tiles: "pieces", frames: "pictures" },
   saveAll: "Save all (ZIP)",
   clear: "Clear what is done",
   notify: "Tell me when all is done",
@@ -140,6 +138,9 @@ export const words = {
   frame: "Picture",
   earlierFrame: "Earlier picture",
   laterFrame: "Later picture",
+  play: "Play both",
+  stopPlaying: "Stop playing",
+  cannotPlay: "This browser cannot play this kind of video. Save it, and play it by another program.",
   picture: "The picture, before and after. Arrow keys move it, plus and minus zoom, hold Space to see before.",
   loading: "Getting it ready…",
 
