@@ -294,8 +294,8 @@ def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_limits_of_uploads(tmp_path: Path) -> None:
-    program = PROGRAM.replace("import json, sys", "import json, sys\nimport isr.page.app as app")
-    program = program.replace("given =", "app.Page.__init__.__defaults__ = (app.WORKER, 2000)\ngiven =")
+    smaller = "import functools, isr.page.app as app\napp.Page = functools.partial(app.Page, largest=2000)\n"
+    program = PROGRAM.replace("given =", smaller + "given =")
     with served(tmp_path, program=program) as client:
         assert client.ask("PUT", "/upload?name=a.png", b"x" * 2001)[0] == 400
         assert client.ask("PUT", "/upload?name=a.png", b"x" * 2000)[0] == 200
