@@ -29,7 +29,7 @@ import isr.models
 from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.metrics import psnr
-from isr.models import MultiFrameModel, SuperResolutionModel, get_model, list_models
+from isr.models import SuperResolutionModel, get_model, list_models
 from isr.models.loading import load
 from isr.runtimes import as_upscaler
 from isr.spec import ModelSpec
