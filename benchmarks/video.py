@@ -4,12 +4,16 @@
     python benchmarks/video.py --preset NAME --clips FOLDER
     python benchmarks/video.py --memory
     python benchmarks/video.py --overlap [--preset NAME --clips FOLDER]
+    python benchmarks/video.py --repeats [--preset NAME]
 
 The transcription (`benchmarks/transcription.py`) computes every window from scratch and gathers naively. Ours runs
 from scratch, and through `enlarge_frames`, which keeps the features of a frame; frames are not tiled. Processor time,
 of all threads, is steadier than wall time where the machine has other work. Weights are random without `--preset`;
 offsets then have a standard deviation of 2 pixels. With clips of high resolution the cost of bfloat16 is measured
 against them, otherwise between the two outputs.
+
+`--repeats` is what it spares not to compute what equals the frame before, on a screen recording and on an animation
+that are drawn here.
 
 `--memory` is the peak of one 1920x1080 frame, in a process of its own; `--overlap` is how far tiled output is from
 that of whole frames.
@@ -42,6 +46,8 @@ OVERLAPS = (12, 16, 24, 32, 48)
 TILE = 128
 # A tile that no frame exceeds.
 WHOLE = 100_000
+# Of the drawn clips.
+FRAMES = 48
 
 
 def network(name: str, preset: str | None) -> Any:
@@ -250,6 +256,66 @@ def overlap(name: str, preset: str | None, folder: Path | None) -> None:
             print(f"  overlap {width:>3}: largest {largest:8.4f}, root mean square {math.sqrt(square):.4f}")
 
 
+def screen_recording() -> Iterator[np.ndarray]:
+    """A desktop of 1280x720: a window with lines of text, of which a letter more stands in every third frame."""
+    rng = np.random.default_rng(2)
+    screen = np.full((720, 1280, 3), 225, np.uint8)
+    screen[80:680, 120:1160] = 250
+    for number in range(FRAMES):
+        if number % 3 == 0:
+            row, column = divmod(number // 3, 90)
+            glyph = rng.integers(0, 2, (12, 8), np.uint8)[..., None] * 230
+            top, left = 100 + 18 * row, 140 + 10 * column
+            screen[top : top + 12, left : left + 8] = 250 - glyph
+        yield screen.copy()
+
+
+def animation() -> Iterator[np.ndarray]:
+    """A cartoon of 640x360, drawn on twos: a disc crosses a still background, each drawing shown in two frames."""
+    rng = np.random.default_rng(3)
+    background = rng.integers(90, 200, (9, 16, 3), np.uint8).repeat(40, 0).repeat(40, 1)
+    rows, columns = np.mgrid[:360, :640]
+    for number in range(FRAMES):
+        frame = background.copy()
+        frame[(rows - 180) ** 2 + (columns - 40 - 6 * (number // 2)) ** 2 < 30**2] = (220, 40, 40)
+        yield frame
+
+
+def repeats(preset: str) -> None:
+    """Seconds of the processor per frame with and without, whose results are compared."""
+    from isr.predict.chain import upscale_frames_along
+    from isr.predict.frames import WindowOptions
+    from isr.predict.repeats import Repeats
+    from isr.predict.route import Route
+    from isr.predict.source import networks_of
+    from isr.progress import Silent
+
+    networks = networks_of(preset, engine="auto")
+    ((scale, network),) = networks.items()
+    upscaler = network.open("float32", Silent())
+    for clip in (screen_recording, animation):
+        frames = [(None, frame) for frame in clip()]
+        size = tuple(scale * side for side in frames[0][1].shape[:2])
+        spent, results, spared = [], [], Repeats()
+        for reuse in (False, True):
+            began = time.process_time()
+            along = upscale_frames_along(
+                Route((scale,), size, False),
+                frames,
+                {scale: upscaler},
+                WindowOptions(reuse=reuse),
+                Silent(),
+                repeats=spared if reuse else None,
+            )
+            results.append([hash(result.tobytes()) for _, result in along])
+            spent.append((time.process_time() - began) / len(frames))
+        same = "the same" if results[0] == results[1] else "DIFFERENT"
+        print(
+            f"  {preset}, {clip.__name__.replace('_', ' '):<17}{spent[0]:8.3f} s of the processor per frame, "
+            f"{spent[1]:.3f} with what is spared ({spared.frames / len(frames):.0%} of the tiles); {same} results"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -261,8 +327,12 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, help="folder of clips in high resolution")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--overlap", action="store_true")
+    parser.add_argument("--repeats", action="store_true")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.repeats:
+        repeats(arguments.preset or "edsr_fast_x2")
+        return
     names = [arguments.preset] if arguments.preset else arguments.network or NETWORKS
     for name in names:
         if arguments.memory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from isr.predict import frames as windows
 from isr.predict.frames import WindowOptions
 from isr.predict.picture import enlarge, fill_transparent, reduce
+from isr.predict.repeats import LastPicture, Repeats
 from isr.predict.resize import resize
 from isr.predict.route import Route
 from isr.predict.tiling import TileOptions
@@ -27,8 +28,9 @@ def upscale_frames_along(
     options: WindowOptions,
     progress: Progress,
     skip: int = 0,
+    repeats: Repeats | None = None,
 ) -> Iterator[tuple[T, np.ndarray]]:
-    """Upscale the frames of a clip along their route.
+    """Upscale the frames of a clip along their route; what equals the frame before is not computed again.
 
     Args:
         route: one network of several frames, or any number of those of single pictures.
@@ -37,6 +39,7 @@ def upscale_frames_along(
         options: tiles, scenes, memory.
         progress: asked for `cancelled` between tiles, told what is worth a line; frames are not counted.
         skip: frames at the beginning that serve as neighbours only.
+        repeats: where it is counted what was not computed.
 
     Yields:
         Every further frame with its result `[*route.size, c]`, dtype of the frames.
@@ -48,8 +51,9 @@ def upscale_frames_along(
     progress = Within(progress)
     upscaler = upscalers[route.stages[0]] if route.stages else None
     if upscaler is None or upscaler.spec.num_frames == 1:
-        for frame, pixels in itertools.islice(frames, skip, None):
-            yield frame, upscale_along(route, pixels, upscalers, options.tiles, progress)
+        yield from _one_by_one(
+            route, itertools.islice(frames, skip, None), upscalers, options, progress, repeats or Repeats()
+        )
         return
     channels = upscaler.spec.num_channels
     no_alpha = np.empty(0, np.uint8)
@@ -63,12 +67,40 @@ def upscale_frames_along(
                 yield (frame, no_alpha), pixels
 
     enlarged = windows.enlarge(
-        cast(MultiFrameUpscaler, upscaler), colours(), options, size=route.size, skip=skip, progress=progress
+        cast(MultiFrameUpscaler, upscaler),
+        colours(),
+        options,
+        size=route.size,
+        skip=skip,
+        progress=progress,
+        repeats=repeats,
     )
     for (frame, alpha), result in enlarged:
         if alpha.size:
             result = np.concatenate([result, resize(alpha, route.size)], axis=-1)
         yield frame, result
+
+
+def _one_by_one(
+    route: Route,
+    frames: Iterable[tuple[T, np.ndarray]],
+    upscalers: Mapping[int, Upscaler],
+    options: WindowOptions,
+    progress: Progress,
+    repeats: Repeats,
+) -> Iterator[tuple[T, np.ndarray]]:
+    """The frames with their results, each upscaled by itself."""
+    share = 1 / max(len(route.stages), 1)
+    lasts = [LastPicture(repeats, share) for _ in route.stages] if options.reuse else []
+    before = result = np.empty(0)
+    for frame, pixels in frames:
+        if options.reuse and before.dtype == pixels.dtype and np.array_equal(before, pixels):
+            repeats.frames += 1
+        else:
+            result = upscale_along(route, pixels, upscalers, options.tiles, progress, lasts)
+            before = pixels.copy()
+        # Whoever takes it may write into it.
+        yield frame, result.copy()
 
 
 def upscale_along(
@@ -77,6 +109,7 @@ def upscale_along(
     upscalers: Mapping[int, Upscaler],
     tiles: TileOptions,
     progress: Progress,
+    lasts: Sequence[LastPicture] = (),
 ) -> np.ndarray:
     """Upscale a picture along its route; between two networks it stays float32, so it is rounded once.
 
@@ -86,6 +119,7 @@ def upscale_along(
         upscalers: by the scales of the route.
         tiles: how the picture goes through them.
         progress: told of every tile.
+        lasts: of a clip, what went through each network before; empty for a picture.
 
     Returns:
         `[*route.size, c]`, dtype of `pixels`.
@@ -106,6 +140,7 @@ def upscale_along(
             size=route.size if last else None,
             dtype=dtype if last else np.dtype(np.float32),
             progress=progress,
+            last=lasts[index - 1] if lasts else None,
         )
         if not last and np.issubdtype(dtype, np.integer):
             # As a picture that was written and read again.

@@ -1,6 +1,7 @@
 """A stream of frames through an upscaler of several: windows, borders, tiles. NumPy arrays in and out.
 
-What depends on one frame alone is computed once and kept while a window needs it, as far as memory allows.
+What depends on one frame alone is computed once and kept while a window needs it, as far as memory allows. A tile
+whose whole window equals the one before bit by bit takes its result.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import RequestError
 from isr.levels import to_float
 from isr.predict.picture import check_numbers, check_pixels, make_canvas, smaller_tiles
+from isr.predict.repeats import LastResult, Repeats, equal_in
 from isr.predict.scenes import SceneCuts
 from isr.predict.tiling import TileOptions, plan_tiles
 from isr.progress import Progress, Silent, check_cancelled
@@ -34,11 +36,13 @@ class WindowOptions:
         scene_cut: score of `SceneCuts` from which two frames belong to different scenes, which share no window; None:
             the stream is one scene.
         cache: bytes of features that may be kept from window to window; what exceeds it is computed again.
+        reuse: whether tiles that equal the frame's before, bit by bit, take its result; the output is the same.
     """
 
     tiles: TileOptions = field(default_factory=TileOptions)
     scene_cut: float | None = None
     cache: int = 1536 * 2**20
+    reuse: bool = True
 
     def __post_init__(self) -> None:
         if self.scene_cut is not None and not 0 < self.scene_cut <= 1:
@@ -55,6 +59,7 @@ def enlarge(
     size: tuple[int, int] | None = None,
     skip: int = 0,
     progress: Progress | None = None,
+    repeats: Repeats | None = None,
 ) -> Iterator[tuple[T, np.ndarray]]:
     """Upscale a stream of frames, each in a window of its neighbours.
 
@@ -69,6 +74,7 @@ def enlarge(
         size: `(height, width)` that the network's output is resized to; None: not at all.
         skip: frames at the beginning that serve as neighbours only; nothing is given for them.
         progress: asked for `cancelled` between tiles, told where memory ran out.
+        repeats: where it is counted what was not computed.
 
     Yields:
         Every frame with its upscaled pixels, `[scale * h, scale * w, c]` or `[*size, c]`, dtype of the frames.
@@ -82,7 +88,8 @@ def enlarge(
     options = options or WindowOptions()
     if options.tiles.back_projection:
         raise RequestError(f"{upscaler.spec.name}: back_projection is for networks of single pictures")
-    windows = _Windows(upscaler, options, size, progress or Silent())
+    last = LastResult(repeats or Repeats())
+    windows = _Windows(upscaler, options, size, progress or Silent(), last)
     numbered = SceneCuts(options.scene_cut).scenes(frames)
     for _, scene in itertools.groupby(numbered, key=lambda item: item[0]):
         yield from windows.run(((frame, pixels) for _, frame, pixels in scene), skip)
@@ -145,12 +152,14 @@ class _Windows:
         options: WindowOptions,
         size: tuple[int, int] | None,
         progress: Progress,
+        last: LastResult,
     ) -> None:
         self.upscaler = upscaler
         self.spec = upscaler.spec
         self.options = options
         self.size = size
         self.progress = progress
+        self.last = last
         # Frames of the scene so far.
         self.length = 0
         # Of all frames.
@@ -162,6 +171,11 @@ class _Windows:
         self._features: dict[int, dict[tuple[Tile, int], Any]] = {}
         # What these need.
         self._bytes: dict[int, int] = {}
+        # What each shows in a tile, by a number that it shares with its predecessor where both are equal there.
+        self._contents: dict[int, dict[Tile, int]] = {}
+        self._numbers = itertools.count()
+        # What the window before showed in a tile.
+        self._shown: dict[Tile, list[int]] = {}
 
     def run(self, frames: Iterator[tuple[T, np.ndarray]], skip: int) -> Iterator[tuple[T, np.ndarray]]:
         """The frames of one scene with their results, but for the first `skip`."""
@@ -186,7 +200,7 @@ class _Windows:
 
     @property
     def _held(self) -> tuple[dict[int, Any], ...]:
-        return self._owners, self._frames, self._features, self._bytes
+        return self._owners, self._frames, self._features, self._bytes, self._contents
 
     def _take(self, owner: Any, frame: np.ndarray) -> None:
         check_pixels(frame)
@@ -226,7 +240,15 @@ class _Windows:
         full = (height * scale, width * scale)
         result = np.empty((*(self.size or full), channels), frame.dtype)
         canvas = make_canvas((*full, channels), result)
-        for tile in plan_tiles(height, width, self.spec, self.options.tiles, scale):
+        plan = plan_tiles(height, width, self.spec, self.options.tiles, scale)
+        shown = {tile: [self._content(index, tile) for index in window] for tile in plan}
+        repeated = 0
+        for tile in plan:
+            same = self.last.kept_part(tile, scale, result) if self._shown.get(tile) == shown[tile] else None
+            if same is not None:
+                canvas.repeat(tile, same, scale)
+                repeated += 1
+                continue
             check_cancelled(self.progress)
             output = self._views(window, tile)
             check_numbers(output)
@@ -234,7 +256,19 @@ class _Windows:
                 output = output.mean(axis=-1, keepdims=True)
             canvas.place(tile, output[0], scale)
         canvas.check(frame)
+        if self.options.reuse and canvas.shape == result.shape:
+            self.last.keep(result, plan, scale, repeated / len(plan))
+            self._shown = shown
         return result
+
+    def _content(self, index: int, tile: Tile) -> int:
+        """The number of what a frame shows in a tile."""
+        known = self._contents.setdefault(index, {})
+        if tile not in known:
+            before = self._frames.get(index - 1) if self.options.reuse else None
+            same = before is not None and equal_in(tile, before, self._frames[index])
+            known[tile] = self._content(index - 1, tile) if same else next(self._numbers)
+        return known[tile]
 
     def _views(self, window: list[int], tile: Tile) -> np.ndarray:
         """Float32 `[1, s*h, s*w, c]`, the mean over flips and quarter turns where that is asked for."""
@@ -254,7 +288,11 @@ class _Windows:
         kept = self._features.setdefault(index, {})
         if (tile, view) in kept:
             return kept[tile, view]
-        features = self.upscaler.encode(self._part(index, tile, view))
+        before = self._features.get(index - 1, {}).get((tile, view))
+        if before is not None and self._content(index - 1, tile) == self._content(index, tile):
+            features = before
+        else:
+            features = self.upscaler.encode(self._part(index, tile, view))
         # An equal share for every frame, so that the same tiles are kept of each.
         used = self._bytes.get(index, 0) + self.upscaler.size(features)
         if used <= self.options.cache // self.spec.num_frames:

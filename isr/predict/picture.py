@@ -13,6 +13,7 @@ from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import ISRError, MachineError, RequestError
 from isr.levels import from_float, to_float
 from isr.predict.back_projection import BackProjection
+from isr.predict.repeats import LastPicture
 from isr.predict.resize import RowResizer, resize
 from isr.predict.tiling import SMALLEST_TILE, TileOptions, plan_tiles
 from isr.progress import Progress, Silent, check_cancelled
@@ -29,6 +30,7 @@ def enlarge(
     size: tuple[int, int] | None = None,
     dtype: np.dtype[Any] | None = None,
     progress: Progress | None = None,
+    last: LastPicture | None = None,
 ) -> np.ndarray:
     """Upscale a picture that has any channels.
 
@@ -41,6 +43,7 @@ def enlarge(
         size: `(height, width)` that the network's output is resized to, before it is rounded; None: not at all.
         dtype: of the result; None: that of `pixels`.
         progress: told of every tile.
+        last: of a clip, the frame before, whose result equal tiles take; it then holds this one. None: a picture.
 
     Returns:
         `[scale * h, scale * w, c]` or `[*size, c]`. Integers are clipped and rounded once, floats are neither.
@@ -57,12 +60,12 @@ def enlarge(
     dtype = np.dtype(dtype or pixels.dtype)
     if options.back_projection:
         upscaler = BackProjection(upscaler, options.back_projection)
-    work = _OnePicture(upscaler, scale, size, progress or Silent())
+    work = _OnePicture(upscaler, scale, progress or Silent())
 
     if channels != upscaler.spec.num_channels and channels in (2, 4):
         result = np.empty((*size, channels), dtype)
         # Colours under transparent pixels are arbitrary: replaced by their neighbours', they cannot bleed in.
-        work.run(fill_transparent(pixels), options, result[..., :-1])
+        work.run(fill_transparent(pixels), options, result[..., :-1], last)
         alpha = pixels[..., -1:]
         if alpha.min() == alpha.max():
             result[..., -1:] = from_float(to_float(alpha[:1, :1]), dtype)
@@ -70,7 +73,7 @@ def enlarge(
             work.run(alpha, options, result[..., -1:])
         return result
     result = np.empty((*size, channels), dtype)
-    work.run(pixels, options, result)
+    work.run(pixels, options, result, last)
     return result
 
 
@@ -144,23 +147,30 @@ class _OnePicture:
 
     upscaler: Upscaler
     scale: int
-    size: tuple[int, int]
     progress: Progress
 
-    def run(self, pixels: np.ndarray, options: TileOptions, result: np.ndarray) -> None:
+    def run(
+        self,
+        pixels: np.ndarray,
+        options: TileOptions,
+        result: np.ndarray,
+        last: LastPicture | None = None,
+    ) -> None:
         """Fill `result`, with smaller and smaller tiles while memory runs out."""
         channels, wanted = pixels.shape[-1], self.upscaler.spec.num_channels
         if channels not in (1, wanted):
             raise RequestError(f"a picture of {channels} channels does not fit a network of {wanted}")
         while True:
             try:
-                return self._tiles(pixels, options, result)
+                return self._tiles(pixels, options, result, last)
             except MemoryError:
                 options = smaller_tiles(
                     options, self.upscaler.spec, self.scale, pixels.shape[:2], self.progress
                 )
 
-    def _tiles(self, pixels: np.ndarray, options: TileOptions, result: np.ndarray) -> None:
+    def _tiles(
+        self, pixels: np.ndarray, options: TileOptions, result: np.ndarray, last: LastPicture | None
+    ) -> None:
         spec, scale = self.upscaler.spec, self.scale
         height, width, channels = pixels.shape
         plan = plan_tiles(height, width, spec, options, scale)
@@ -169,7 +179,17 @@ class _OnePicture:
 
         canvas = make_canvas((height * scale, width * scale, channels), result)
         self.progress.start("upscale", len(plan), "tiles")
-        for group in _batched(plan, options.batch):
+        # A tile's result may depend on those in its batch, by rounding.
+        known = last if options.batch == 1 else None
+        new = []
+        for tile in plan:
+            same = None if known is None else known.result_of(tile, padded, scale, result)
+            if same is None:
+                new.append(tile)
+            else:
+                canvas.repeat(tile, same, scale)
+                self.progress.advance()
+        for group in _batched(new, options.batch):
             check_cancelled(self.progress)
             batch = np.stack(
                 [padded[t.rows.start : t.rows.stop, t.columns.start : t.columns.stop] for t in group]
@@ -184,6 +204,8 @@ class _OnePicture:
                 canvas.place(tile, sr, scale)
             self.progress.advance(len(group))
         canvas.check(pixels)
+        if known is not None and canvas.shape == result.shape:
+            known.keep_picture(padded, result, plan, scale, 1 - len(new) / len(plan))
 
 
 def smaller_tiles(
@@ -245,17 +267,27 @@ class Canvas:
 
     def place(self, tile: Tile, sr: np.ndarray, scale: int) -> None:
         """Take the kept part of an upscaled tile, float32 `[h, w, c]`; tiles come row by row."""
-        rows, columns = tile.rows, tile.columns
-        top, left = rows.inner_start * scale, columns.inner_start * scale
-        bottom, right = (
-            min(rows.inner_stop * scale, self.shape[0]),
-            min(columns.inner_stop * scale, self.shape[1]),
+        rows, columns = self._kept(tile, scale)
+        above, before = rows.start - tile.rows.start * scale, columns.start - tile.columns.start * scale
+        kept = sr[above : above + rows.stop - rows.start, before : before + columns.stop - columns.start]
+        self._widen(kept.min(axis=(0, 1)), kept.max(axis=(0, 1)))
+        self.put(kept, rows, columns)
+
+    def repeat(self, tile: Tile, kept: np.ndarray, scale: int) -> None:
+        """Take what an equal tile became before, the kept part in the dtype of `result`."""
+        self._widen(to_float(kept.min(axis=(0, 1))), to_float(kept.max(axis=(0, 1))))
+        self.result[self._kept(tile, scale)] = kept
+
+    def _kept(self, tile: Tile, scale: int) -> tuple[slice, slice]:
+        """Where the kept part of a tile lies."""
+        (height, width), (rows, columns) = self.shape[:2], (tile.rows, tile.columns)
+        return (
+            slice(rows.inner_start * scale, min(rows.inner_stop * scale, height)),
+            slice(columns.inner_start * scale, min(columns.inner_stop * scale, width)),
         )
-        above, before = top - rows.start * scale, left - columns.start * scale
-        kept = sr[above : above + bottom - top, before : before + right - left]
-        self._low = np.minimum(self._low, kept.min(axis=(0, 1)))
-        self._high = np.maximum(self._high, kept.max(axis=(0, 1)))
-        self.put(kept, slice(top, bottom), slice(left, right))
+
+    def _widen(self, low: np.ndarray, high: np.ndarray) -> None:
+        self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
 
     def put(self, kept: np.ndarray, rows: slice, columns: slice) -> None:
         self.result[rows, columns] = from_float(kept, self.result.dtype)

@@ -74,6 +74,7 @@ class Watch(Within):
         self.units = units
         self.pace = pace
         self._total = self._done = self._skipped = 0
+        self._spared = 0.0
         self._begun = time.monotonic()
         # Seconds that were no work.
         self._lost = 0.0
@@ -110,8 +111,12 @@ class Watch(Within):
             self._first += self.seconds
         self._done += amount
         if self._done - self._skipped >= MEASURED:
-            _, self.pace = self.measured(fresh=True)
+            _, self.pace = self._measured(self._done - self._skipped, fresh=True)
         self._tell(amount)
+
+    def spare(self, units: float) -> None:
+        """Count units that were done without the network, since they repeat others: no measure for other jobs."""
+        self._spared += units
 
     def skip(self, amount: int) -> None:
         """Count units that an earlier run did, and that say nothing of the pace."""
@@ -125,7 +130,10 @@ class Watch(Within):
         Args:
             fresh: whether the first unit is left out, since it took longer than the next ones will.
         """
-        counted = self._done - self._skipped - fresh
+        return self._measured(self._done - self._skipped - self._spared, fresh)
+
+    def _measured(self, units: float, fresh: bool) -> tuple[float, float | None]:
+        counted = units - fresh
         seconds = self.seconds - (self._first if fresh else 0)
         megapixels = self.units.megapixels * counted / max(self._total, 1)
         return (megapixels, seconds / megapixels) if megapixels > 0 else (0.0, None)

@@ -30,9 +30,10 @@ from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import Job, Setting, Unreadable, frame_bytes
 from isr.predict.jobs.places import Input, check_name, clips_of, is_clip_input, made_beside
 from isr.predict.networks import Opened
+from isr.predict.repeats import Repeats
 from isr.predict.report import Units, Watch
 from isr.predict.source import ByScale, check_video_route, plan_route
-from isr.progress import Progress, check_cancelled
+from isr.progress import check_cancelled
 
 # Frames of a segment: two seconds, and all that an interruption costs.
 SEGMENT = 60
@@ -208,13 +209,13 @@ class ClipJob(Job):
         parts.remove()
         return self._damage(replaced)
 
-    def _upscale(self, parts: Parts, finished: int, opened: Opened, progress: Progress) -> None:
+    def _upscale(self, parts: Parts, finished: int, opened: Opened, watch: Watch) -> None:
         first, stop = parts.segments[finished].start, self.output.frames.stop
         # The frames before, that the first windows hold, and that tell where their scene begins.
         spec = opened.upscalers[self.route.stages[0]].spec if self.route.stages else None
         before = spec.num_frames + 2 if spec and spec.num_frames > 1 else 0
         begin = max(self.output.frames.start, first - before)
-        windows = WindowOptions(self.tiles, self.scene_cut)
+        windows, repeats = WindowOptions(self.tiles, self.scene_cut), Repeats()
         with (
             FrameReader(self.info, range(begin, stop)) as reader,
             ThreadPoolExecutor(1) as decoder,
@@ -222,20 +223,21 @@ class ClipJob(Job):
         ):
             frames = ((frame, cropped(frame.pixels, self.crop)) for frame in ahead(iter(reader), decoder))
             results = upscale_frames_along(
-                self.route, frames, opened.upscalers, windows, progress, skip=first - begin
+                self.route, frames, opened.upscalers, windows, watch, first - begin, repeats
             )
             for number, segment in list(enumerate(parts.segments))[finished:]:
                 replaced = []
                 with SegmentWriter(self.output, parts.path(number)) as writer, _Behind(encoder) as behind:
                     for _ in segment:
-                        check_cancelled(progress)
+                        check_cancelled(watch)
                         frame, pixels = next(results)
                         if frame.replaced:
                             replaced.append(frame.index)
                         behind.do(writer.write, replace(frame, pixels=pixels))
-                        progress.advance()
+                        watch.advance()
                     if replaced:
                         parts.note_replaced(number, replaced)
+        watch.spare(repeats.frames)
 
     def _damage(self, replaced: list[int]) -> str:
         """What of the source was damaged, in a line; empty where nothing was."""
