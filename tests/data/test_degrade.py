@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,14 @@ def test_clips_are_compressed_the_more_the_higher_the_rate_factor(codec: Any) ->
     errors = [np.abs(clip.astype(float) - frames).mean() for clip in (light, heavy)]
     assert errors[0] < errors[1] < 20
     assert compress_clip(frames[:1, ..., :1], 25, codec).shape == (1, 21, 34, 1)
+
+
+def test_a_compressed_clip_is_the_same_every_time_on_a_busy_machine() -> None:
+    smooth = np.add.outer(4 * np.arange(3), np.add.outer(3 * np.arange(21), np.arange(34))) % 255
+    frames = np.repeat(smooth[..., None], 3, -1).astype(np.uint8) // 2 + photo(3, 21, 34, 3) // 8
+    with ThreadPoolExecutor(4) as threads:
+        clips = threads.map(lambda _: compress_clip(frames, 18).tobytes(), range(800))
+    assert len(set(clips)) == 1
 
 
 # Degradations drawn at random

@@ -13,9 +13,10 @@ from PIL import Image
 StillFormat = Literal["JPEG", "WEBP"]
 Codec = Literal["h264", "hevc"]
 
-# Encoders, and what makes the same bytes of them every time: one thread.
+# Encoders, and what makes the same bytes of them every time: one thread, and none of x264's fastest code, which reads
+# memory that was never written.
 ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
-    "h264": ("libx264", {"preset": "fast", "threads": "1"}),
+    "h264": ("libx264", {"preset": "fast", "threads": "1", "x264-params": "cpu-independent=1"}),
     "hevc": (
         "libx265",
         {"preset": "veryfast", "x265-params": "log-level=none:pools=none:frame-threads=1:wpp=0"},
@@ -57,6 +58,7 @@ def compress_clip(frames: np.ndarray, crf: int, codec: Codec = "h264") -> np.nda
         As `frames`.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
     _, height, width, channels = frames.shape
     sides = [-(-side // BLOCK) * BLOCK for side in (height, width)]
@@ -70,15 +72,23 @@ def compress_clip(frames: np.ndarray, crf: int, codec: Codec = "h264") -> np.nda
     encoder.options = {**options, "crf": str(crf)}
     decoder: Any = av.CodecContext.create(codec, "r")
     decoder.thread_count = 1
+    scaler = VideoReformatter()
+
+    def converted(frame: Any, pixel_format: str) -> Any:
+        # Several threads race at the edges of their slices: not the same pixels every time.
+        return scaler.reformat(frame, format=pixel_format, threads=1)
 
     def packets() -> Iterator[Any]:
         for index, picture in enumerate(padded):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = converted(frame, encoder.pix_fmt)
             frame.pts = index
             yield from encoder.encode(frame)
         yield from encoder.encode(None)
         # The end, after which the decoder gives what it still holds.
         yield None
 
-    decoded = [frame.to_ndarray(format="rgb24") for packet in packets() for frame in decoder.decode(packet)]
+    decoded = [
+        converted(frame, "rgb24").to_ndarray() for packet in packets() for frame in decoder.decode(packet)
+    ]
     return np.stack(decoded)[:, :height, :width, :channels]

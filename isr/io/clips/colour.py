@@ -22,6 +22,8 @@ SCALER = int(
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.FULL_CHR_H_INP
 )
+# Several race: each writes over the edge of its slice of the frame into the next one.
+SCALER_THREADS = 1
 # 255 * 256: what swscale takes for white in RGB of 16 bits from or to limited range.
 SCALER_WHITE = 65_280
 

@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from isr.errors import RequestError
-from isr.io.clips.colour import MATRICES, SCALER, SCALER_WHITE
+from isr.io.clips.colour import MATRICES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.clips.info import Frame, VideoInfo
 from isr.io.clips.video.packets import decoded_frames, open_video, readable_packets
 from isr.io.errors import one_line
@@ -165,6 +165,7 @@ class _Decoder:
             src_color_range=ColorRange.JPEG if info.full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             interpolation=SCALER,
+            threads=SCALER_THREADS,
         ).to_ndarray()
         if self._levels is not None:
             pixels = self._levels[pixels]

@@ -15,7 +15,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from isr.io.clips.colour import MATRICES, SCALER, SCALER_WHITE
+from isr.io.clips.colour import MATRICES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.clips.containers import ENCODER_OPTIONS
 from isr.io.clips.info import Frame
 from isr.io.clips.output import Output
@@ -98,6 +98,7 @@ class _Encoder:
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if full or self._is_rgb else ColorRange.MPEG,
             interpolation=SCALER,
+            threads=SCALER_THREADS,
         )
         tick = output.tick(frame.pts)
         # Two frames at one time, which a damaged file may have, no container takes.
