@@ -28,6 +28,8 @@ ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
 # The floors are the first that take a Range without quadratic time (CVE-2025-62727).
 PAGE = ["starlette>=0.49.1", "uvicorn>=0.34"]
 LITERT = ["ai-edge-litert>=1.2"]
+# put_file with metadata, and errors of its own for objects that are missing.
+S3 = ["s3fs>=2024.6"]
 SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 
@@ -82,9 +84,23 @@ setup(
         "openvino": [],  # a plain dependency now; the name stays for those who write it
         "litert": LITERT,
         "page": PAGE,
+        "s3": S3,
+        "gs": ["gcsfs>=2024.6"],
+        "az": ["adlfs>=2024.6"],
         "test": TEST,
         "docs": DOCS,
-        "dev": [*TEST, *DOCS, *JAX, *SERVING, *ONNXRUNTIME, *LITERT, *PAGE, "pre-commit"],
+        "dev": [
+            *TEST,
+            *DOCS,
+            *JAX,
+            *SERVING,
+            *ONNXRUNTIME,
+            *LITERT,
+            *PAGE,
+            *S3,
+            "moto[server]>=5",
+            "pre-commit",
+        ],
     },
     entry_points={"console_scripts": ["isr=isr.cli:main"]},
     classifiers=[

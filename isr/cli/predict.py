@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ from isr.predict import command
 if TYPE_CHECKING:
     from isr.predict.predictor import Outcome
     from isr.predict.request import Plan, PredictRequest
+    from isr.progress import Progress
 
 
 def predict(**given: Any) -> int:
@@ -22,8 +23,22 @@ def predict(**given: Any) -> int:
     from isr.predict.request import plan
 
     quiet, as_json, dry_run = (given.pop(name) for name in ("quiet", "json", "dry_run"))
-    planned = plan(request_of(given))
-    return show_plan(planned, as_json) if dry_run else carry_out(planned, quiet, as_json)
+    request = request_of(given)
+    if request.streams:
+        return _predict_stream(request, quiet, as_json, dry_run)
+    planned = plan(request)
+    if dry_run:
+        return show_plan(planned, as_json)
+    from isr.predict.predictor import run_plan
+
+    return carry_out(lambda progress: run_plan(planned, progress), quiet, as_json)
+
+
+def _predict_stream(request: PredictRequest, quiet: bool, as_json: bool, dry_run: bool) -> int:
+    """Make inputs of object stores and lists, or tell what that would take."""
+    from isr.predict.stream import run_stream
+
+    return carry_out(lambda progress: run_stream(request, progress), quiet, as_json)
 
 
 def request_of(given: dict[str, Any]) -> PredictRequest:
@@ -37,32 +52,38 @@ def request_of(given: dict[str, Any]) -> PredictRequest:
     return request_from({"inputs": tuple(given["inputs"]), **command.values_of(given)})
 
 
-def carry_out(planned: Plan, quiet: bool, as_json: bool) -> int:
-    """Run a plan, tell what becomes of each file, and give the exit code."""
-    from isr.predict.predictor import run_plan
-
-    outcomes: list[Outcome] = []
+def carry_out(work: Callable[[Progress], Iterator[Outcome]], quiet: bool, as_json: bool) -> int:
+    """Do work on files, tell what becomes of each, and give the exit code."""
+    # Of millions of files, those alone are kept that are told at the end.
+    made: list[Outcome] = []
+    failed: list[str] = []
+    damaged: list[str] = []
+    count = 0
     try:
         with terminal(quiet) as progress:
-            for outcome in run_plan(planned, progress):
-                outcomes.append(outcome)
-                if outcome.status != "failed":
+            for outcome in work(progress):
+                count += 1
+                if as_json:
+                    made.append(outcome)
+                if outcome.status == "failed":
+                    failed.append(outcome.error)
+                else:
                     progress.message(outcome.describe())
+                if outcome.warning:
+                    damaged.append(outcome.warning)
                 if outcome.status == "written" and not as_json:
                     typer.echo(str(outcome.target))
     finally:
         if as_json:
-            typer.echo(_json([outcome.to_json() for outcome in outcomes]))
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+            typer.echo(_json([outcome.to_json() for outcome in made]))
     if failed:
-        typer.echo(f"isr: {len(failed)} of {len(outcomes)} pictures and clips have no result:", err=True)
-        for outcome in failed:
-            typer.echo(f"  {outcome.error}", err=True)
-    damaged = [outcome for outcome in outcomes if outcome.warning]
+        typer.echo(f"isr: {len(failed)} of {count} pictures and clips have no result:", err=True)
+        for line in failed:
+            typer.echo(f"  {line}", err=True)
     if damaged:
         typer.echo("isr: written, but the source is damaged:", err=True)
-        for outcome in damaged:
-            typer.echo(f"  {outcome.warning}", err=True)
+        for line in damaged:
+            typer.echo(f"  {line}", err=True)
     return 1 if failed or damaged else 0
 
 
@@ -83,7 +104,8 @@ def _json(content: Any) -> str:
 def _signature() -> inspect.Signature:
     """What the parser is built from: the inputs, the options of a request, and how the command itself speaks."""
     inputs = Annotated[
-        list[Path], typer.Argument(metavar="INPUT", help="Pictures, videos, and folders of them.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Pictures, videos, and folders of them; s3://..., @list.txt."),
     ]
     own = (
         ("dry_run", "--dry-run", "Print what would be done, and how long it would take; do nothing."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from isr.errors import RequestError
 from isr.predict.crop import crop_text, parse_crop
+from isr.predict.jobs.shards import parse_shard
 from isr.predict.options import PredictOptions
 from isr.predict.route import Target
 from isr.predict.source import is_address
@@ -281,7 +282,7 @@ OPTIONS = (
     Option(
         "--output",
         "output",
-        Path,
+        str,
         FILES,
         "A folder; or a file, if it ends in .png, .mp4, ... and there is one input. "
         "Default: photo_x2.jpg beside photo.jpg, clip_x2.mp4 beside clip.mp4, photos_x2/ beside photos/.",
@@ -310,6 +311,16 @@ OPTIONS = (
         bool,
         FILES,
         "Leave out EXIF, XMP, resolution and colour profile.",
+    ),
+    Option(
+        "--shard",
+        "shard",
+        str,
+        FILES,
+        "Only this part of the inputs, by their names, counted from 0: 17/1000.",
+        unit="I/N",
+        read=parse_shard,
+        write=lambda shard: f"{shard[0]}/{shard[1]}",
     ),
     Option("--max-pixels", "options.max_pixels", int, FILES, "Refuse larger inputs.", unit="N"),
 )

@@ -31,17 +31,17 @@ class Predictions:
     @property
     def written(self) -> list[Path]:
         """List the files that were made."""
-        return [o.target for o in self.outcomes if o.status == "written" and o.target is not None]
+        return [Path(o.target) for o in self.outcomes if o.status == "written" and o.target is not None]
 
     @property
     def skipped(self) -> list[Path]:
         """List the results that were finished earlier."""
-        return [o.target for o in self.outcomes if o.status == "skipped" and o.target is not None]
+        return [Path(o.target) for o in self.outcomes if o.status == "skipped" and o.target is not None]
 
     @property
     def failed(self) -> list[tuple[Path, str]]:
         """List the inputs that have no result, each with a line that says why."""
-        return [(o.source, o.error) for o in self.outcomes if o.status == "failed"]
+        return [(Path(o.source), o.error) for o in self.outcomes if o.status == "failed"]
 
 
 class Predictor:

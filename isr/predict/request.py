@@ -7,18 +7,20 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from isr.errors import MachineError, RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.io.errors import file_error
 from isr.io.pictures import READABLE
+from isr.io.places import place_of
 from isr.predict import command
 from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import Job, Setting, Unreadable
-from isr.predict.jobs.journal import Journal
+from isr.predict.jobs.journal import Journal, Records
 from isr.predict.jobs.picture import PictureJob
-from isr.predict.jobs.places import check_distinct, find_sources, is_clip_input, pictures_of
+from isr.predict.jobs.places import check_distinct, find_sources, input_of, is_clip_input, pictures_of
+from isr.predict.jobs.shards import Shard, Share, check_shard
 from isr.predict.options import PredictOptions
 from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.report import together, took
@@ -38,25 +40,40 @@ class PredictRequest:
     """What is asked for: which files, into what, by which networks, how.
 
     Attributes:
-        inputs: files and folders, at least one.
+        inputs: files and folders, at least one. Text may also be an address of an object store (`s3://...`), and
+            "@list.txt" names a list of inputs. A `Path` is always a file or folder.
         output: a folder, or a file where its suffix is a picture's or clip's and there is one input; None: beside each
-            input.
+            input. An address is a folder of an object store.
         sources: of networks: presets by name or folder ("bicubic" is the one without a network), `.keras` files,
             addresses of model servers, networks and upscalers of Python. Each makes a result of its own; none: the
             shipped presets, each for its scale.
         options: how.
+        shard: `(number, count)`: only the inputs of this part of so many, counted from 0; None: all.
+
+    Raises:
+        RequestError: an address or the shard is none.
     """
 
-    inputs: tuple[Path, ...]
-    output: Path | None = None
+    inputs: tuple[Path | str, ...]
+    output: Path | str | None = None
     sources: tuple[Any, ...] = ()
     options: PredictOptions = field(default_factory=PredictOptions)
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         # Of paths as well as of text, so that a request is equal to what was read from a file.
-        object.__setattr__(self, "inputs", tuple(Path(path) for path in self.inputs))
+        object.__setattr__(self, "inputs", tuple(map(input_of, self.inputs)))
+        if self.output is not None:
+            object.__setattr__(self, "output", place_of(self.output))
+        if self.shard is not None:
+            object.__setattr__(self, "shard", check_shard(*self.shard))
         sources = (str(source) if isinstance(source, Path) else source for source in self.sources)
         object.__setattr__(self, "sources", tuple(sources))
+
+    @property
+    def streams(self) -> bool:
+        """Tell whether inputs come one by one, of object stores or lists, and are planned where they are made."""
+        return any(isinstance(place, str) for place in (*self.inputs, self.output))
 
     def arguments(self) -> list[str]:
         """Spell the request as arguments of `isr predict`.
@@ -179,20 +196,21 @@ def plan(request: PredictRequest) -> Plan:
             not be written, would replace an input, another result or (without `overwrite`) a file that exists.
         MachineError: an optional package is missing, a server cannot be reached, or the disk has no room.
     """
-    inputs, options = request.inputs, request.options
+    inputs, options = _local(request), request.options
     for path in inputs:
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder: check the spelling of the path")
     sources = request.sources or (None,)
     jobs: list[Job] = []
     unreadable: dict[Path, str] = {}
+    share = Share(request.shard)
     for kind in KINDS:
         for number, source in enumerate(sources):
             name = _name(source, number) if len(sources) > 1 else ""
-            found, broken = _plan_kind(kind, request, source, name)
+            found, broken = _plan_kind(kind, request, source, name, share)
             jobs += found
             unreadable.update(broken)
-    if not (jobs or unreadable):
+    if not (jobs or unreadable or share.others):
         known = ", ".join(sorted(READABLE | VIDEO_SUFFIXES | ANIMATION_SUFFIXES))
         raise RequestError(
             f"{inputs[0]}: no pictures and no clips in this folder (files that end in {known})"
@@ -200,6 +218,16 @@ def plan(request: PredictRequest) -> Plan:
     check_distinct(jobs)
     todo, finished = _split_finished(jobs, options)
     return Plan(tuple(todo), tuple(finished), tuple(unreadable.items()))
+
+
+def _local(request: PredictRequest) -> tuple[Path, ...]:
+    """The inputs of a request, which are all files and folders.
+
+    Raises RequestError where they are not.
+    """
+    if request.streams:
+        raise RequestError("inputs of object stores and lists are planned one by one: see isr.predict.stream")
+    return tuple(Path(path) for path in request.inputs)
 
 
 def _name(source: Any, number: int) -> str:
@@ -210,17 +238,18 @@ def _name(source: Any, number: int) -> str:
 
 
 def _plan_kind(
-    kind: type[PictureJob] | type[ClipJob], request: PredictRequest, source: Any, name: str
+    kind: type[PictureJob] | type[ClipJob], request: PredictRequest, source: Any, name: str, share: Share
 ) -> tuple[list[Job], dict[Path, str]]:
     """The jobs of one kind by one source, and what cannot be read."""
-    options, output = request.options, request.output
+    options, given = request.options, _local(request)
+    output = None if request.output is None else Path(request.output)
     networks = networks_of(source, video=True, engine=options.runs_on)
     if kind is ClipJob:
-        inputs = [path for path in request.inputs if path.is_dir() or is_clip_input(path, networks, output)]
+        inputs = [path for path in given if path.is_dir() or is_clip_input(path, networks, output)]
     else:
         inputs = [
             path
-            for path in request.inputs
+            for path in given
             if not is_clip_input(path, networks, output)
             and (not path.is_dir() or any(True for _ in pictures_of(path)))
         ]
@@ -238,6 +267,8 @@ def _plan_kind(
     several = len(request.inputs) > 1 or len(request.sources) > 1
     asked = options.suffix if kind is PictureJob else None
     for found in find_sources(inputs, output, target, kind.SUFFIXES, contents, several, asked):
+        if found.name not in share:
+            continue
         try:
             jobs.append(kind.plan(found, setting))
         except Unreadable as error:
@@ -262,25 +293,42 @@ def _split_finished(jobs: Sequence[Job], options: PredictOptions) -> tuple[list[
     Raises RequestError where a result exists that may not be replaced or its folder may not be written to,
     MachineError where the disk is too full.
     """
-    todo, finished, existing = [], [], []
+    todo: list[Job] = []
+    finished: list[Job] = []
+    existing: list[Path] = []
     # Read where records decide; without `resume` none does.
     records = {folder: Journal(folder).read() for folder in {job.folder for job in jobs} if options.resume}
+    lists = {"todo": todo, "finished": finished}
     for job in jobs:
-        known = options.resume and job.target in records[job.folder]
-        if not job.exists:
-            todo.append(job)
-        elif known and records[job.folder].agrees(job.target, job.finished_record()):
-            finished.append(job)
-        elif known or options.overwrite:
-            todo.append(job)
-        else:
+        state = standing(job, records.get(job.folder), options)
+        if state == "exists":
             existing.append(job.target)
+        else:
+            lists[state].append(job)
     if existing:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         unknown = ", and no record says how it was made" if options.resume else ""
         raise RequestError(f"{existing[0]}{more}: exists{unknown}; give --overwrite to replace it")
     _check_room(todo)
     return todo, finished
+
+
+def standing(
+    job: Job, records: Records | None, options: PredictOptions
+) -> Literal["todo", "finished", "exists"]:
+    """Tell whether a job is to be run, is finished, or would replace a file that may not be replaced.
+
+    Args:
+        job: as planned.
+        records: of its folder, where `options.resume` is set.
+        options: whether results are resumed or replaced.
+    """
+    if not job.exists:
+        return "todo"
+    known = options.resume and records is not None and job.target in records
+    if known and records is not None and records.agrees(job.target, job.finished_record()):
+        return "finished"
+    return "todo" if known or options.overwrite else "exists"
 
 
 def _check_room(jobs: Sequence[Job]) -> None:
@@ -329,8 +377,13 @@ def request_from(values: dict[str, Any]) -> PredictRequest:
     Raises:
         RequestError: a value is out of its range.
     """
-    request: PredictRequest = _with(PredictRequest(inputs=()), values)
-    return request
+    return changed(PredictRequest(inputs=()), values)
+
+
+def changed(request: PredictRequest, values: dict[str, Any]) -> PredictRequest:
+    """Make a request that differs from another one in some fields, as for `request_from`."""
+    made: PredictRequest = _with(request, values)
+    return made
 
 
 def _with(whole: Any, values: dict[str, Any]) -> Any:

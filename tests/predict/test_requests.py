@@ -38,6 +38,7 @@ NAMES = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=12
 ).map(lambda name: f"-{name}" if len(name) % 3 == 0 else name)
 PATHS = NAMES.map(Path)
+ADDRESSES = st.sampled_from(["s3://bucket/a b", "gs://bucket", "az://container/a/b.png"])
 
 
 def numbers(low: float, high: float) -> st.SearchStrategy[float]:
@@ -86,14 +87,15 @@ SOURCES = st.one_of(
     st.just(("grpc://host:8500/edsr",)),
 )
 REQUESTS = st.builds(
-    lambda inputs, output, sources, options, size: PredictRequest(
-        tuple(inputs), output, sources, PredictOptions(**options, **size)
+    lambda inputs, output, sources, options, size, shard: PredictRequest(
+        tuple(inputs), output, sources, PredictOptions(**options, **size), shard
     ),
-    st.lists(PATHS, min_size=1, max_size=3),
-    st.none() | PATHS,
+    st.lists(PATHS | ADDRESSES | ADDRESSES.map(lambda place: f"@{place}"), min_size=1, max_size=3),
+    st.none() | PATHS | ADDRESSES,
     SOURCES,
     OPTION_VALUES,
     SIZES,
+    st.none() | st.tuples(st.integers(0, 9), st.integers(10, 10**6)),
 )
 MANY = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -108,6 +110,7 @@ def parsed(arguments: list[str]) -> PredictRequest:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isr.predict.request.plan", keep)
+        patch.setattr("isr.predict.stream.run_stream", lambda request, progress: keep(request))
         assert app.run(["predict", *arguments]) == 2
     return found[0]
 

@@ -36,7 +36,7 @@ class Outcome:
     """What became of one file.
 
     Attributes:
-        source: the input.
+        source: the input; an address of an object store is text.
         target: the output; None where the input could not be read.
         status: "written", "skipped" (finished earlier) or "failed".
         error: one line that names the file, where it failed.
@@ -50,8 +50,8 @@ class Outcome:
         failure: the error itself.
     """
 
-    source: Path
-    target: Path | None
+    source: Path | str
+    target: Path | str | None
     status: Literal["written", "skipped", "failed"]
     error: str = ""
     warning: str = ""
@@ -469,7 +469,7 @@ def disk_needed() -> Iterator[None]:
         raise DiskError(error) from error
 
 
-def line_of(source: Path, error: BaseException) -> str:
+def line_of(source: Path | str, error: BaseException) -> str:
     """Tell of an error in one line that names the file."""
     text = str(error) or "not enough memory"
     return text if text.startswith(str(source)) else f"{source}: {text}"

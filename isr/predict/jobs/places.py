@@ -14,6 +14,7 @@ from isr.errors import RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
 from isr.io.files import mirrored, walk
 from isr.io.pictures import READABLE, usual_suffix
+from isr.io.places import place_of
 from isr.predict.route import Target
 from isr.predict.source import ByScale
 
@@ -59,6 +60,19 @@ def check_name(target: Path, name: str) -> None:
         )
 
 
+def input_of(given: Path | str) -> Path | str:
+    """Read an input as users write it: a path, the address of an object store, or "@" and a list of inputs.
+
+    Raises:
+        RequestError: it is an address of another kind.
+    """
+    if isinstance(given, str) and given.startswith("@"):
+        return f"@{place_of(given[1:])}"
+    place = place_of(given)
+    # A file of such a name is not taken for a list.
+    return place.absolute() if isinstance(place, Path) and str(place).startswith("@") else place
+
+
 @dataclass(frozen=True)
 class Input:
     """An input to read, and where its result belongs."""
@@ -70,6 +84,11 @@ class Input:
     folder: Path
     # The very file to write.
     file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what is the same wherever the input lies: the path below its folder."""
+        return self.path.name if self.tree is None else self.path.relative_to(self.tree).as_posix()
 
 
 def find_sources(

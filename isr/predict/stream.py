@@ -1,0 +1,446 @@
+"""Inputs that come one by one, of object stores and lists: each planned where it is made, and put where it belongs.
+
+Nothing here holds all names at once, so a request may have millions of inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.io import places
+from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
+from isr.io.files import atomic, walk
+from isr.io.pictures import READABLE
+from isr.io.places import is_remote, joined, place_of
+from isr.predict import command
+from isr.predict.jobs.clip import ClipJob
+from isr.predict.jobs.job import DiskError, Job, Outcome, Setting, Unreadable, disk_needed, line_of
+from isr.predict.jobs.journal import Journal, Records
+from isr.predict.jobs.picture import PictureJob
+from isr.predict.jobs.places import Input
+from isr.predict.jobs.shards import Share
+from isr.predict.networks import NETWORKS
+from isr.predict.options import PredictOptions
+from isr.predict.plain import to_plain
+from isr.predict.request import PredictRequest, changed, standing
+from isr.predict.source import ByScale, default_scale, networks_of
+from isr.progress import Estimate, Progress, Within, check_cancelled, tell_estimates
+
+KNOWN = READABLE | VIDEO_SUFFIXES | ANIMATION_SUFFIXES
+# What a line of a list may say beside options: where the input is, what its result is called, and facts for estimates.
+ABOUT = ("source", "name", "width", "height", "frames")
+# Options of the whole request, not of one input.
+WHOLE = ("output", "shard", "overwrite", "resume")
+# Inputs up to which they are counted before the first one is made.
+COUNTED = 10_000
+# Version of what a digest is made of.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input.
+
+    Attributes:
+        source: a path or an address.
+        name: below its folder, its bucket or the list; the result is called so, and shards go by it.
+        size, etag: of an object that was listed; None and "" where they are not known.
+        options: that a list gives this input alone, by the keys of the command line.
+        facts: width, height and frames, where a list says them.
+    """
+
+    source: str
+    name: str
+    size: int | None = None
+    etag: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def items_of(request: PredictRequest) -> Iterator[Item]:
+    """List the inputs of a request as they come, those of its shard alone.
+
+    Raises:
+        RequestError: an input is missing, or a line of a list is none.
+        ISRError: a store does not answer.
+    """
+    share = Share(request.shard)
+    for given in request.inputs:
+        for item in _items(given):
+            if item.name in share:
+                yield item
+
+
+def _items(given: Path | str) -> Iterator[Item]:
+    if isinstance(given, str) and given.startswith("@"):
+        yield from _listed(place_of(given[1:]))
+    elif isinstance(given, str):
+        if PurePosixPath(given).suffix.lower() in KNOWN:
+            found = places.find(given)
+            if found is None:
+                raise RequestError(f"{given}: no such object: check the spelling")
+            yield Item(given, found.name, found.size, found.etag)
+            return
+        for found in places.listing(given):
+            if PurePosixPath(found.name).suffix.lower() in KNOWN:
+                yield Item(found.address, found.name, found.size, found.etag)
+    elif given.is_dir():
+        for path in walk(given, KNOWN):
+            yield Item(str(path), path.relative_to(given).as_posix())
+    elif given.exists():
+        yield Item(str(given), given.name)
+    else:
+        raise RequestError(f"{given}: no such file or folder: check the spelling of the path")
+
+
+def _listed(place: Path | str) -> Iterator[Item]:
+    """The inputs of a list: a name a line, or an object of JSON."""
+    with tempfile.TemporaryDirectory(prefix="isr-") as scratch:
+        path = Path(scratch) / "list" if isinstance(place, str) else place
+        if isinstance(place, str):
+            places.fetch(place, path)
+        elif not path.is_file():
+            raise RequestError(f"{place}: no such list: check the spelling of the path")
+        folder = place.rpartition("/")[0] if isinstance(place, str) else place.parent
+        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+            for number, line in enumerate(lines, 1):
+                if text := line.strip("\r\n").strip():
+                    yield _line(text, folder, f"{place}: line {number}")
+
+
+def _line(text: str, folder: Path | str, where: str) -> Item:
+    said: dict[str, Any] = {"source": text}
+    if text.startswith("{"):
+        try:
+            said = json.loads(text)
+        except ValueError as error:
+            raise RequestError(f"{where}: not JSON: {error}") from None
+    source = said.get("source")
+    if not isinstance(source, str) or not source:
+        raise RequestError(f"{where}: says no source")
+    keys = {option.key for option in command.OPTIONS} - set(WHOLE)
+    for key in said:
+        if key not in keys and key not in ABOUT:
+            raise RequestError(
+                f"{where}: {key!r} is neither an option of one input nor one of {', '.join(ABOUT)}"
+            )
+    place = place_of(source)
+    if isinstance(place, Path):
+        # A relative name belongs to the folder of the list.
+        name = place.name if place.is_absolute() or ".." in place.parts else place.as_posix()
+        place = folder / place if isinstance(folder, Path) else joined(folder, place.as_posix())
+    else:
+        name = place.partition("://")[2].partition("/")[2]
+    facts: dict[str, int] = {key: said[key] for key in ("width", "height", "frames") if key in said}
+    if not all(isinstance(value, int) and value > 0 for value in facts.values()):
+        raise RequestError(f"{where}: width, height and frames are whole numbers from 1")
+    options = {key: value for key, value in said.items() if key in keys}
+    return Item(str(place), str(said.get("name") or name), options=options, facts=facts)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of items with the same options.
+
+    Attributes:
+        options: how they are made.
+        source: of networks.
+    """
+
+    options: PredictOptions
+    source: Any
+
+    @cached_property
+    def pictures(self) -> Setting:
+        """Return what pictures share."""
+        return self._setting(networks_of(self.source, engine=self.options.runs_on))
+
+    @cached_property
+    def clips(self) -> Setting:
+        """Return what clips share."""
+        return self._setting(networks_of(self.source, video=True, engine=self.options.runs_on))
+
+    def _setting(self, networks: ByScale) -> Setting:
+        target = self.options.target.or_scale(default_scale(self.source, networks))
+        return Setting(self.options, networks, target)
+
+    @cached_property
+    def digested(self) -> dict[str, Any]:
+        """Return what decides the result, beside the input, as plain JSON values."""
+        made: dict[str, Any] = to_plain(self.options)
+        for free in ("overwrite", "resume", "max_pixels", "device"):
+            del made[free]
+        networks = {**self.clips.networks, **self.pictures.networks} if self.single else self.clips.networks
+        weights = {str(scale): (n.fingerprint(), n.engine) for scale, n in networks.items()}
+        return {"version": VERSION, "options": made, "networks": weights}
+
+    @property
+    def single(self) -> bool:
+        """Tell whether the networks take pictures."""
+        return all(network.num_frames == 1 for network in self.clips.networks.values())
+
+
+class Maker:
+    """Makes the items of a request, one after another, in this process.
+
+    Args:
+        request: what is asked for.
+
+    Raises:
+        RequestError: it is not what can be done item by item.
+    """
+
+    def __init__(self, request: PredictRequest) -> None:
+        if request.output is None:
+            raise RequestError("name a place for the results of object stores and lists by --output")
+        if len(request.sources) > 1:
+            raise RequestError("--preset: one at a time for object stores and lists")
+        self.request = request
+        self.output = request.output
+        if isinstance(self.output, Path) and self.output.suffix.lower() in READABLE | WRITABLE_SUFFIXES:
+            raise RequestError(f"{self.output}: name a folder for the results of object stores and lists")
+        self._asked: dict[str, Asked] = {}
+        self._records: Records | None = None
+        # A wrong preset is refused before the first item.
+        _ = self.asked({}).clips
+
+    def asked(self, options: dict[str, Any]) -> Asked:
+        """Tell what is asked of an item with options of its own."""
+        key = json.dumps(options, sort_keys=True)
+        if key not in self._asked:
+            request = changed(self.request, _read(options)) if options else self.request
+            source = request.sources[0] if request.sources else None
+            self._asked[key] = Asked(request.options, source)
+        return self._asked[key]
+
+    def target(self, item: Item) -> Path | str:
+        """Name the result: names stay, below the output; the format may change the suffix.
+
+        Raises:
+            RequestError: the name leads out of the output.
+        """
+        name, asked = PurePosixPath(item.name), self.asked(item.options).options.suffix
+        if name.is_absolute() or ".." in name.parts or not name.name:
+            raise RequestError(f"{item.source}: the name {item.name!r} leads out of {self.output}")
+        suffix = name.suffix.lower()
+        made = asked or (name.suffix if suffix in READABLE | WRITABLE_SUFFIXES else ".mkv")
+        return joined(self.output, name.with_name(name.stem + made).as_posix())
+
+    def make(self, item: Item, progress: Progress) -> Outcome:
+        """Make the result of an item, or find that it is made.
+
+        Args:
+            item: the input.
+            progress: told of messages; asked to pause and to stop.
+
+        Returns:
+            What became of it; an error is told, not raised.
+
+        Raises:
+            Cancelled: the progress asks for it; what is finished is whole then.
+        """
+        target: Path | str | None = None
+        try:
+            target = self.target(item)
+            if isinstance(target, Path) and not is_remote(item.source):
+                return self._make_here(item, Path(item.source), target, progress)
+            return self._make_between(item, target, progress)
+        except Cancelled:
+            raise
+        except (ISRError, MemoryError, OSError, DiskError) as error:
+            fatal, reason = isinstance(error, DiskError), error
+            if isinstance(error, DiskError):
+                reason = error.reason
+            failure = reason if isinstance(reason, ISRError) else MachineError(line_of(item.source, reason))
+            line = line_of(_shown(item.source), reason)
+            return Outcome(_shown(item.source), target, "failed", line, fatal=fatal, failure=failure)
+
+    def _make_here(self, item: Item, source: Path, target: Path, progress: Progress) -> Outcome:
+        assert isinstance(self.output, Path)
+        job = self._plan(item, Input(source, source.parent, self.output, target))
+        options = self.asked(item.options).options
+        state = standing(job, self.records if options.resume else None, options)
+        if state == "finished":
+            return Outcome(source, target, "skipped")
+        if state == "exists":
+            raise _refused(target, options)
+        return job.run(NETWORKS, progress)
+
+    def _make_between(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
+        options = self.asked(item.options).options
+        digest = self.digest(item)
+        # The object that is there, or the record of the file.
+        known = self._known(target)
+        if known is not None:
+            if options.resume and known == digest:
+                return Outcome(_shown(item.source), target, "skipped")
+            if not options.overwrite and not (options.resume and known):
+                raise _refused(target, options)
+        with tempfile.TemporaryDirectory(prefix="isr-") as folder:
+            scratch = Path(folder)
+            (scratch / "in").mkdir()
+            source = Path(item.source)
+            if is_remote(item.source):
+                source = scratch / "in" / source.name
+                places.fetch(item.source, source)
+            made = scratch / "out" / PurePosixPath(str(target)).name
+            outcome = self._plan(item, Input(source, source.parent, made.parent, made)).run(
+                NETWORKS, progress
+            )
+            # Of the file in scratch, a reader knows nothing.
+            for path, shown in ((source, item.source), (made, str(target))):
+                outcome = replace(
+                    outcome,
+                    error=outcome.error.replace(str(path), shown),
+                    warning=outcome.warning.replace(str(path), shown),
+                )
+            if outcome.failure is not None:
+                outcome = replace(outcome, failure=type(outcome.failure)(outcome.error))
+            if outcome.status == "written":
+                self._put(made, target, digest)
+        return replace(outcome, source=_shown(item.source), target=target)
+
+    def digest(self, item: Item) -> str:
+        """Hash what a result is made from: the input's identity, the options and the networks.
+
+        Raises:
+            RequestError: the input is missing.
+        """
+        if is_remote(item.source):
+            size, etag = item.size, item.etag
+            if size is None:
+                found = places.find(item.source)
+                if found is None:
+                    raise RequestError(f"{item.source}: no such object: check the spelling")
+                size, etag = found.size, found.etag
+            identity: dict[str, Any] = {"bytes": size, "etag": etag}
+        else:
+            status = Path(item.source).stat()
+            identity = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        content = {**self.asked(item.options).digested, "source": item.name, "input": identity}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def records(self) -> Records:
+        """Return the records of a local output, read once."""
+        if self._records is None:
+            assert isinstance(self.output, Path)
+            self._records = Journal(self.output).read()
+        return self._records
+
+    def _known(self, target: Path | str) -> str | None:
+        """The digest of a result that is there; "" where nothing tells it, None where there is no result."""
+        if isinstance(target, str):
+            return places.note_of(target)
+        if not target.exists():
+            return None
+        record = self.records.get(target) or {}
+        same = record.get("output") == {"bytes": target.stat().st_size}
+        # One that was begun, or is of another size, is this package's, and not up to date.
+        return str(record.get("digest", "?")) if same else "?" if target in self.records else ""
+
+    def _put(self, made: Path, target: Path | str, digest: str) -> None:
+        if isinstance(target, str):
+            places.put(made, target, digest)
+            return
+        assert isinstance(self.output, Path)
+        journal = Journal(self.output)
+        with disk_needed():
+            journal.start(target)
+            with atomic(target) as temporary:
+                temporary.write_bytes(made.read_bytes())
+            journal.finish(target, {"digest": digest, "output": {"bytes": target.stat().st_size}})
+
+    def _plan(self, item: Item, source: Input) -> Job:
+        asked = self.asked(item.options)
+        clip = is_clip(source.path)
+        if clip and asked.options.suffix not in (None, *WRITABLE_SUFFIXES - {".png"}):
+            raise RequestError(f"{item.source}: a clip cannot be written as {asked.options.suffix}")
+        kind = ClipJob if clip else PictureJob
+        try:
+            return kind.plan(source, asked.clips if clip else asked.pictures)
+        except Unreadable as error:
+            raise error.reason from None
+
+
+def run_stream(request: PredictRequest, progress: Progress) -> Iterator[Outcome]:
+    """Make the items of a request in this process, and tell what became of each as it is known.
+
+    Args:
+        request: with inputs of object stores or lists.
+        progress: told of items; asked to pause and to stop.
+
+    Raises:
+        ISRError: it cannot be done item by item, an input is missing, or an error would befall every other item too.
+        Cancelled: the progress asks for it. What is finished then is whole.
+    """
+    maker = Maker(request)
+    count, items = counted(items_of(request))
+    reader, begun = Within(progress), time.monotonic()
+    progress.start("upscale", count, "files")
+    for done, item in enumerate(items, 1):
+        check_cancelled(progress)
+        outcome = maker.make(item, reader)
+        if outcome.failure is not None and outcome.fatal:
+            raise outcome.failure
+        yield outcome
+        tell(progress, done, count, begun)
+        if getattr(progress, "finishing", False):
+            raise Cancelled("stopped on request, after this file; what was finished is whole")
+
+
+def tell(progress: Progress, done: int, count: int, begun: float) -> None:
+    """Tell that another of `count` files is done, and how long the rest will take; 0 where that is not known."""
+    progress.advance(1)
+    if count:
+        seconds = (time.monotonic() - begun) / done * (count - done)
+        left = Estimate(done, count - done, seconds)
+        tell_estimates(progress, left, left)
+
+
+def counted(items: Iterator[Item]) -> tuple[int, Iterator[Item]]:
+    """Count items where they are not too many to be held; 0 where they are."""
+    first = list(itertools.islice(items, COUNTED + 1))
+    return (len(first) if len(first) <= COUNTED else 0), itertools.chain(first, items)
+
+
+def _shown(source: str) -> Path | str:
+    return source if is_remote(source) else Path(source)
+
+
+def _refused(target: Path | str, options: PredictOptions) -> RequestError:
+    unknown = ", and no record says how it was made" if options.resume else ""
+    return RequestError(f"{target}: exists{unknown}; give --overwrite to replace it")
+
+
+def _read(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that options of a list give, as the command line reads them."""
+    given: dict[str, Any] = {"precision": None}
+    for option in command.OPTIONS:
+        if option.key in options:
+            value = options[option.key]
+            try:
+                read = [option.kind(one) for one in (value if isinstance(value, list) else [value])]
+            except (TypeError, ValueError):
+                raise RequestError(f"{option.key}: {value!r} is not what {option.name} takes") from None
+            given[option.key] = read if option.many else read[0]
+    values = command.values_of(given)
+    # One replaces the other of the request.
+    for one, other in (("options.scale", "options.size"), ("options.size", "options.scale")):
+        if one in values:
+            values.setdefault(other, None)
+    return values
