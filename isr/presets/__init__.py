@@ -1,7 +1,8 @@
 """Presets: the files of their folders, and the index of those that ship. Imports no model.
 
 A preset is a folder with `config.json` (network and arguments), `weights.safetensors`, `recipe.yml` (how it was
-trained) and `card.md` (what a user should know). A variant of the weights, such as `int8`, has a folder in it.
+trained) and `card.md` (what a user should know). A variant of the weights, such as `int8`, has a folder in it. Some
+have corners to mix (`isr.presets.corners`).
 `from_preset` of a model takes a name from here or a path.
 """
 
@@ -13,6 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from isr.errors import RequestError
+from isr.presets.corners import (
+    ITSELF,
+    Mixture,
+    folder_of,
+    has_corners,
+    hash_weights,
+    read_weights,
+    weight_files,
+    write_corners,
+)
 from isr.presets.files import (
     CARD,
     CONFIG,
@@ -32,8 +43,10 @@ __all__ = [
     "CARD",
     "CONFIG",
     "INT8",
+    "ITSELF",
     "RECIPE",
     "WEIGHTS",
+    "Mixture",
     "SavedAsPreset",
     "check_numbers",
     "default_for",
@@ -41,14 +54,20 @@ __all__ = [
     "describe",
     "describe_folder",
     "find",
+    "folder_of",
+    "has_corners",
+    "hash_weights",
     "num_frames",
     "read_config",
     "read_safetensors",
+    "read_weights",
     "scales",
     "scales_of",
     "shipped",
     "suits_bfloat16",
     "variant",
+    "weight_files",
+    "write_corners",
     "write_safetensors",
 ]
 
