@@ -27,6 +27,7 @@ JAX = ["jax>=0.4.34"]
 ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
 # The floors are the first that take a Range without quadratic time (CVE-2025-62727).
 PAGE = ["starlette>=0.49.1", "uvicorn>=0.34"]
+NCNN = ["ncnn>=1.0.20240410"]
 LITERT = ["ai-edge-litert>=1.2"]
 # put_file with metadata, and errors of its own for objects that are missing.
 S3 = ["s3fs>=2024.6"]
@@ -83,6 +84,7 @@ setup(
         "onnxruntime": ONNXRUNTIME,
         "openvino": [],  # a plain dependency now; the name stays for those who write it
         "litert": LITERT,
+        "ncnn": NCNN,
         "page": PAGE,
         "s3": S3,
         "gs": ["gcsfs>=2024.6"],
@@ -96,6 +98,7 @@ setup(
             *SERVING,
             *ONNXRUNTIME,
             *LITERT,
+            *NCNN,
             *PAGE,
             *S3,
             "moto[server]>=5",

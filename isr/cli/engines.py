@@ -14,7 +14,7 @@ def engines(
 ) -> None:
     """List the engines that can run networks, and which one `auto` takes.
 
-    Also prints where converted networks are kept.
+    Also prints the GPUs that an engine finds by itself, and where converted networks are kept.
     """
     from isr.runtimes.engines import ENGINES, backend, fastest
     from isr.runtimes.engines.cache import cache_folder, cache_size, clear_cache
@@ -30,6 +30,7 @@ def engines(
             "precisions": list(engine.precisions),
             "install": f"pip install 'keras-isr[{engine.name}]'",
             "auto": engine.name == fastest(),
+            "devices": engine.devices,
         }
         for engine in ENGINES.values()
     ]
@@ -41,6 +42,7 @@ def engines(
             "precisions": ["float32", "bfloat16"],
             "install": "",
             "auto": backend() == fastest(),
+            "devices": [],
         },
     )
     kept: dict[str, Any] = {"folder": str(folder), "bytes": cache_size()}
@@ -51,6 +53,8 @@ def engines(
         state = row["version"] or f"not installed: {row['install']}"
         mark = "  (auto, for photographs)" if row["auto"] else ""
         typer.echo(f"{row['name']:<12} {state:<44} {', '.join(row['precisions'])}{mark}")
+        for number, device in enumerate(row["devices"]):
+            typer.echo(f"{'':<12} --device gpu:{number}: {device}")
     typer.echo(
         f"converted networks: {kept['folder']}, {kept['bytes'] / 1e6:.1f} MB ($ISR_CACHE names another folder)"
     )

@@ -13,7 +13,7 @@ from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
 # Formats of the bare network, and the engine that opens each.
-FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "litert"}
+FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "litert", "ncnn": "ncnn"}
 
 
 def export(
@@ -26,10 +26,11 @@ def export(
     ] = None,
     format: Annotated[
         str,
-        typer.Option("--format", help="savedmodel, onnx, openvino or litert."),
+        typer.Option("--format", help="savedmodel, onnx, openvino, litert or ncnn."),
     ] = "savedmodel",
     precision: Annotated[
-        str, typer.Option("--precision", help="float32; with openvino also bfloat16 or int8.")
+        str,
+        typer.Option("--precision", help="float32; with openvino also bfloat16 or int8, with ncnn float16."),
     ] = "float32",
     preset: Preset = None,
     weights: Weights = None,
@@ -69,7 +70,7 @@ def export(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model for TensorFlow Serving, or as ONNX, OpenVINO or LiteRT files.
+    """Write a model for TensorFlow Serving, or as ONNX, OpenVINO, LiteRT or ncnn files.
 
     Prints the folder.
     """

@@ -10,7 +10,7 @@ from isr.errors import ISRError, RequestError
 from isr.predict.precision import supported_precision
 from isr.predict.source import Network, network_at
 from isr.progress import Progress
-from isr.runtimes.engines import BACKENDS
+from isr.runtimes.engines import BACKENDS, ENGINES
 from isr.spec import ModelSpec, Upscaler
 
 if TYPE_CHECKING:
@@ -120,10 +120,13 @@ class Networks:
             from isr.runtimes.devices import use_device
 
             device = use_device(job.device)
+        for network in networks:
+            if network.engine in ENGINES and job.device is not None:
+                device = ENGINES[network.engine].describe_device(job.device)
         upscalers, used = {}, []
         for scale, chosen, network in zip(job.route.stages, job.networks, networks, strict=True):
             precision = supported_precision(chosen.precision, device)[0]
-            upscalers[scale] = network.open(precision, progress)
+            upscalers[scale] = network.open(precision, progress, job.device)
             computed = network.computed_in(precision) if network.precisions else ""
             used.append(replace(chosen, engine=network.engine, precision=computed))
         fresh = any(id(upscaler) not in self._used for upscaler in upscalers.values())

@@ -57,8 +57,8 @@ class PredictOptions:
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         back_projection: rounds of back projection, for pictures made smaller by MATLAB's bicubic rule.
         precision: "auto", "float32", or for 8-bit pictures "bfloat16", "int8", or "fast": int8 where there is one.
-        engine: "auto", "tensorflow", "jax", "openvino", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
-        device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself.
+        engine: "auto", "tensorflow", "jax", "openvino", "ncnn", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
+        device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself, and the processor for ncnn.
         format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
         quality: 1 to 100, of JPEG, WebP and AVIF.
         strip_metadata: leave out EXIF, XMP, resolution and colour profile.
@@ -98,7 +98,7 @@ class PredictOptions:
         if self.engine not in NAMES:
             raise RequestError(f"engine {self.engine!r} is unknown; it is one of {', '.join(NAMES)}")
         check_name(self.device)
-        if self.device is not None and self.device != "cpu" and self.engine in ENGINES:
+        if self._on_gpu and self.engine in ENGINES and not ENGINES[self.engine].gpus:
             raise RequestError(f"engine {self.engine}: computes on the CPU, not on {self.device}")
         if self.format is not None and self.suffix not in (known := _written()):
             names = ", ".join(sorted(suffix[1:] for suffix in known))
@@ -116,10 +116,13 @@ class PredictOptions:
         return Target(self.scale, self.size)
 
     @property
-    def runs_on(self) -> str | None:
+    def runs_on(self) -> str:
         """Return the engine, as for `Network`."""
-        on_gpu = self.device is not None and self.device != "cpu"
-        return None if on_gpu and self.engine == "auto" else self.engine
+        return "gpu" if self._on_gpu and self.engine == "auto" else self.engine
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device is not None and self.device != "cpu"
 
     @property
     def tiles(self) -> TileOptions:

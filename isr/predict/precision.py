@@ -10,7 +10,7 @@ import numpy as np
 
 from isr.errors import RequestError
 from isr.runtimes import devices
-from isr.runtimes.engines import BACKENDS
+from isr.runtimes.engines import BACKENDS, ENGINES
 
 if TYPE_CHECKING:
     from isr.predict.source import Network
@@ -72,7 +72,10 @@ def resolve_precision(
 
 def expected_device(asked: str | None, networks: Collection[Network]) -> str:
     """Guess what `use_device` will answer, as far as that is known without a backend: "CPU" or "GPU"."""
-    if not any(network.engine in BACKENDS for network in networks):
+    engines = [network.engine for network in networks]
+    if any(engine in ENGINES and ENGINES[engine].gpus for engine in engines):
+        return "CPU" if asked in (None, "cpu") else "GPU"
+    if not any(engine in BACKENDS for engine in engines):
         return "CPU"
     if asked is None:
         return "CPU" if shutil.which("nvidia-smi") is None else "GPU"

@@ -19,7 +19,7 @@ from isr.io.files import atomic
 from isr.predict.route import Route, Target
 from isr.progress import Progress, Silent
 from isr.runtimes import wirings
-from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest
+from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest, fastest_on_gpu
 from isr.runtimes.engines.cache import cache_folder
 from isr.spec import ModelSpec, Upscaler
 
@@ -39,10 +39,11 @@ class Network:
         source: a preset's name or folder, a `.keras` file, the address of a model server (`grpc://host:8500/model`),
             a network of the package, or an upscaler.
         engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
-            only for presets and files of single-picture networks. Upscalers run as they are.
+            only for presets and files of single-picture networks, and so does "gpu", which is for a GPU. Upscalers
+            run as they are.
 
     Raises:
-        RequestError: a preset or file is none.
+        RequestError: a preset or file is none, or the engine has no such networks.
     """
 
     def __init__(
@@ -98,12 +99,25 @@ class Network:
             return ""
         if engine is None:
             return backend()
+        if engine == "gpu":
+            return fastest_on_gpu() if self._is_wired else backend()
         check_engine(engine)
+        if engine in ENGINES and not ENGINES[engine].converts:
+            self._check_wired(engine)
         if engine in BACKENDS and engine != backend():
             raise RequestError(f"engine {engine}: Keras runs on {backend()}; set KERAS_BACKEND={engine}")
         if engine != "auto":
             return engine
         return fastest() if self._folder is not None and self.num_frames == 1 else backend()
+
+    def _check_wired(self, engine: str) -> None:
+        """Raise RequestError for a network that an engine of wirings does not know; of a file, writing tells."""
+        if self._folder is None:
+            wirings.check(type(self._object).__name__, self.name, engine)
+        elif not self._folder.is_file():
+            wirings.check(presets.read_config(self._folder)["model"], self.name, engine)
+        elif self.num_frames > 1:
+            wirings.check("networks of several frames", self.name, engine)
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -173,8 +187,10 @@ class Network:
             self._object = load_upscaler(self._folder)
         return self._object
 
-    def open(self, precision: str = "float32", progress: Progress | None = None) -> Upscaler:
-        """Open the network, ready to run; once per precision.
+    def open(
+        self, precision: str = "float32", progress: Progress | None = None, device: str | None = None
+    ) -> Upscaler:
+        """Open the network, ready to run; once per precision and device.
 
         An engine that was taken by itself and fails is no error: float32 follows bfloat16 and 8 bits, Keras' own
         backend follows the engine. `computed_in` tells what it came to.
@@ -183,8 +199,10 @@ class Network:
             precision: one of `precisions`.
             progress: told where the network is converted for its engine, which takes seconds, once, and where
                 another precision or engine has to do.
+            device: for an engine that has GPUs, "cpu", "gpu" or "gpu:N"; None: the processor.
 
         Raises:
+            MachineError: there is no such device.
             RequestError: its weights do not fit or hold values that are no numbers, or it lacks the precision.
             ISRError: the engine that was asked for fails.
         """
@@ -200,14 +218,16 @@ class Network:
             self._check_numbers()
         if self.engine in ENGINES:
             try:
-                return self._open_built(precision) or self._open_converted(precision, progress)
+                return self._open_built(precision, device) or self._open_converted(
+                    precision, progress, device
+                )
             except (RequestError, MachineError, Cancelled):
                 raise
             except ISRError as error:
                 if not self.automatic:
                     raise
                 self._fall_back(precision, error, progress)
-                return self.open(precision, progress)
+                return self.open(precision, progress, device)
         if precision not in self._upscalers:
             from isr.runtimes import as_upscaler
 
@@ -274,27 +294,28 @@ class Network:
     @property
     def _is_built(self) -> bool:
         """Whether its engine builds it from a preset's weights at once."""
-        return self.engine == "openvino" and self._is_wired
+        return self.engine in ENGINES and ENGINES[self.engine].builds and self._is_wired
 
-    def _open_built(self, precision: str) -> Upscaler | None:
+    def _open_built(self, precision: str, device: str | None) -> Upscaler | None:
         """The network as the engine builds it from a preset's weights at once; None where it has to be converted."""
         if self._folder is None or not self._is_built:
             return None
-        if precision not in self._upscalers:
-            from isr.runtimes.engines.openvino_graph import open_preset
+        key = f"{precision} {device or ''}"
+        if key not in self._upscalers:
+            from isr.runtimes.engines.built import open_preset
 
-            built = open_preset(self._folder, precision)
+            built = open_preset(self._folder, self.engine, precision, device)
             if built is None:
                 return None
-            self._upscalers[precision] = built
-        return self._upscalers[precision]
+            self._upscalers[key] = built
+        return self._upscalers[key]
 
-    def _open_converted(self, precision: str, progress: Progress) -> Upscaler:
+    def _open_converted(self, precision: str, progress: Progress, device: str | None) -> Upscaler:
         """The network in the engine's own format, converted where the cache does not hold it."""
         from isr.runtimes.exported import open_exported
 
         folder, failure = self._kept(precision)
-        key = folder.name
+        key = f"{folder.name} {device or ''}"
         if key not in self._upscalers:
             if failure.exists():
                 raise ISRError(failure.read_text(encoding="utf-8"))
@@ -310,7 +331,7 @@ class Network:
             if self._folder is None:
                 # Of weights that have changed.
                 self._upscalers.clear()
-            self._upscalers[key] = open_exported(folder)
+            self._upscalers[key] = open_exported(folder, device)
         return self._upscalers[key]
 
     def _kept(self, precision: str) -> tuple[Path, Path]:

@@ -8,6 +8,8 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +57,20 @@ def import_keras() -> None:
         import keras
 
         return
-    sys.stderr.flush()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice about retracing is for programmers
+    with quiet_stderr():
+        import keras  # noqa: F401
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Catch what libraries print to the file of stderr in the block, and show it where the block fails."""
+    sys.stderr.flush()
     with tempfile.TemporaryFile() as caught:
         stderr = os.dup(2)
         os.dup2(caught.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            yield
         except BaseException:
             caught.seek(0)
             os.write(stderr, caught.read())

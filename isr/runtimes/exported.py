@@ -16,31 +16,34 @@ from isr.spec import ModelSpec, Upscaler
 ABOUT = "isr.json"
 
 
-def open_exported(folder: str | Path) -> Upscaler:
+def open_exported(folder: str | Path, device: str | None = None) -> Upscaler:
     """Open the network in a folder of an engine's files; each file is read when it is first needed.
 
     Args:
         folder: with the engine's files and `isr.json`.
+        device: "cpu", "gpu" or "gpu:N", for an engine that has GPUs; None: the processor.
 
     Returns:
         The network, as `isr.spec.MultiFrameUpscaler` where it takes several frames.
 
     Raises:
         RequestError: the folder is no such folder, or a file is missing.
-        MachineError: the engine is not installed.
+        MachineError: the engine is not installed, or has no such GPU.
     """
     folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        spec, engine, functions = ModelSpec.from_json(about["spec"]), about["engine"], about["functions"]
-        suffix = ENGINES[engine].module.SUFFIX
+        spec, engine = ModelSpec.from_json(about["spec"]), ENGINES[about["engine"]]
+        # By the names of the functions, those of their files, where these differ.
+        stems = {name: name for name in about["functions"]} | about.get("files", {})
+        module = engine.module
     except (OSError, ValueError, KeyError, TypeError):
         raise RequestError(f"{folder}: not a folder of an exported network") from None
-    if missing := [name for name in functions if not (folder / f"{name}{suffix}").is_file()]:
-        raise RequestError(f"{folder}: {missing[0]}{suffix} is missing; export the network again")
-    module = ENGINES[engine].module
+    files = {name: folder / f"{stem}{module.SUFFIX}" for name, stem in stems.items()}
+    if missing := [path.name for path in files.values() if not path.is_file()]:
+        raise RequestError(f"{folder}: {missing[0]} is missing; export the network again")
     kind = SessionFramesUpscaler if spec.frame_axis else SessionUpscaler
-    return kind(spec, lambda name: module.load(folder / f"{name}{suffix}"))
+    return kind(spec, lambda name: module.load(files[name], **engine.on(device)))
 
 
 class SessionUpscaler:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
+from isr.errors import RequestError
 from isr.spec import ModelSpec
 
 Value = Any  # whatever an engine computes with
@@ -240,6 +241,21 @@ def find(model: str, arguments: Arguments) -> Wiring | None:
     if not arguments.get("reparametrised", True):
         return None
     return WIRINGS.get(model)
+
+
+def check(model: str, name: str, engine: str) -> None:
+    """Check that an engine that knows wirings alone can have a network, in its plain form.
+
+    Args:
+        model: name of the network's class.
+        name: of the network, for the message.
+        engine: name of the engine.
+
+    Raises:
+        RequestError: the network has no wiring.
+    """
+    if model not in WIRINGS:
+        raise RequestError(f"{name}: {engine} has no operations for {model}; use --engine tensorflow")
 
 
 # How far a pixel sees

@@ -32,6 +32,8 @@ from isr.runtimes.engines.cache import cache_folder
 from isr.runtimes.exported import ABOUT, open_exported
 
 ALL = list(ENGINES)
+# Winograd's convolutions round more than direct ones; the networks here give values of up to 30.
+ROUNDING = {name: 10 if name == "ncnn" else 1 for name in ALL}
 
 
 def mostly_slow(fast: str) -> list[Any]:
@@ -57,14 +59,14 @@ def written(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     photo_model: SuperResolutionModel,
-) -> Iterator[tuple[Path, Any]]:
-    """A network written for each engine, and opened."""
+) -> Iterator[tuple[Path, Any, float]]:
+    """A network written for each engine, and opened, and how much more than others the engine may round."""
     from isr.runtimes.engines.conversion import write
 
     pytest.importorskip(ENGINES[request.param].package)
     folder = tmp_path_factory.mktemp(request.param) / "edsr"
     assert write(photo_model, folder, request.param) < 1e-5
-    yield folder, open_exported(folder)
+    yield folder, open_exported(folder), ROUNDING[request.param]
 
 
 # ------------------------------------------------------------------------------------------------- conformance
@@ -72,27 +74,28 @@ def written(
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 5), (3, 17, 9), (2, 30, 31)])
 def test_an_engine_gives_what_keras_gives_at_any_size(
-    written: tuple[Path, Any], photo_model: SuperResolutionModel, shape: tuple[int, int, int]
+    written: tuple[Path, Any, float], photo_model: SuperResolutionModel, shape: tuple[int, int, int]
 ) -> None:
     lr = np.random.default_rng(0).random((*shape, 3), np.float32)
     found = written[1](lr)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(photo_model(lr)), atol=2e-5)
+    expected = keras.ops.convert_to_numpy(photo_model(lr))
+    np.testing.assert_allclose(found, expected, atol=2e-5 * written[2])
 
 
-def test_an_earlier_result_outlives_a_later_call(written: tuple[Path, Any]) -> None:
+def test_an_earlier_result_outlives_a_later_call(written: tuple[Path, Any, float]) -> None:
     first = written[1](np.zeros((1, 9, 9, 3), np.float32))
     kept = first.copy()
     written[1](np.ones((1, 9, 9, 3), np.float32))
     np.testing.assert_array_equal(first, kept)
 
 
-def test_an_engine_takes_any_layout_and_dtype(written: tuple[Path, Any]) -> None:
+def test_an_engine_takes_any_layout_and_dtype(written: tuple[Path, Any, float]) -> None:
     lr = np.random.default_rng(1).random((1, 3, 12, 10)).transpose(0, 2, 3, 1)  # float64, not contiguous
     np.testing.assert_allclose(written[1](lr), written[1](np.ascontiguousarray(lr, np.float32)), atol=1e-6)
 
 
-def test_an_engine_refuses_what_the_network_does(written: tuple[Path, Any]) -> None:
+def test_an_engine_refuses_what_the_network_does(written: tuple[Path, Any, float]) -> None:
     for shape in ((1, 8, 8, 4), (8, 8, 3), (1, 2, 8, 8, 3)):
         with pytest.raises(ValueError, match="takes"):
             written[1](np.zeros(shape, np.float32))
@@ -100,20 +103,23 @@ def test_an_engine_refuses_what_the_network_does(written: tuple[Path, Any]) -> N
         written[1](np.zeros((1, 8, 8, 3), np.float32), scale=3)
 
 
-def test_tiles_are_exact_with_an_engine(written: tuple[Path, Any]) -> None:
+def test_tiles_are_exact_with_an_engine(written: tuple[Path, Any, float]) -> None:
     lr = np.random.default_rng(2).random((40, 50, 3)).astype(np.float32)
     whole = isr.upscale(written[1], lr)
-    np.testing.assert_allclose(isr.upscale(written[1], lr, tile=32, tile_overlap="exact"), whole, atol=2e-6)
+    tiled = isr.upscale(written[1], lr, tile=32, tile_overlap="exact")
+    np.testing.assert_allclose(tiled, whole, atol=2e-6 if written[2] == 1 else 2e-5 * written[2])
 
 
-def test_the_folder_says_what_it_holds(written: tuple[Path, Any], photo_model: SuperResolutionModel) -> None:
+def test_the_folder_says_what_it_holds(
+    written: tuple[Path, Any, float], photo_model: SuperResolutionModel
+) -> None:
     about = json.loads((written[0] / ABOUT).read_text())
     assert about["spec"] == photo_model.spec.to_json()
     assert about["functions"] == ["x2"] and about["model"] == "EDSR"
     assert about["arguments"]["num_features"] == TINY_PHOTO["num_features"]
 
 
-def test_a_folder_opens_where_there_is_no_keras(written: tuple[Path, Any], tmp_path: Path) -> None:
+def test_a_folder_opens_where_there_is_no_keras(written: tuple[Path, Any, float], tmp_path: Path) -> None:
     lr = np.random.default_rng(3).random((1, 11, 13, 3), np.float32)
     np.save(tmp_path / "lr.npy", lr)
     code = (
@@ -151,6 +157,10 @@ def test_other_networks_convert(engine: str, network: type[SuperResolutionModel]
 
     pytest.importorskip(ENGINES[engine].package)
     model = randomise(network(**TINY[network.__name__][0]))
+    if model.spec.num_frames > 1 and not ENGINES[engine].converts:
+        with pytest.raises(RequestError, match=f"{engine} has no operations for {network.__name__}"):
+            write(model, tmp_path / "x", engine)
+        return
     assert write(model, tmp_path / "x", engine) < 1e-4
     opened: Any = open_exported(tmp_path / "x")
     if model.spec.num_frames > 1:
@@ -220,7 +230,7 @@ def test_a_result_that_is_no_number_is_found(
     assert not (tmp_path / "edsr").exists()
 
 
-def test_a_folder_that_is_none_is_refused(written: tuple[Path, Any], tmp_path: Path) -> None:
+def test_a_folder_that_is_none_is_refused(written: tuple[Path, Any, float], tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="not a folder of an exported network"):
         open_exported(tmp_path)
     (tmp_path / ABOUT).write_text((written[0] / ABOUT).read_text())
@@ -558,14 +568,14 @@ def test_auto_falls_back_where_a_graph_cannot_be_built(
     graphs = pytest.importorskip("isr.runtimes.engines.openvino_graph")
     messages: list[str] = []
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ISRError("tiny: does not open")
 
     class Listener(Silent):
         def message(self, text: str) -> None:
             messages.append(text)
 
-    monkeypatch.setattr(graphs, "open_preset", broken)
+    monkeypatch.setattr(graphs, "build", broken)
     lr = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
     found = isr.upscale(tiny_preset, lr, engine="auto", progress=Listener())
     np.testing.assert_array_equal(found, isr.upscale(tiny_preset, lr, engine="tensorflow"))

@@ -1,4 +1,4 @@
-"""Wirings: what OpenVINO is given without Keras computes what the Keras model does, for every network of the list."""
+"""Wirings: what engines are given without Keras computes what the Keras model does, for every network of the list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tiny_models import TINY, numpy, randomise
 
 from isr.models import MultiFrameModel, SuperResolutionModel, get_model, list_models
 from isr.runtimes import wirings
+from isr.runtimes.engines import ENGINES
 
 # Networks that no wiring serves, and why.
 WITHOUT = {
@@ -39,12 +40,16 @@ def plain(name: str, arguments: dict[str, Any]) -> SuperResolutionModel:
     return randomise(get_model(name)(**arguments)).reparametrise()
 
 
-def run(graphs: Any, model: SuperResolutionModel, lr: np.ndarray, scale: int, *more: Any) -> np.ndarray:
+def run(engine: str, model: SuperResolutionModel, lr: np.ndarray, scale: int, *more: Any) -> np.ndarray:
+    known = ENGINES[engine]
+    pytest.importorskip(known.package)
     weights = {name: numpy(value) for name, value in model.named_weights().items()}
-    made = graphs.build(type(model).__name__, model.preset_arguments(), weights, scale, *more)
-    compiled = graphs.openvino.Core().compile_model(made, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    result: np.ndarray = compiled({"lr": lr})["sr"]
-    return result
+    used: set[str] = set()
+    made = known.graphs.build(
+        type(model).__name__, model.preset_arguments(), weights, scale, *more, used=used
+    )
+    assert model.spec.scales[1:] or used == weights.keys()
+    return known.module.session(made)({"lr": lr})["sr"]
 
 
 def picture(model: SuperResolutionModel) -> np.ndarray:
@@ -58,23 +63,24 @@ def test_every_network_has_a_wiring_or_a_reason() -> None:
     assert video <= WITHOUT.keys()
 
 
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.builds])
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS)
-def test_float32_is_keras(name: str, arguments: dict[str, Any], graphs: Any) -> None:
+def test_float32_is_keras(name: str, arguments: dict[str, Any], engine: str) -> None:
     model = plain(name, arguments)
     lr = picture(model)
     for scale in model.scales:
         expected = numpy(model.at_scale(lr, scale))
-        assert np.abs(run(graphs, model, lr, scale) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+        assert np.abs(run(engine, model, lr, scale) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS)
-def test_bfloat16_is_as_close_as_keras(name: str, arguments: dict[str, Any], graphs: Any) -> None:
+def test_bfloat16_is_as_close_as_keras(name: str, arguments: dict[str, Any]) -> None:
     model = plain(name, arguments)
     lr = picture(model)
     for scale in model.scales:
         exact = numpy(model.at_scale(lr, scale))
         keras_own = numpy(model.with_policy("mixed_bfloat16").at_scale(lr, scale))
-        ours = run(graphs, model, lr, scale, "bfloat16")
+        ours = run("openvino", model, lr, scale, "bfloat16")
         assert 0 < rms(ours - exact) <= 1.5 * rms(keras_own - exact) + 1e-7
 
 
@@ -104,16 +110,18 @@ def test_rounding_to_bfloat16(graphs: Any) -> None:
     np.testing.assert_array_equal(graphs.nearest_bfloat16(values), expected)
 
 
-def test_opening_a_preset_imports_no_framework(graphs: Any) -> None:
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.builds])
+def test_opening_a_preset_imports_no_framework(engine: str) -> None:
     from children import run_python
 
-    code = """
+    pytest.importorskip(ENGINES[engine].package)
+    code = f"""
 import sys
 sys.modules["keras"] = sys.modules["tensorflow"] = None
 import numpy as np
 import isr
 photo = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
-assert isr.upscale("edsr_fast_x2", photo, engine="openvino", precision="auto").shape == (24, 34, 3)
-assert isr.upscale("mdsr_baseline", photo, engine="openvino", scale=3).shape == (36, 51, 3)
+assert isr.upscale("edsr_fast_x2", photo, engine={engine!r}, precision="auto").shape == (24, 34, 3)
+assert isr.upscale("mdsr_baseline", photo, engine={engine!r}, scale=3).shape == (36, 51, 3)
 """
     run_python("-c", code)

@@ -36,10 +36,13 @@ class EngineModule(Protocol):
     SUFFIX: str
 
     def convert(self, function: Any, path: Path) -> None:
-        """Write a `tf.function` with an input signature as a file of the engine."""
+        """Write a `tf.function` with an input signature as a file of the engine; none where it takes wirings alone."""
 
-    def load(self, path: Path) -> Session:
-        """Open the function in a file that `convert` wrote."""
+    def load(self, path: Path, **device: str | None) -> Session:
+        """Open the function in a file of the engine; an engine that has GPUs takes `device`."""
+
+    def session(self, graph: Any, **device: str | None) -> Session:
+        """Open a graph that its module `NAME_graph` built; for engines that have one."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Engine:
         distribution: what it is installed as.
         needed: further packages that converting needs, TensorFlow aside.
         precisions: what it computes in.
+        builds: whether a module `NAME_graph` builds networks from a preset's weights, by their wirings.
+        converts: whether it takes other networks, too, as TensorFlow computes them.
+        stores: further precisions of the numbers in its files.
+        gpus: whether it runs on GPUs by itself.
     """
 
     name: str
@@ -59,6 +66,10 @@ class Engine:
     distribution: str
     needed: tuple[str, ...]
     precisions: tuple[str, ...]
+    builds: bool = False
+    converts: bool = True
+    stores: tuple[str, ...] = ()
+    gpus: bool = False
 
     @property
     def installed(self) -> bool:
@@ -88,11 +99,52 @@ class Engine:
         self.require()
         return import_module(f"{__name__}.{self.name}")
 
+    @property
+    def graphs(self) -> Any:
+        """Import the module that builds networks for it; raises as `require`."""
+        self.require()
+        return import_module(f"{__name__}.{self.name}_graph")
+
+    def on(self, device: str | None) -> dict[str, str | None]:
+        """Return the argument of its functions that names a device; none for an engine without GPUs."""
+        return {"device": device} if self.gpus else {}
+
+    @property
+    def devices(self) -> list[str]:
+        """List the GPUs that it finds by itself, by name; none where it is not installed."""
+        if not self.gpus or not self.installed:
+            return []
+        found: list[str] = import_module(f"{__name__}.{self.name}").devices()
+        return found
+
+    def describe_device(self, device: str | None) -> str:
+        """Return what a reader calls the device that `device` names: "CPU", or "GPU 0 (AMD Radeon 780M)".
+
+        Args:
+            device: "cpu", "gpu" or "gpu:N"; None: the processor.
+
+        Raises:
+            MachineError: there is no such GPU.
+        """
+        name: str = import_module(f"{__name__}.{self.name}").describe(device) if self.gpus else "CPU"
+        return name
+
 
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("openvino", "openvino", "openvino", (), ("float32", "bfloat16", "int8")),
+        Engine("openvino", "openvino", "openvino", (), ("float32", "bfloat16", "int8"), builds=True),
+        Engine(
+            "ncnn",
+            "ncnn",
+            "ncnn",
+            (),
+            ("float32",),
+            builds=True,
+            converts=False,
+            stores=("float16",),
+            gpus=True,
+        ),
         Engine("onnxruntime", "onnxruntime", "onnxruntime", ("onnx", "tf2onnx"), ("float32",)),
         Engine("litert", "ai_edge_litert", "ai-edge-litert", (), ("float32",)),
     )
@@ -125,6 +177,12 @@ def backend() -> str:
         return str(json.loads((home / "keras.json").read_text(encoding="utf-8"))["backend"])
     except (OSError, ValueError, KeyError, TypeError):
         return "tensorflow"
+
+
+def fastest_on_gpu() -> str:
+    """Return the engine that "auto" means for photographs on a GPU: Keras' own where CUDA is, or else ncnn."""
+    vulkan = backend() == "tensorflow" and shutil.which("nvidia-smi") is None and ENGINES["ncnn"].installed
+    return "ncnn" if vulkan else backend()
 
 
 def fastest() -> str:

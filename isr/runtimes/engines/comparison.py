@@ -13,7 +13,7 @@ from isr.runtimes.tensorflow import TensorFlowUpscaler
 
 # Of what is reloaded, to the network of the same precision, as a part of the largest value. Sums in another order stay
 # far below in float32; elsewhere they change how a feature is rounded.
-TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 1e-1}
+TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 1e-1}
 
 
 def compare(folder: Path, model: SuperResolutionModel, precision: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -21,9 +22,9 @@ from isr.io.files import whole_folder
 from isr.layers.strips import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
 from isr.presets import check_numbers
-from isr.runtimes import PRECISIONS
+from isr.runtimes import PRECISIONS, wirings
 from isr.runtimes.eight_bits import EightBitConv
-from isr.runtimes.engines import ENGINES
+from isr.runtimes.engines import ENGINES, Engine
 from isr.runtimes.engines.comparison import compare
 from isr.runtimes.exported import ABOUT
 from isr.runtimes.int8 import computing_in_8_bits
@@ -42,13 +43,14 @@ def write(
 
     The files are named after the scale, `x2.onnx`, and take `lr`, float32 `[b, h, w, c]` or `[b, t, h, w, c]` about
     [0, 1] of any size, and give `sr`. Networks of several frames have `encode` and `decode` too, as of
-    `MultiFrameModel`.
+    `MultiFrameModel`. ncnn has pairs of files of its own, which take and give planes (`ncnn_graph`); they are named
+    after the network and its scale, as programs that open them expect.
 
     Args:
         model: the network; its policy does not matter.
         folder: that does not exist yet.
-        engine: "openvino", "onnxruntime" or "litert".
-        precision: one of the engine's; "float32" for networks of several frames.
+        engine: "openvino", "onnxruntime", "litert" or "ncnn".
+        precision: one of the engine's, or of those that it stores; "float32" for networks of several frames.
         convs: for "int8", the convolutions in 8 bits.
         halves_only: of a network of several frames, no function of a whole window.
 
@@ -57,15 +59,19 @@ def write(
 
     Raises:
         RequestError: the folder exists, Keras runs on another backend than TensorFlow, the precision is not offered,
-            or the weights are no numbers.
+            the engine has no such networks, or the weights are no numbers.
         MachineError: a package is missing.
         ISRError: the engine cannot take the network, or what was opened again differs. Nothing is left then.
     """
     known = ENGINES[engine]
-    if precision not in known.precisions:
+    if precision not in known.precisions + known.stores:
+        offered = ", ".join(known.precisions + known.stores)
         raise RequestError(
-            f"precision {precision!r}: {engine} computes in {', '.join(known.precisions)} here; choose one of them"
+            f"precision {precision!r}: {engine} computes in {offered} here; choose one of them"
         )
+    if not known.converts:
+        model = model.reparametrise()
+        wirings.check(type(model).__name__, model.name, engine)
     if model.spec.num_frames > 1 and precision != "float32":
         # OpenVINO does not read TensorFlow's constants in bfloat16, which deformable layers have.
         raise RequestError(
@@ -84,23 +90,39 @@ def write(
         round_kernels(model)
     eight_bits = computing_in_8_bits(model, convs or {}) if precision == "int8" else nullcontext()
     with whole_folder(folder) as temporary, strips(megabytes=None), eight_bits:
-        names = []
-        for name, function in functions(model, halves_only).items():
-            try:
-                known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
-            except (ISRError, MemoryError, OSError):
-                raise
-            # Every converter has exceptions of its own, and their texts have many lines.
-            except Exception as error:
-                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-                raise ISRError(
-                    f"{model.name}: {engine} cannot take it in {precision}: {reason[0]}"
-                ) from error
-            names.append(name)
-        about = {**describe_model(model), "engine": engine, "precision": precision, "functions": names}
+        about = {**describe_model(model), "engine": engine, "precision": precision}
+        try:
+            if known.converts:
+                names = []
+                for name, function in functions(model, halves_only).items():
+                    known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
+                    names.append(name)
+                about["functions"] = names
+            else:
+                about |= _write_graphs(model, temporary, known, precision)
+        except (ISRError, MemoryError, OSError):
+            raise
+        # Every converter has exceptions of its own, and their texts have many lines.
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise ISRError(f"{model.name}: {engine} cannot take it in {precision}: {reason[0]}") from error
         about["versions"][known.distribution] = known.version
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         return compare(temporary, model, precision)
+
+
+def _write_graphs(
+    model: SuperResolutionModel, folder: Path, engine: Engine, precision: str
+) -> dict[str, Any]:
+    """Write a network by its wiring, a graph for each scale, and return what `isr.json` says of them."""
+    weights = {name: np.asarray(value) for name, value in model.named_weights().items()}
+    files = {}
+    for scale in model.spec.scales:
+        named = re.search(rf"(?<!\d)(x{scale}|{scale}x)(?!\d)", model.name)
+        files[f"x{scale}"] = stem = model.name if named else f"{model.name}_x{scale}"
+        graph = engine.graphs.build(type(model).__name__, model.preset_arguments(), weights, scale, precision)
+        graph.save(folder / f"{stem}{engine.module.SUFFIX}")
+    return {"functions": list(files), "files": files}
 
 
 def round_kernels(model: SuperResolutionModel) -> None:

@@ -1,4 +1,4 @@
-"""Networks built of OpenVINO's own operations, straight from a preset's weights: no Keras, no TensorFlow, no file.
+"""Networks built of OpenVINO's own operations, straight from weights.
 
 What is 8 bits, bfloat16 or float32 is decided here. The ends of a network are float32 and its body what is asked for,
 as under Keras' policies (`isr.layers.exact`).
@@ -7,72 +7,15 @@ as under Keras' policies (`isr.layers.exact`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isr import presets
-from isr.errors import ISRError, RequestError
 from isr.runtimes import wirings
-from isr.runtimes.eight_bits import STEPS, EightBitConv, read
-from isr.runtimes.engines import Session
-from isr.runtimes.engines.openvino import openvino, opset, session
-from isr.runtimes.exported import SessionUpscaler
+from isr.runtimes.eight_bits import STEPS, EightBitConv
+from isr.runtimes.engines.openvino import openvino, opset
 
 Output = Any  # of an operation of OpenVINO
-
-
-def open_preset(folder: Path, precision: str) -> SessionUpscaler | None:
-    """Open the network of a preset in OpenVINO.
-
-    Args:
-        folder: of the preset.
-        precision: "float32", "bfloat16" or "int8".
-
-    Returns:
-        The network; None where no wiring serves it.
-
-    Raises:
-        RequestError: the weights do not fit the network, or hold values that are no numbers.
-        ISRError: OpenVINO does not take it.
-    """
-    config = presets.read_config(folder)
-    model, arguments = config["model"], config["arguments"]
-    if wirings.find(model, arguments) is None:
-        return None
-    path = folder / presets.WEIGHTS
-    weights = presets.read_safetensors(path)
-    presets.check_numbers(weights, str(path))
-    convs = read(folder) if precision == "int8" else {}
-    scales = presets.scales_of(model, arguments)
-    used: set[str] = set()
-    try:
-        spec = wirings.spec_of(folder.name, model, arguments, scales)
-        graphs = {f"x{s}": build(model, arguments, weights, s, precision, convs, used) for s in scales}
-    except KeyError as error:
-        raise RequestError(f"{folder}: {error} is missing; the weights do not fit the network") from None
-    except RuntimeError as error:
-        raise RequestError(f"{folder}: the weights do not fit the network ({_last_line(error)})") from None
-    if more := sorted(weights.keys() - used):
-        raise RequestError(f"{path}: holds {more[0]}, which the network does not have")
-
-    def open(name: str) -> Session:
-        try:
-            return session(graphs.pop(name))
-        except RuntimeError as error:
-            raise ISRError(
-                f"{spec.name}: OpenVINO cannot open it in {precision}: {_last_line(error)}"
-            ) from error
-
-    upscaler = SessionUpscaler(spec, open)
-    if len(scales) == 1:
-        upscaler.session(f"x{scales[0]}")  # what fails, fails here
-    return upscaler
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def build(

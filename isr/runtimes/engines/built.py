@@ -1,0 +1,76 @@
+"""Networks built in an engine straight from a preset's weights: no Keras, no TensorFlow, no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from isr import presets
+from isr.errors import ISRError, RequestError
+from isr.runtimes import wirings
+from isr.runtimes.eight_bits import read
+from isr.runtimes.engines import ENGINES, Session
+from isr.runtimes.exported import SessionUpscaler
+
+
+def open_preset(
+    folder: Path, engine: str, precision: str, device: str | None = None
+) -> SessionUpscaler | None:
+    """Open the network of a preset in an engine.
+
+    Args:
+        folder: of the preset.
+        engine: one that builds networks.
+        precision: one of the engine's.
+        device: for an engine that has GPUs; None: the processor.
+
+    Returns:
+        The network; None where no wiring serves it.
+
+    Raises:
+        RequestError: the weights do not fit the network, or hold values that are no numbers.
+        MachineError: the engine or the device is missing.
+        ISRError: the engine does not take it.
+    """
+    config = presets.read_config(folder)
+    model, arguments = config["model"], config["arguments"]
+    if wirings.find(model, arguments) is None:
+        return None
+    known = ENGINES[engine]
+    path = folder / presets.WEIGHTS
+    weights = presets.read_safetensors(path)
+    presets.check_numbers(weights, str(path))
+    scales = presets.scales_of(model, arguments)
+    used: set[str] = set()
+    more: dict[str, Any] = {"convs": read(folder)} if precision == "int8" else {}
+    try:
+        spec = wirings.spec_of(folder.name, model, arguments, scales)
+        graphs = {
+            f"x{s}": known.graphs.build(model, arguments, weights, s, precision, used=used, **more)
+            for s in scales
+        }
+    except KeyError as error:
+        raise RequestError(f"{folder}: {error} is missing; the weights do not fit the network") from None
+    except RuntimeError as error:
+        raise RequestError(f"{folder}: the weights do not fit the network ({_last_line(error)})") from None
+    if unknown := sorted(weights.keys() - used):
+        raise RequestError(f"{path}: holds {unknown[0]}, which the network does not have")
+
+    def open(name: str) -> Session:
+        try:
+            return known.module.session(graphs.pop(name), **known.on(device))
+        except ISRError:
+            raise
+        except RuntimeError as error:
+            raise ISRError(
+                f"{spec.name}: {engine} cannot open it in {precision}: {_last_line(error)}"
+            ) from error
+
+    upscaler = SessionUpscaler(spec, open)
+    if len(scales) == 1:
+        upscaler.session(f"x{scales[0]}")  # what fails, fails here
+    return upscaler
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

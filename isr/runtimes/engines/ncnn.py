@@ -1,0 +1,139 @@
+"""Networks in ncnn, on the processor or on a GPU by Vulkan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import ncnn
+import numpy as np
+
+from isr.errors import ISRError, MachineError
+from isr.runtimes.devices import quiet_stderr
+from isr.runtimes.engines import Session
+from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, find_waist
+from isr.tiles import Span, tiles
+
+SUFFIX = ".param"  # the weights lie beside it in a .bin
+# Pixels of the result along the side of a piece that is enlarged at a time.
+PIECE = 384
+
+
+def devices() -> list[str]:
+    """List the GPUs that Vulkan finds, by name; a driver that computes on the processor is one of them.
+
+    Asked in a process of its own: a driver may crash.
+    """
+    code = f"import json; from {__name__} import _gpus; print(json.dumps(_gpus()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return list(json.loads(done.stdout)) if done.returncode == 0 else []
+
+
+@cache
+def _gpus() -> tuple[str, ...]:
+    with quiet_stderr():  # on which ncnn describes what it finds
+        return tuple(ncnn.get_gpu_info(i).device_name() for i in range(ncnn.get_gpu_count()))
+
+
+def describe(device: str | None) -> str:
+    """Return what a reader calls a device: "CPU", or "GPU 0 (AMD Radeon 780M)".
+
+    Args:
+        device: "gpu", "gpu:N" or "cpu"; None: the processor.
+
+    Raises:
+        MachineError: there is no such GPU.
+    """
+    index = _index(device)
+    return "CPU" if index is None else f"GPU {index} ({_gpus()[index]})"
+
+
+def _index(device: str | None) -> int | None:
+    if device is None or device == "cpu":
+        return None
+    found = _gpus()
+    _, _, number = device.partition(":")
+    index = int(number) if number else ncnn.get_default_gpu_index() if found else 0
+    if index >= len(found):
+        there = f"there are {len(found)}" if found else "Vulkan finds none"
+        raise MachineError(f"device {device}: no such GPU ({there}); `isr engines` lists them")
+    return index
+
+
+def load(path: Path, device: str | None = None) -> Session:
+    """Open the network in a `.param` and the `.bin` of the same name.
+
+    Args:
+        path: of the `.param`.
+        device: as of `describe`.
+
+    Raises:
+        MachineError: there is no such GPU.
+        ISRError: ncnn does not take it.
+    """
+    index = _index(device)
+    net = ncnn.Net()
+    # In float32; on processors that have it, ncnn would take half precision.
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if index is not None:
+        net.opt.use_vulkan_compute = True
+        net.set_vulkan_device(index)
+    with quiet_stderr():
+        failed = net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin")))
+    if failed:
+        raise ISRError(f"{path.name}: ncnn does not take it")
+    waist = find_waist(path.read_text(encoding="utf-8"))
+
+    def compute(planes: np.ndarray, start: str, end: str) -> np.ndarray:
+        extractor = net.create_extractor()
+        planes = np.ascontiguousarray(planes)  # named, since a Mat does not keep it
+        # A copy in ncnn's own memory: it writes into what it is given.
+        status = extractor.input(start, ncnn.Mat(planes).clone())
+        if not status:
+            status, found = extractor.extract(end)
+        if status:
+            raise MemoryError(f"no memory for an array of {planes.shape}")
+        return np.array(found)
+
+    def enlarge(planes: np.ndarray) -> np.ndarray:
+        if waist is None:
+            return compute(planes, INPUT, OUTPUT)
+        features = compute(planes, INPUT, waist.blob)
+        _, height, width = features.shape
+        pieces = list(tiles(height, width, PIECE // waist.scale + 2 * waist.reach, waist.reach))
+        if len(pieces) == 1:
+            return compute(features, waist.blob, OUTPUT)
+        rows: list[list[np.ndarray]] = []
+        for piece in pieces:
+            if piece.columns.start == 0:
+                rows.append([])
+            down, right = piece.rows, piece.columns
+            part = features[:, down.start : down.stop, right.start : right.stop]
+            part = compute(part, waist.blob, OUTPUT)
+            rows[-1].append(part[:, _kept(down, waist.scale), _kept(right, waist.scale)])
+        return np.block(rows)
+
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = [enlarge(picture.transpose(2, 0, 1)).transpose(1, 2, 0) for picture in given["lr"]]
+        return {"sr": np.stack(found)}
+
+    return run
+
+
+def _kept(span: Span, scale: int) -> slice:
+    """What is kept of a piece along one side, in its own pixels of the result."""
+    return slice(scale * (span.inner_start - span.start), scale * (span.inner_stop - span.start))
+
+
+def session(graph: Graph, device: str | None = None) -> Session:
+    """Open a graph; raises as `load`."""
+    # ncnn may keep pointers into memory that it is given, but copies what it reads of a file.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"network{SUFFIX}"
+        graph.save(path)
+        return load(path, device)

@@ -1,0 +1,353 @@
+"""Networks as graphs of ncnn, straight from weights: text and numbers, as its pairs of files hold them.
+
+The graphs are those that the networks' authors publish, where there are such: other programs open them, and so does
+`isr.convert.ncnn`. They take `data`, `[c, h, w]` about [0, 1], and give `output`. NumPy alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from isr.runtimes import wirings
+
+MAGIC = "7767517"
+INPUT, OUTPUT = "data", "output"
+# What stands before the weights of a convolution.
+FLOAT32, FLOAT16 = 0, 0x01306B47
+# Of `BinaryOp`.
+ADD, SUBTRACT, MULTIPLY = 0, 1, 2
+SUM = 1  # of `Eltwise`
+NEAREST = 1  # of `Interp`
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as ncnn takes it.
+
+    Attributes:
+        text: of the `.param`.
+        numbers: of the `.bin`.
+    """
+
+    text: str
+    numbers: bytes
+
+    def save(self, path: Path) -> None:
+        """Write `path`, a `.param`, and the `.bin` of the same name."""
+        path.write_text(self.text, encoding="utf-8")
+        path.with_suffix(".bin").write_bytes(self.numbers)
+
+
+def build(
+    model: str,
+    arguments: wirings.Arguments,
+    weights: Mapping[str, np.ndarray],
+    scale: int,
+    precision: str = "float32",
+    used: set[str] | None = None,
+) -> Graph:
+    """Build a network as a graph of ncnn.
+
+    Args:
+        model: name of its class, with a wiring.
+        arguments: its constructor's, all of them.
+        weights: by their names in a preset, any float dtype, finite.
+        scale: one of its scales.
+        precision: "float32" or "float16", of the kernels as they are stored.
+        used: gets the names of the weights that the network has.
+
+    Raises:
+        KeyError: weights are missing.
+        RuntimeError: shapes do not fit, or float16 does not hold a weight.
+    """
+    operations = _Operations(arguments, weights)
+    result = wirings.WIRINGS[model](operations, _Value(INPUT), scale, arguments)
+    if used is not None:
+        used |= operations.used
+    return operations.graph(result, precision == "float16")
+
+
+@dataclass
+class _Layer:
+    """A line of the graph, and the numbers that belong to it.
+
+    Attributes:
+        settings: by their number, as text.
+        kernel: of a convolution, `[out, in, h, w]`.
+        plain: further numbers, float32.
+    """
+
+    kind: str
+    name: str
+    inputs: list[str]
+    output: str
+    settings: dict[int, str] = field(default_factory=dict)
+    kernel: np.ndarray | None = None
+    plain: np.ndarray | None = None
+
+    def numbers(self, half: bool) -> bytes:
+        found = b""
+        if self.kernel is not None:
+            kernel = self.kernel.astype("<f2" if half else "<f4").tobytes()
+            flag = FLOAT16 if half else FLOAT32
+            found = flag.to_bytes(4, "little") + kernel + bytes(-len(kernel) % 4)
+        return found if self.plain is None else found + self.plain.astype("<f4").tobytes()
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Features `[c, h, w]`.
+
+    Attributes:
+        blob: their name.
+        factor: by which they are still to be multiplied: an addition does it on the way.
+        conv: the convolution that they are, shuffled by `shuffle`: what follows may become part of its weights.
+    """
+
+    blob: str
+    factor: float = 1.0
+    conv: _Layer | None = None
+    shuffle: int = 1
+
+
+class _Operations:
+    """`isr.runtimes.wirings.Operations` on lines of a graph."""
+
+    def __init__(self, arguments: wirings.Arguments, weights: Mapping[str, np.ndarray]) -> None:
+        channels = arguments["num_channels"]
+        self.mean = np.broadcast_to(np.asarray(arguments["pixel_mean"], np.float32), (channels,))
+        self.range = np.float32(arguments["pixel_range"])
+        self.weights = weights
+        self.used: set[str] = set()
+        self.layers = [_Layer("Input", INPUT, [], INPUT)]
+
+    def _add(
+        self, kind: str, inputs: Sequence[_Value], settings: Mapping[int, str], name: str = ""
+    ) -> _Layer:
+        blobs = [self._whole(value).blob for value in inputs]
+        name = name or f"{kind.lower()}{len(self.layers)}"
+        layer = _Layer(kind, name, blobs, f"{name}_out", dict(settings))
+        self.layers.append(layer)
+        return layer
+
+    def _value(self, kind: str, inputs: Sequence[_Value], settings: Mapping[int, str]) -> _Value:
+        return _Value(self._add(kind, inputs, settings).output)
+
+    def _whole(self, x: _Value) -> _Value:
+        """`x` with its factor in it."""
+        if x.factor == 1.0:
+            return x
+        return self._with_number(MULTIPLY, replace(x, factor=1.0), x.factor)
+
+    def _with_number(self, operation: int, x: _Value, number: float | np.float32) -> _Value:
+        return self._value("BinaryOp", [x], {0: str(operation), 1: "1", 2: _text(number)})
+
+    def _with_mean(self, operation: int, x: _Value) -> _Value:
+        mean = self._add("MemoryData", [], {0: "1", 1: "1", 2: str(self.mean.size)})
+        mean.plain = self.mean
+        return self._value("BinaryOp", [x, _Value(mean.output)], {0: str(operation)})
+
+    def normalise(self, lr: _Value) -> _Value:
+        x = self._with_mean(SUBTRACT, lr) if self.mean.any() else lr
+        return x if self.range == 1 else self._with_number(MULTIPLY, x, self.range)
+
+    def denormalise(self, sr: _Value) -> _Value:
+        if self.range == 1 and not self.mean.any():
+            return sr
+        if sr.conv is not None:
+            conv = sr.conv
+            assert conv.kernel is not None and conv.plain is not None
+            conv.kernel = conv.kernel / self.range
+            conv.plain = conv.plain / self.range + self.mean.repeat(sr.shuffle**2)
+            return sr
+        x = sr if self.range == 1 else self._with_number(MULTIPLY, sr, 1 / self.range)
+        return self._with_mean(ADD, x) if self.mean.any() else x
+
+    def conv(
+        self,
+        x: _Value,
+        name: str,
+        *,
+        kernel_size: int = 3,
+        slope: float | None = None,
+        factor: float = 1.0,
+        exact: bool = False,
+    ) -> _Value:
+        stored, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
+        self.used |= {f"{name}/kernel", f"{name}/bias"}
+        if stored.shape[:2] != (kernel_size, kernel_size) or bias.shape != stored.shape[3:]:
+            raise RuntimeError(f"{name}/kernel is {stored.shape}, not {kernel_size}x{kernel_size}")
+        kernel = np.asarray(stored, np.float32).transpose(3, 2, 0, 1)
+        settings = {
+            0: str(len(kernel)),
+            1: str(kernel_size),
+            4: str(kernel_size // 2),
+            5: "1",
+            6: str(kernel.size),
+        }
+        if slope is not None:
+            settings |= {9: "1"} if slope == 0 else {9: "2", 10: _list(slope)}
+        layer = self._add("Convolution", [x], settings, name)
+        layer.kernel, layer.plain = kernel, np.asarray(bias, np.float32)
+        if slope is not None:
+            return _Value(layer.output, factor)
+        return _Value(layer.output, factor, layer if factor == 1.0 else None)
+
+    def lower(self, x: _Value) -> _Value:
+        return x
+
+    def add(self, x: _Value, y: _Value) -> _Value:
+        if x.factor == y.factor == 1.0:
+            return self._value("BinaryOp", [x, y], {0: str(ADD)})
+        factors = _list(x.factor, y.factor)
+        parts = [replace(x, factor=1.0), replace(y, factor=1.0)]
+        return self._value("Eltwise", parts, {0: str(SUM), 1: factors})
+
+    def multiply(self, x: _Value, y: _Value) -> _Value:
+        return self._value("BinaryOp", [x, y], {0: str(MULTIPLY)})
+
+    def scale(self, x: _Value, factor: float) -> _Value:
+        return _Value(x.blob, x.factor * factor)
+
+    def shift(self, x: _Value, amount: float) -> _Value:
+        return self._with_number(ADD, x, amount)
+
+    def sigmoid(self, x: _Value) -> _Value:
+        return self._value("Sigmoid", [x], {})
+
+    def silu(self, x: _Value) -> _Value:
+        return self._value("Swish", [x], {})
+
+    def prelu(self, x: _Value, name: str) -> _Value:
+        self.used.add(f"{name}/alpha")
+        slopes = self.weights[f"{name}/alpha"].ravel()
+        layer = self._add("PReLU", [x], {0: str(slopes.size)}, name)
+        layer.plain = slopes
+        return _Value(layer.output)
+
+    def concatenate(self, parts: Sequence[_Value]) -> _Value:
+        return self._value("Concat", parts, {0: "0"})
+
+    def pixel_shuffle(self, x: _Value, factor: int) -> _Value:
+        if factor == 1:
+            return x
+        if x.conv is None or x.shuffle > 1:
+            # Channels in the order of this package.
+            return self._value("PixelShuffle", [x], {0: str(factor), 1: "1"})
+        # In PyTorch's, as the networks are published.
+        conv = x.conv
+        assert conv.kernel is not None and conv.plain is not None
+        order = np.arange(len(conv.kernel)).reshape(factor**2, -1).T.ravel()
+        conv.kernel, conv.plain = conv.kernel[order], conv.plain[order]
+        layer = self._add("PixelShuffle", [x], {0: str(factor)})
+        return _Value(layer.output, conv=conv, shuffle=factor)
+
+    def pixel_unshuffle(self, x: _Value, factor: int) -> _Value:
+        return self._value("Reorg", [x], {0: str(factor), 1: "1"}) if factor > 1 else x
+
+    def enlarge_nearest(self, x: _Value, factor: int) -> _Value:
+        return self._value("Interp", [x], {0: str(NEAREST), 1: _text(factor), 2: _text(factor)})
+
+    def graph(self, result: _Value, half: bool) -> Graph:
+        """Write the lines; where a value is used several times, ncnn wants as many copies of it."""
+        last = self._whole(result).blob
+        uses = Counter(blob for layer in self.layers for blob in layer.inputs)
+        assert last not in uses, "something is computed of the result"
+        copies: dict[str, list[str]] = {}
+        lines, blobs = [], 0
+        for layer in self.layers:
+            inputs = [copies[blob].pop(0) if blob in copies else blob for blob in layer.inputs]
+            output = OUTPUT if layer.output == last else layer.output
+            lines.append(_line(layer.kind, layer.name, inputs, [output], layer.settings))
+            blobs += 1
+            if (count := uses[layer.output]) > 1:
+                copies[layer.output] = [f"{layer.output}_{i}" for i in range(count)]
+                lines.append(_line("Split", f"split{len(lines)}", [output], copies[layer.output], {}))
+                blobs += count
+        with np.errstate(over="ignore"):
+            if half and not all(
+                np.isfinite(layer.kernel.astype(np.float16)).all()
+                for layer in self.layers
+                if layer.kernel is not None
+            ):
+                raise RuntimeError("it has weights that float16 does not hold")
+        numbers = b"".join(layer.numbers(half) for layer in self.layers)
+        return Graph("\n".join([MAGIC, f"{len(lines)} {blobs}", *lines, ""]), numbers)
+
+
+@dataclass(frozen=True)
+class Waist:
+    """Where a network can be cut: all that is computed behind depends on one value.
+
+    Attributes:
+        blob: its name.
+        reach: of its pixels on each side, on which a pixel of the result depends.
+        scale: pixels of the result along the side of one of its own.
+    """
+
+    blob: str
+    reach: int
+    scale: int
+
+
+def find_waist(text: str) -> Waist | None:
+    """Find where the body of a network ends.
+
+    Behind it a network enlarges, and holds features at the size of the result: the most of its memory. That part sees
+    a few pixels, so that it can go piece by piece.
+
+    Args:
+        text: of a `.param`.
+
+    Returns:
+        The end of the body; None where no convolution follows the enlarging, or there is no such place.
+    """
+    lines = [line.split() for line in text.splitlines()[2:]]
+    kinds = [line[0] for line in lines]
+    settings = [dict(item.split("=", 1) for item in line if "=" in item) for line in lines]
+    enlarging = [i for i, kind in enumerate(kinds) if kind in ("PixelShuffle", "Interp")]
+    if not enlarging or "Convolution" not in kinds[enlarging[0] :]:
+        return None
+    ends = [(4 + int(line[2]), 4 + int(line[2]) + int(line[3])) for line in lines]
+    inputs = [line[4:first] for line, (first, _) in zip(lines, ends, strict=True)]
+    outputs = [line[first:last] for line, (first, last) in zip(lines, ends, strict=True)]
+    needed: set[str] = set()
+    free = {
+        blob for kind, blobs in zip(kinds, outputs, strict=True) if kind == "MemoryData" for blob in blobs
+    }
+    for i in range(len(lines) - 1, -1, -1):
+        # A convolution that is shuffled has as much to hold as what follows.
+        if i < enlarging[0] and kinds[i] != "Convolution" and outputs[i] == list(needed - free):
+            break
+        needed = (needed - set(outputs[i])) | set(inputs[i])
+    else:
+        return None
+    reach, scale = Fraction(0), 1
+    for kind, setting in zip(kinds[i + 1 :], settings[i + 1 :], strict=True):
+        if kind == "Convolution":
+            reach += Fraction(int(setting["1"]) // 2, scale)
+        elif kind == "PixelShuffle":
+            scale *= int(setting["0"])
+        elif kind == "Interp":
+            scale *= int(float(setting["1"]))
+    return Waist(outputs[i][0], math.ceil(reach), scale)
+
+
+def _line(kind: str, name: str, inputs: list[str], outputs: list[str], settings: Mapping[int, str]) -> str:
+    told = [f"{-23300 - key if ',' in text else key}={text}" for key, text in settings.items()]
+    return " ".join([kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs, *told])
+
+
+def _text(number: float | np.float32) -> str:
+    return f"{number:.8e}"
+
+
+def _list(*numbers: float) -> str:
+    return ",".join([str(len(numbers)), *map(_text, numbers)])
