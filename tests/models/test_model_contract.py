@@ -572,7 +572,8 @@ def assert_same_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
     [pytest.param(case, id=str(case), marks=[] if case in FIRST else pytest.mark.slow) for case in CASES],
 )
 def test_a_training_step_moves_every_weight(case: Case) -> None:
-    check_training_step(randomise(case.build()))
+    # As a graph it is built below, and in every test of training; that takes four times as long.
+    check_training_step(randomise(case.build()), eagerly=keras.backend.backend() == "tensorflow")
 
 
 @pytest.mark.parametrize(
@@ -598,7 +599,7 @@ class AtScale(keras.Model):
         return self.network.at_scale(lr, self.scale)
 
 
-def check_training_step(model: SuperResolutionModel) -> None:
+def check_training_step(model: SuperResolutionModel, eagerly: bool = False) -> None:
     lr = pictures(model, 2, 2, batch=2)
     tensorflow = keras.backend.backend() == "tensorflow"
     before = {v.path: numpy(v).copy() for v in model.trainable_variables}
@@ -606,7 +607,7 @@ def check_training_step(model: SuperResolutionModel) -> None:
     for scale in model.scales:
         trained = AtScale(model, scale) if len(model.scales) > 1 else model
         hr = np.random.default_rng(4).random(numpy(trained(lr)).shape, np.float32)
-        trained.compile(keras.optimizers.Adam(1e-3), "mae", jit_compile=not tensorflow)
+        trained.compile(keras.optimizers.Adam(1e-3), "mae", run_eagerly=eagerly, jit_compile=not tensorflow)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Gradients do not exist")  # of the other scales
             assert np.isfinite(trained.train_on_batch(lr, hr))

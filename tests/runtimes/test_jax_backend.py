@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from children import run_python
-from tiny_models import CASES, TINY, pictures, randomise
+from tiny_models import CASES, FIRST, TINY, Case, pictures, randomise
 
 from isr.models import list_models
 from isr.runtimes import as_upscaler
@@ -18,7 +18,8 @@ from isr.runtimes import as_upscaler
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 
 NAMES = [model.__name__ for model in list_models()]
-JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+# Most of the time goes into compiling hundreds of tiny kernels.
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,9 @@ def test_model_contract_holds_where_tensorflow_is_absent(network: str, no_tensor
     report = run_python(
         "-m",
         "pytest",
-        *("tests/models/test_model_contract.py", "tests/models/test_edsr.py"),
+        "tests/models/test_model_contract.py",
         *("-q", "-n", "0", "-m", "not slow", "-k", chosen, "-p", "no:cacheprovider"),
-        # Most of the time goes into compiling hundreds of tiny kernels.
-        env={**JAX, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env=JAX,
         first_on_path=no_tensorflow,
         timeout=3600,
     )
@@ -54,11 +54,12 @@ def test_model_contract_holds_where_tensorflow_is_absent(network: str, no_tensor
     assert "skipped" not in report.splitlines()[-1], report[-2000:]
 
 
-def test_tensorflow_and_jax_agree(no_tensorflow: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cases", [FIRST, pytest.param(CASES, marks=pytest.mark.slow)], ids=["first", "all"])
+def test_tensorflow_and_jax_agree(cases: list[Case], no_tensorflow: Path, tmp_path: Path) -> None:
     if keras.backend.backend() != "tensorflow":
         pytest.skip("this process does not run on TensorFlow")
     expected = []
-    for index, case in enumerate(CASES):
+    for index, case in enumerate(cases):
         model = randomise(case.build())
         model.save_preset(tmp_path / str(index))
         np.save(tmp_path / f"{index}.npy", pictures(model, 9, 7, batch=2))
