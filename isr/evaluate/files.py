@@ -118,8 +118,8 @@ def evaluate_files(
     Args:
         hr: the originals: a folder of pictures, searched recursively; a video, a folder of clips or a list of clips
             (see `holds_clips`). With a network of several frames everything is taken for clips.
-        model: a preset's name or folder, a `.keras` file, a network or an upscaler; None: the shipped preset for the
-            scale, or that for video.
+        model: a preset's name or folder, "fast" or "best", a `.keras` file, a network or an upscaler; None: the
+            shipped preset for the scale, or that for video.
         options: how to run and compare.
         progress: told of every picture or frame.
 
@@ -145,7 +145,8 @@ def evaluate_files(
         by_scale = networks_of(source, video=True, engine=options.engine)
         if not by_scale:
             raise RequestError(f"{source}: has a column in every table; name a network")
-        networks.append(next(iter(by_scale.values())))
+        # A preset that is named by an alias depends on the scale.
+        networks.append(by_scale.get(options.scale or 0) or next(iter(by_scale.values())))
     options = replace(options, scale=options.scale or networks[0].scales[0])
     for network in networks:
         if options.scale not in network.scales:

@@ -49,7 +49,8 @@ def upscale(
 
     Args:
         model: a network, an upscaler, a preset's name or folder, or a `.keras` file; None: the shipped presets,
-            each for its scale.
+            each for its scale; "fast" or "best": the quickest and the most exact of these, which may change from one
+            version to the next.
         image: `[h, w]` or `[h, w, c]` with gray, gray and alpha, RGB, RGBA, or the network's channels; uint8 or
             uint16 of the full range, or float in [0, 1].
         scale: factor of the output, such as 2 or 2.5; None: the network's own.

@@ -377,7 +377,7 @@ def is_address(source: object) -> bool:
 def networks_of(source: Source, video: bool = False, engine: str | None = None) -> ByScale:
     """Find the networks of one source, as for `Network`; None: the package's own default of every scale.
 
-    "bicubic" has none: pictures are resized.
+    "fast" and "best" name one of every scale, too. "bicubic" has none: pictures are resized.
 
     Opened ones are kept, so that upscaling one array after another opens them once.
 
@@ -396,11 +396,12 @@ def networks_of(source: Source, video: bool = False, engine: str | None = None) 
 
 
 def _networks_of(source: Source, video: bool, engine: str | None) -> ByScale:
-    if source is None:
+    alias = _alias(source)
+    if source is None or alias:
         scales = presets.default_scales()
         if not scales:
             raise RequestError("no preset ships with this installation: give --preset or --weights")
-        names = {scale: presets.default_for(scale, video) for scale in scales}
+        names = {scale: presets.default_for(scale, video, alias) for scale in scales}
         return {
             scale: _networks_of(presets.HERE / name, video, engine)[scale] for scale, name in names.items()
         }
@@ -470,7 +471,11 @@ def check_video_route(route: Route, networks: ByScale) -> None:
 
 def default_scale(source: Source, networks: ByScale) -> int:
     """Choose the scale where the user names none: the network's own, or 2 where no network is named."""
-    return 2 if source is None else next(iter(networks), 2)
+    return 2 if source is None or _alias(source) else next(iter(networks), 2)
+
+
+def _alias(source: Source) -> str | None:
+    return source if isinstance(source, str) and source in presets.ALIASES else None
 
 
 def _stamp(source: str | Path) -> tuple[Path, int, int]:
