@@ -4,9 +4,12 @@
     python benchmarks/serving.py memory models/edsr/1 --megapixels 24
     python tests/serving_server.py models/edsr &
     python benchmarks/serving.py load grpc://localhost:8500/edsr --pid $! --requests 1000
+    python benchmarks/serving.py soak grpc://localhost:8500/edsr --pid $! --requests 10000
 
 The first runs the graph as a server does, through TensorFlow's loader alone. The second sends small pictures, each
-compared with the answer to its first asking: sums in another order may round to the next level.
+compared with the answer to its first asking: sums in another order may round to the next level. The third is for
+hours in which the machine does something else: mixed sizes, four at a time, every answer compared byte by byte,
+clients that are killed amid a request, and pauses so that server and client together take a share of one core.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 import argparse
 import io
 import resource
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +85,69 @@ def load(server: str, pid: int | None, requests: int) -> None:
         )
 
 
+def soak(server: str, pid: int, requests: int, kills: int, share: float) -> None:
+    from isr.runtimes.serving import ServingClient
+
+    client, process, own = ServingClient(server), psutil.Process(pid), psutil.Process()
+    pictures = [photo(0.001 + 0.0007 * index) for index in range(8)]
+
+    def ask(index: int) -> bytes:
+        files = np.array([pictures[index % len(pictures)]], object)
+        (answer,) = client.predict("serving_bytes", {"lr_bytes": files}).values()
+        return bytes(answer[0])
+
+    def spent() -> float:
+        return sum(sum(each.cpu_times()[:2]) for each in (process, own))
+
+    expected = [ask(index) for index in range(len(pictures))]
+    different: list[int] = []
+    memory_mib, killed = [process.memory_info().rss / 2**20], 0
+    began, cpu = time.perf_counter(), spent()
+    with ThreadPoolExecutor(4) as pool:
+        for start in range(0, requests, 40):
+            indices = range(start, min(start + 40, requests))
+            answers = list(pool.map(ask, indices))
+            different += [
+                index
+                for index, answer in zip(indices, answers, strict=True)
+                if answer != expected[index % len(pictures)]
+            ]
+            if start * kills // requests > killed:
+                killed += 1
+                dying(server)
+            memory_mib.append(process.memory_info().rss / 2**20)
+            while spent() - cpu > share * (time.perf_counter() - began):
+                time.sleep(0.05)
+    seconds = time.perf_counter() - began
+    tenth = max(1, len(memory_mib) // 10)
+    print(
+        f"{requests} requests in {seconds:.0f} s, {killed} clients killed amid one: all answered, "
+        f"{len(different)} with other bytes than before; memory of the server "
+        f"{np.mean(memory_mib[tenth : 2 * tenth]):.0f} MiB in the second tenth, "
+        f"{np.mean(memory_mib[-tenth:]):.0f} in the last, at most {max(memory_mib):.0f}"
+    )
+
+
+def dying(server: str) -> None:
+    """Start a client of a larger picture, and kill it while it waits for the answer."""
+    code = (
+        "import sys, numpy as np\n"
+        "from isr.runtimes.serving import ServingClient\n"
+        "client = ServingClient(sys.argv[1])\n"
+        "files = np.array([sys.stdin.buffer.read()], object)\n"
+        "print('asks', flush=True)\n"
+        "client.predict('serving_bytes', {'lr_bytes': files})\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, server], stdin=pipe, stdout=pipe) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(photo(0.1))
+        child.stdin.close()
+        child.stdout.readline()
+        time.sleep(0.05)
+        child.kill()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,9 +160,17 @@ if __name__ == "__main__":
     many.add_argument("server")
     many.add_argument("--pid", type=int, help="of the server, to see its memory")
     many.add_argument("--requests", type=int, default=1000)
+    long = commands.add_parser("soak")
+    long.add_argument("server")
+    long.add_argument("--pid", type=int, required=True, help="of the server, to see its memory")
+    long.add_argument("--requests", type=int, default=10_000)
+    long.add_argument("--kills", type=int, default=20)
+    long.add_argument("--share", type=float, default=0.33, help="of one core, for server and client together")
     given = parser.parse_args()
     print(machine())
     if given.command == "memory":
         memory(given.model, given.megapixels)
+    elif given.command == "soak":
+        soak(given.server, given.pid, given.requests, given.kills, given.share)
     else:
         load(given.server, given.pid, given.requests)

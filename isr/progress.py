@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,76 +144,91 @@ class Within:
 
 
 class Terminal:
-    """A `Progress` on stderr, drawn by rich: a bar with the time left on a terminal, plain lines elsewhere."""
+    """A `Progress` on stderr: on a terminal a bar with the time left, drawn by rich; elsewhere lines alone."""
 
     def __init__(self, quiet: bool = False) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            ProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bars
-        from rich.text import Text
-
-        class Speed(ProgressColumn):
-            """Units per second, of frames."""
-
-            def render(self, task: Any) -> Text:
-                known = task.fields.get("unit") == "frames" and task.speed
-                return Text(f"{task.speed:.2g}/s" if known else "")
-
-        class Left(TimeRemainingColumn):
-            """The time left: as estimated, where the work does that."""
-
-            max_refresh = 0.0
-
-            def render(self, task: Any) -> Text:
-                left = task.fields.get("left")
-                if left is None:
-                    return super().render(task)
-                minutes, seconds = divmod(int(left), 60)
-                return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
-
         self.cancelled = self.paused = self.finishing = self.keeping = False
         self.quiet = quiet
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            Speed(),
-            Left(),
-            console=self.console,
-            transient=True,
-            disable=quiet or not self.console.is_terminal,
-        )
         self.task: Any = None
+        self._bars: Any = None
+        self._drawn = not quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def start(self, what: str, total: int, unit: str = "") -> None:
+        if not self._drawn:
+            return
+        if self._bars is None:
+            # Importing rich takes its time, and lines do without.
+            self._bars = _bars()
         if self.task is not None:
-            self.bars.remove_task(self.task)
-        self.task = self.bars.add_task(what, total=total, unit=unit)
-        self.bars.start()
+            self._bars.remove_task(self.task)
+        self.task = self._bars.add_task(what, total=total, unit=unit)
+        self._bars.start()
 
     def advance(self, amount: int = 1) -> None:
         if self.task is not None:
-            self.bars.advance(self.task, amount)
+            self._bars.advance(self.task, amount)
 
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         if self.task is not None and overall.seconds is not None:
-            self.bars.update(self.task, left=overall.seconds)
+            self._bars.update(self.task, left=overall.seconds)
 
     def message(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(text, markup=False)
+        if self.quiet:
+            return
+        if self._bars is None:
+            print(text, file=sys.stderr)
+        else:
+            # Above the bar.
+            self._bars.console.print(text, markup=False)
 
     def close(self) -> None:
         """Take the bar off the screen."""
-        self.bars.stop()
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _bars() -> Any:
+    """The bar of a terminal, not yet on the screen."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """Units per second, of frames."""
+
+        def render(self, task: Any) -> Text:
+            known = task.fields.get("unit") == "frames" and task.speed
+            return Text(f"{task.speed:.2g}/s" if known else "")
+
+    class Left(TimeRemainingColumn):
+        """The time left: as estimated, where the work does that."""
+
+        max_refresh = 0.0
+
+        def render(self, task: Any) -> Text:
+            left = task.fields.get("left")
+            if left is None:
+                return super().render(task)
+            minutes, seconds = divmod(int(left), 60)
+            return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        Speed(),
+        Left(),
+        console=Console(stderr=True, soft_wrap=True, highlight=False),
+        transient=True,
+    )
 
 
 def tell_estimates(progress: Progress, job: Estimate, overall: Estimate) -> None:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from isr.cli import (
-    config,
-    convert,
-    degrade,
-    engines,
-    evaluate,
-    export,
-    models,
-    page,
-    predict,
-    quantise,
-    train,
-)
 from isr.errors import ISRError
 
 # What typer raises for a wrong command line: click's own, or that of the copy of click inside newer typers.
 ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+# Each is the function of its name in the module of its name.
+COMMANDS = (
+    "predict",
+    "page",
+    "evaluate",
+    "degrade",
+    "train",
+    "convert",
+    "export",
+    "quantise",
+    "engines",
+    "models",
+    "config",
+)
 
 BEGINNING = """\
 isr predict photo.jpg     make a photograph twice as large
@@ -60,31 +65,6 @@ def _without_kinds(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
-app = typer.Typer(
-    name="isr",
-    cls=Group,
-    invoke_without_command=True,
-    help="Make photographs and video larger and sharper.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for function in (
-    predict.predict,
-    page.page,
-    evaluate.evaluate,
-    degrade.degrade,
-    train.train,
-    convert.convert,
-    export.export,
-    quantise.quantise,
-    engines.engines,
-    models.models,
-    config.config,
-):
-    app.command(function.__name__, cls=Command)(function)
-
-
 def version(value: bool) -> None:
     if value:
         from isr import __version__
@@ -93,7 +73,6 @@ def version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -104,6 +83,23 @@ def options(
     """What every command knows."""
     if context.invoked_subcommand is None:
         typer.echo(BEGINNING)
+
+
+def app_of(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Make the program of some commands: reading the options of all takes longer than most of them need to start."""
+    app = typer.Typer(
+        name="isr",
+        cls=Group,
+        invoke_without_command=True,
+        help="Make photographs and video larger and sharper.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for name in names:
+        app.command(name, cls=Command)(getattr(import_module(f"isr.cli.{name}"), name))
+    return app
 
 
 def run(arguments: list[str]) -> int:
@@ -121,8 +117,9 @@ def run(arguments: list[str]) -> int:
     # Of every command, wherever it stands.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    names = arguments[:1] if arguments[:1] and arguments[0] in COMMANDS else COMMANDS
     try:
-        code = app(args=arguments, prog_name="isr", standalone_mode=False)
+        code = app_of(names)(args=arguments, prog_name="isr", standalone_mode=False)
     except ClickException as error:
         said = error.format_message()
         # Without words it was the help itself.
@@ -158,4 +155,7 @@ def main() -> None:
         _say(str(message), 0)
 
     warnings.showwarning = show
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The process ends: what is in memory need not be looked through for what could be freed.
+    gc.freeze()
+    sys.exit(code)

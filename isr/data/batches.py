@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from isr.data.augment import NUM_VIEWS, dihedral
+from isr.dihedral import NUM_VIEWS, dihedral
 from isr.levels import to_float
 
 Place = TypeVar("Place")

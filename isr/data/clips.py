@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from isr.data.augment import NUM_VIEWS, dihedral
 from isr.data.batches import Batches, Degrade, PatchRecipe, detailed, own_stream
 from isr.data.degrade import Degradation, degrade, reflect
 from isr.data.pairs import Complaints, as_channels, cache_key, smaller_than_patch
+from isr.dihedral import NUM_VIEWS, dihedral
 from isr.errors import RequestError
 from isr.io import pictures
 from isr.io.clips import VIDEO_SUFFIXES, FrameReader

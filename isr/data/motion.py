@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from isr.data.augment import NUM_VIEWS, dihedral
 from isr.data.batches import Batches, Degrade, detailed, own_stream
 from isr.data.clips import Clip, WindowRecipe
 from isr.data.degrade import Degradation, degrade
+from isr.dihedral import NUM_VIEWS, dihedral
 from isr.errors import RequestError
 
 # Photograph pixels per HR pixel. Moving a picture by half a pixel takes its finest detail away; the frames keep

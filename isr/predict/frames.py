@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
+from isr.dihedral import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import RequestError
 from isr.levels import to_float
 from isr.predict.picture import check_numbers, check_pixels, make_canvas, smaller_tiles

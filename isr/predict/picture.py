@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
+from isr.dihedral import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import ISRError, MachineError, RequestError
 from isr.levels import from_float, to_float
 from isr.predict.back_projection import BackProjection

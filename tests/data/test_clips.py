@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pictures import photograph
 from PIL import Image
 
-from isr.data.augment import NUM_VIEWS, dihedral
 from isr.data.batches import MixedBatches
 from isr.data.clips import (
     ClipFiles,
@@ -39,6 +38,7 @@ from isr.data.motion import (
     look,
     lowpass,
 )
+from isr.dihedral import NUM_VIEWS, dihedral
 from isr.errors import RequestError
 from isr.imresize import imresize
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pictures import folder_of_photographs, photograph
 from PIL import Image
 
-from isr.data.augment import NUM_VIEWS, dihedral, undo_dihedral
 from isr.data.batches import MultiScaleBatches, PatchBatches, PatchRecipe, gradient_energy
 from isr.data.pairs import Complaints, PicturePairs, as_channels, find_pairs, read_pair
+from isr.dihedral import NUM_VIEWS, dihedral, undo_dihedral
 from isr.errors import RequestError
 from isr.imresize import imresize
 

@@ -22,13 +22,13 @@ import pytest
 import typer
 
 from isr import config, presets
-from isr.cli.app import app
+from isr.cli.app import app_of
 from isr.predict.frames import window_indices
 from isr.spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = typer.main.get_command(app_of()).commands  # type: ignore[attr-defined]
 
 RUN_ELSEWHERE = {
     "coming-from-idealo.md",

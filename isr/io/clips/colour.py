@@ -1,31 +1,13 @@
-"""How the colours of video files are coded, and the scaler between them and RGB."""
+"""How the colours of video files are coded."""
 
 from dataclasses import dataclass
 
-from av.video.reformatter import Colorspace, Interpolation
-
 # Of matrix, primaries and transfer, in ISO/IEC 23091-2.
 NOT_SAID = 2
-MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
+# Those that pixels can be converted by.
+MATRICES = frozenset((1, 4, 5, 6, 7, 9))
+FULL_RANGE = 2
 HDR = {16: "PQ", 18: "HLG"}
-# With these, flat colours come out right to half a level; by swscale's defaults 4:2:0 is up to 2.6 off.
-SCALER = int(
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
-# Several race: each writes over the edge of its slice of the frame into the next one.
-SCALER_THREADS = 1
-# 255 * 256: what swscale takes for white in RGB of 16 bits from or to limited range.
-SCALER_WHITE = 65_280
 
 
 @dataclass(frozen=True)

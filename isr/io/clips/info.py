@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from av.video.reformatter import ColorRange
 
 from isr.errors import RequestError
-from isr.io.clips.colour import HDR, MATRICES, Colour
+from isr.io.clips.colour import FULL_RANGE, HDR, MATRICES, Colour
 from isr.io.pictures import Metadata
 
 Kind = Literal["video", "animation", "folder"]
@@ -165,7 +164,7 @@ class VideoInfo:
     def full_range(self) -> bool:
         """Whether black and white are coded as 0 and the largest number; untagged gray is, as FFmpeg has it."""
         said = self.colour.range
-        return said == ColorRange.JPEG or self.colour.matrix == 0 or (self.is_gray and not said)
+        return said == FULL_RANGE or self.colour.matrix == 0 or (self.is_gray and not said)
 
     @property
     def is_gray(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from isr.errors import RequestError
-from isr.io.clips import animation, folder, video
+from isr.io.clips import animation, folder
 from isr.io.clips.animation_files import is_animation
 from isr.io.clips.containers import ANIMATION_SUFFIXES, CONTAINERS, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
 from isr.io.clips.info import Frame, Kind, VideoInfo
@@ -35,7 +35,14 @@ class ClipKind(Protocol):
         """Make the target of its segments, whole or not at all."""
 
 
-KINDS: dict[Kind, ClipKind] = {"video": video, "animation": animation, "folder": folder}
+def kind_module(kind: Kind) -> ClipKind:
+    """Return the module of a kind."""
+    if kind == "video":
+        # FFmpeg's libraries take their time; pictures do without.
+        from isr.io.clips import video
+
+        return video
+    return animation if kind == "animation" else folder
 
 
 def kind_of(path: Path) -> Kind:

@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-
 from isr.errors import RequestError
 from isr.io.clips.containers import CONTAINERS, Container
 from isr.io.clips.info import Kind, Turn, VideoInfo
@@ -103,6 +101,9 @@ class Output:
 
     def record(self) -> dict[str, Any]:
         """Collect what must be the same for segments to fit together, in plain values for a journal."""
+        # FFmpeg's libraries take their time; pictures do without.
+        import av
+
         return {
             "kind": self.kind,
             "size": [self.width, self.height],

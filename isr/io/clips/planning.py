@@ -8,7 +8,7 @@ from pathlib import Path
 from isr.errors import RequestError
 from isr.io.clips.containers import COPIED
 from isr.io.clips.info import VideoInfo, within
-from isr.io.clips.kinds import KINDS, kind_to_write
+from isr.io.clips.kinds import kind_module, kind_to_write
 from isr.io.clips.output import Choices, Output
 from isr.io.files import StrPath
 
@@ -65,4 +65,4 @@ def plan_output(
     part = part or (source.height, source.width)
     kind = kind_to_write(target)
     output = Output(source, target, kind, width, height, frames, part, quality=quality)
-    return KINDS[kind].plan(output, Choices(codec, crf, pixel_format, suffix, copy))
+    return kind_module(kind).plan(output, Choices(codec, crf, pixel_format, suffix, copy))

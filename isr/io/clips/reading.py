@@ -13,7 +13,7 @@ from isr.io.clips import folder
 from isr.io.clips.animation_files import is_animation
 from isr.io.clips.containers import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.io.clips.info import Frame, VideoInfo, within
-from isr.io.clips.kinds import KINDS, kind_of
+from isr.io.clips.kinds import kind_module, kind_of
 from isr.io.errors import one_line
 from isr.io.files import StrPath
 
@@ -52,7 +52,7 @@ def probe(path: StrPath, *, timeline: bool = False, rate: Fraction | None = None
     """
     path = Path(path)
     with one_line(path, "cannot be read as a video", "it is damaged, cut off or no video: get it anew"):
-        return KINDS[kind_of(path)].probe(path, timeline, rate)
+        return kind_module(kind_of(path)).probe(path, timeline, rate)
 
 
 class FrameReader:
@@ -94,7 +94,7 @@ class FrameReader:
         return len(self.frames)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = KINDS[self.info.kind].frames(self.info, self.frames)
+        frames = kind_module(self.info.kind).frames(self.info, self.frames)
         self._open.callback(frames.close)
         for frame in frames:
             if frame.replaced:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from isr.errors import ISRError
 from isr.io.clips.info import Frame
-from isr.io.clips.kinds import KINDS
+from isr.io.clips.kinds import kind_module
 from isr.io.clips.output import Output
 from isr.io.errors import file_error, one_line
 from isr.io.files import StrPath, atomic
@@ -46,7 +46,7 @@ class SegmentWriter:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic(self.path))
             with self._one_line():
-                self._put = stack.enter_context(KINDS[self.output.kind].segment(self.output, temporary))
+                self._put = stack.enter_context(kind_module(self.output.kind).segment(self.output, temporary))
             self._stack = stack.pop_all()
         return self
 
@@ -131,4 +131,4 @@ def join(output: Output, segments: Sequence[StrPath]) -> None:
     paths = [Path(segment) for segment in segments]
     what, advice = "cannot be written", "delete the unfinished segments and begin anew"
     with one_line(output.target, what, advice, ISRError):
-        KINDS[output.kind].join(output, paths)
+        kind_module(output.kind).join(output, paths)

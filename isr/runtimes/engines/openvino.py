@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,25 @@ from isr.runtimes.engines import Session
 # nothing, so the entry comes before the import.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
+# The package imports its converter, which takes half the time of all and serves `convert` alone. Kept out of this
+# import, it is then there for whoever calls it.
+_CONVERTER = "openvino.tools.ovc"
+_kept_out = "openvino" not in sys.modules
+if _kept_out:
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+
 import openvino  # noqa: E402
 from openvino import opset13 as opset  # noqa: E402
+
+
+def _convert_model(*given: Any, **named: Any) -> Any:
+    """Convert as `openvino.convert_model` does."""
+    return import_module(_CONVERTER).convert_model(*given, **named)
+
+
+if _kept_out:
+    del sys.modules[_CONVERTER]
+    openvino.convert_model = _convert_model
 
 SUFFIX = ".xml"  # the weights lie beside it in a .bin
 

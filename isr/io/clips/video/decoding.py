@@ -11,9 +11,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from isr.errors import RequestError
-from isr.io.clips.colour import MATRICES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.clips.info import Frame, VideoInfo
 from isr.io.clips.video.packets import decoded_frames, open_video, readable_packets
+from isr.io.clips.video.scaler import COLORSPACES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.errors import one_line
 
 
@@ -161,7 +161,7 @@ class _Decoder:
             width=width,
             height=height,
             format="rgb24" if info.dtype == "uint8" else "rgb48le",
-            src_colorspace=None if info.colour.matrix == 0 else MATRICES[info.matrix],
+            src_colorspace=None if info.colour.matrix == 0 else COLORSPACES[info.matrix],
             src_color_range=ColorRange.JPEG if info.full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             interpolation=SCALER,

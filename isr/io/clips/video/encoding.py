@@ -15,11 +15,11 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from isr.io.clips.colour import MATRICES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.clips.containers import ENCODER_OPTIONS
 from isr.io.clips.info import Frame
 from isr.io.clips.output import Output
 from isr.io.clips.video.packets import writing
+from isr.io.clips.video.scaler import COLORSPACES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.levels import from_float, to_float
 
 # Frames that an encoder may hold back to encode others first; H.264 and HEVC allow 16.
@@ -94,7 +94,7 @@ class _Encoder:
         picture = self._scaler.reformat(
             picture,
             format=output.pixel_format,
-            dst_colorspace=None if self._is_rgb else MATRICES[source.matrix],
+            dst_colorspace=None if self._is_rgb else COLORSPACES[source.matrix],
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if full or self._is_rgb else ColorRange.MPEG,
             interpolation=SCALER,

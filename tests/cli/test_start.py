@@ -1,0 +1,73 @@
+"""What a command imports: only what it uses, since importing is most of its start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from children import run_python
+
+from isr.cli.app import COMMANDS, app_of
+from isr.io import pictures
+
+# Each takes from 20 ms to seconds.
+HEAVY = {
+    "av",
+    "isr.config",
+    "isr.data",
+    "keras",
+    "openvino",
+    "openvino.tools.ovc",
+    "rich",
+    "tensorflow",
+    "yaml",
+}
+
+REPORT = """
+import json, sys
+from isr.cli.app import run
+try:
+    code = run(json.loads(sys.argv[1]))
+finally:
+    print(json.dumps(sorted(name for name, module in sys.modules.items() if module is not None)))
+assert code == 0, code
+"""
+
+
+def imported(*arguments: str) -> set[str]:
+    """Run a command in a child; returns the heavy modules that it imported."""
+    lines = run_python("-c", REPORT, json.dumps(arguments)).splitlines()
+    return HEAVY & set(json.loads(lines[-1]))
+
+
+def test_a_photo_imports_openvino_alone(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    photo = tmp_path / "photo.png"
+    rng = np.random.default_rng(0)
+    pictures.write(photo, pictures.Picture(rng.integers(0, 256, (20, 24, 3), np.uint8)))
+    assert imported("predict", str(photo), "--preset", "edsr_fast_x2") == {"openvino"}
+    assert (tmp_path / "photo_x2.png").exists()
+
+
+def test_help_and_lists_import_nothing_heavy() -> None:
+    # Help is drawn by rich.
+    assert imported("--help") <= {"rich"}
+    assert imported("models") == set()
+
+
+def test_openvino_still_converts_after_its_converter_was_left_out() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import sys, isr.runtimes.engines.openvino, openvino\n"
+        "assert 'openvino.tools.ovc' not in sys.modules\n"
+        "try: openvino.convert_model('missing.onnx')\n"
+        "except Exception as error: print(type(error).__module__)\n"
+        "from openvino.tools.ovc import convert_model\n"
+    )
+    assert run_python("-c", code).strip() != "builtins"
+
+
+def test_every_command_is_in_the_program() -> None:
+    assert [command.name for command in app_of().registered_commands] == list(COMMANDS)
