@@ -44,6 +44,20 @@ def evaluate(
             help="Rounds of back projection; only for small versions made by MATLAB's bicubic rule.",
         ),
     ] = 0,
+    denoise: Annotated[
+        str | None,
+        typer.Option(
+            "--denoise",
+            metavar="D|auto",
+            help="Of presets for real photographs, 0 to 1, or auto: by each picture; takes photo_x2 or photo_x4.",
+        ),
+    ] = None,
+    texture: Annotated[
+        float | None,
+        typer.Option(
+            "--texture", help="Of presets for real photographs, 0 to 1; takes photo_x2 or photo_x4."
+        ),
+    ] = None,
     degradation: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +101,7 @@ def evaluate(
         raise RequestError("--preset and --weights: give one of them")
     from isr.evaluate import EvaluateOptions, evaluate_files
     from isr.io.files import atomic
+    from isr.predict.command import read_denoise
 
     options = EvaluateOptions(
         scale=scale,
@@ -99,6 +114,8 @@ def evaluate(
         device=device,
         self_ensemble=self_ensemble,
         back_projection=back_projection,
+        denoise=None if denoise is None else read_denoise(denoise),
+        texture=texture,
         degradation=degradation,  # type: ignore[arg-type]
         strength=strength,
         skip_frames=skip_frames,

@@ -34,6 +34,14 @@ def export(
     ] = "float32",
     preset: Preset = None,
     weights: Weights = None,
+    denoise: Annotated[
+        float | None,
+        typer.Option("--denoise", help="Of a preset for real photographs, 0 to 1, fixed; default: 1."),
+    ] = None,
+    texture: Annotated[
+        float | None,
+        typer.Option("--texture", help="Of a preset for real photographs, 0 to 1, fixed; default: 0."),
+    ] = None,
     tile: Annotated[
         int | None,
         typer.Option(
@@ -89,6 +97,20 @@ def export(
             f"--format {format}: writes the bare network; --version, --tile, --overlap, --max-pixels, --xla and "
             "--serving-config are for a SavedModel"
         )
+    mixture = presets.Mixture.of(denoise, texture)
+    variant: Path | None = None
+    if mixture is not None and weights is not None and weights.suffix == ".keras":
+        raise RequestError(
+            f"{weights}: has nothing to mix; --denoise and --texture are for presets with corners"
+        )
+    if mixture is not None:
+        folder = presets.find(weights or str(preset))
+        presets.weight_files(folder, mixture)
+        variant = presets.folder_of(folder, mixture)
+        if precision == "int8" and variant is None:
+            raise RequestError(
+                f"--precision int8: 8 bits exist at corners alone, such as --denoise 1, not at {mixture}"
+            )
     from isr.runtimes.devices import import_keras
 
     import_keras()
@@ -97,12 +119,12 @@ def export(
 
     options = ExportOptions(**given, serving=serving_config)
     source = weights if weights is not None else str(preset)
-    model = load(source)
+    model = load(source) if mixture is None else load(source, denoise=denoise, texture=texture)
     if format != "savedmodel":
         from isr.runtimes.eight_bits import read
         from isr.runtimes.engines.conversion import write
 
-        convs = read(presets.find(source)) if precision == "int8" else None
+        convs = read(variant or presets.find(source)) if precision == "int8" else None
         difference = write(model, output, FORMATS[format], precision, convs)
         with terminal(quiet) as progress:
             progress.message(f"{output}: opened again, at most {difference:.1e} from {model.name}")

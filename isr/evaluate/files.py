@@ -21,8 +21,10 @@ from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Table
 from isr.metrics import Channel
 from isr.predict.api import upscale_frames
 from isr.predict.picture import enlarge
-from isr.predict.source import Network, networks_of
+from isr.predict.quality import assess, mixture_of
+from isr.predict.source import Network, has_corners, networks_of
 from isr.predict.tiling import TileOptions
+from isr.presets import Mixture
 from isr.progress import Progress, Silent
 from isr.runtimes.devices import use_device
 from isr.runtimes.engines import BACKENDS
@@ -52,6 +54,8 @@ class EvaluateOptions:
         device: as `isr predict --device` takes it; None: what the backend takes.
         self_ensemble: average over the eight flips and turns.
         back_projection: rounds; for low resolution made by MATLAB's bicubic rule only.
+        denoise: of presets with corners, 0 to 1, or "auto": by each picture, or the first frame of a clip; None: 1.
+        texture: of presets with corners, 0 to 1; None: 0.
         degradation: how low resolution is made; None: "bi". Clips: "bi" or "bd". "blur", "noise" and "jpeg" alone,
             "real" with all three: see `FixedDegradation`.
         strength: of these four, 1 to 3; None: 2.
@@ -71,6 +75,8 @@ class EvaluateOptions:
     device: str | None = None
     self_ensemble: bool = False
     back_projection: int = 0
+    denoise: float | Literal["auto"] | None = None
+    texture: float | None = None
     degradation: Literal["bi", "bd"] | Damage | None = None
     strength: int | None = None
     skip_frames: int = 0
@@ -95,14 +101,22 @@ class EvaluateOptions:
             )
 
     @property
+    def mixture(self) -> Mixture | None:
+        """How corners are mixed, where "auto" does not say otherwise; None: not at all."""
+        return mixture_of(self.denoise, self.texture)
+
+    @property
     def damage(self) -> FixedDegradation | None:
         """The degradation of fixed strength that is asked for."""
         if self.degradation in (None, "bi", "bd"):
             return None
         return FixedDegradation(cast(Damage, self.degradation), 2 if self.strength is None else self.strength)
 
-    def label(self, name: str) -> str:
+    def label(self, name: str, network: Network | None = None) -> str:
         """Name a network and what is done with it beside."""
+        if network is not None and network.mixture is not None:
+            mixed = str(network.mixture)
+            name += " " + (mixed.replace("denoise 1", "denoise auto") if self.denoise == "auto" else mixed)
         name += " with self-ensemble" if self.self_ensemble else ""
         return name + (f", {self.back_projection} rounds of back projection" if self.back_projection else "")
 
@@ -136,13 +150,20 @@ def evaluate_files(
     """
     options, progress, folder = options or EvaluateOptions(), progress or Silent(), Path(hr)
     clips = holds_clips(folder)
-    first = presets.default_for(options.scale or 2, video=clips) if model is None else model
+    mixture = options.mixture
+    if model is None:
+        use = None if mixture is None else presets.PHOTO
+        first: Any = presets.default_for(options.scale or 2, video=clips, alias=use)
+    else:
+        first = model
     sources: list[Any] = [
         str(source) if isinstance(source, Path) else source for source in (first, *options.beside)
     ]
     networks = []
-    for source in sources:
-        by_scale = networks_of(source, video=True, engine=options.engine)
+    for number, source in enumerate(sources):
+        # What stands beside without corners is as it is.
+        own = mixture if number == 0 or has_corners(source) else None
+        by_scale = networks_of(source, video=True, engine=options.engine, mixture=own)
         if not by_scale:
             raise RequestError(f"{source}: has a column in every table; name a network")
         # A preset that is named by an alias depends on the scale.
@@ -169,12 +190,17 @@ def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, pro
     files = find_pairs(folder, lr, scale)
     _use_device(named, options)
     tiles = TileOptions(self_ensemble=options.self_ensemble, back_projection=options.back_projection)
-    upscalers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        options.label(name): partial(
-            enlarge, network.open(options.precision, progress), options=tiles, scale=scale
-        )
-        for name, (_, network) in named.items()
-    }
+
+    def upscaler_of(network: Network) -> Callable[[np.ndarray], np.ndarray]:
+        def run(lr: np.ndarray) -> np.ndarray:
+            chosen = network
+            if network.mixture is not None and options.denoise == "auto":
+                chosen = network.remixed(replace(network.mixture, denoise=assess(lr).denoise))
+            return enlarge(chosen.open(options.precision, progress), lr, options=tiles, scale=scale)
+
+        return run
+
+    upscalers = {options.label(name, network): upscaler_of(network) for name, (_, network) in named.items()}
     pairs = read_pairs(files, scale, _num_channels(named), options.damage)
     made = "MATLAB bicubic, 8 bit" if options.damage is None else options.damage.describe(scale)
     origin = made if lr is None else f"given in {lr}"
@@ -191,16 +217,18 @@ def _evaluate_clips(folder: Path, named: Named, options: EvaluateOptions, progre
     frames = count_frames(files, options.skip_frames)
     _use_device(named, options)
     upscalers = {
-        options.label(name): partial(
+        options.label(name, network): partial(
             upscale_frames,
             source,
             scale=scale,
             self_ensemble=options.self_ensemble,
             back_projection=options.back_projection,
+            denoise=None if network.mixture is None else options.denoise,
+            texture=None if network.mixture is None else options.texture,
             precision=options.precision,
             engine=options.engine,
         )
-        for name, (source, _) in named.items()
+        for name, (source, network) in named.items()
     }
     degradation: Degradation = options.damage or ("bd" if options.degradation == "bd" else "bi")
     clips = read_clips(files, scale, _num_channels(named), degradation)

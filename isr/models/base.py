@@ -19,7 +19,7 @@ from isr.errors import RequestError, first_line
 from isr.models import starts
 from isr.models.weights import assign_by_name, compare_weights, hdf5_shapes, weights_by_name
 from isr.ops import Tensor
-from isr.presets import SavedAsPreset, check_numbers, read_safetensors
+from isr.presets import Mixture, SavedAsPreset, check_numbers, read_safetensors
 from isr.spec import ModelSpec
 
 Features = dict[str, Tensor]  # what a video network computes of one frame, or of a window of them
@@ -240,16 +240,25 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         return {key: config[key] for key in config if key not in ("name", "dtype", "trainable")}
 
     @classmethod
-    def from_preset(cls, preset: str | Path, **kwargs: Any) -> Self:
+    def from_preset(
+        cls,
+        preset: str | Path,
+        *,
+        denoise: float | None = None,
+        texture: float | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Open the model that a preset describes, with its weights.
 
         Args:
             preset: a shipped name (`isr models` lists them) or a folder.
+            denoise, texture: 0 to 1, of a preset for real photographs: how its corners are mixed (`presets.Mixture`);
+                None: 1 and 0, the preset's own weights.
             kwargs: override arguments of the constructor, such as `dtype`.
 
         Raises:
-            RequestError: there is no such preset, or it holds another network than this class, or arguments that the
-                network refuses.
+            RequestError: there is no such preset, or it holds another network than this class, arguments that the
+                network refuses, or no corners to mix.
         """
         from isr.models import get_model
 
@@ -266,7 +275,12 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         except (TypeError, ValueError) as error:
             what = f"{config['model']} cannot be built from its arguments ({first_line(error)})"
             raise RequestError(f"{folder / presets.CONFIG}: {what}") from None
-        model.load_weights(folder / presets.WEIGHTS)
+        mixture = Mixture.of(denoise, texture)
+        source = folder / presets.WEIGHTS
+        if mixture is None:
+            model.load_weights(source)
+        else:
+            model.load_named_weights(presets.read_weights(folder, mixture), str(source))
         return model
 
 

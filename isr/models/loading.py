@@ -15,7 +15,7 @@ from isr.errors import RequestError, first_line
 from isr.models.aplus import APlus
 from isr.models.base import SuperResolutionModel
 from isr.models.weights import compare_weights, hdf5_shapes
-from isr.presets import check_numbers
+from isr.presets import Mixture, check_numbers
 
 
 def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
@@ -23,7 +23,7 @@ def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
 
     Args:
         source: what to open.
-        kwargs: override arguments of the constructor, for presets.
+        kwargs: of presets, as of `from_preset`: `denoise`, `texture`, and arguments of the constructor.
 
     Raises:
         RequestError: the source is none of these; the message names it.
@@ -36,14 +36,24 @@ def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
     return SuperResolutionModel.from_preset(source, **kwargs)
 
 
-def load_upscaler(source: str | Path) -> SuperResolutionModel | APlus:
-    """Open whatever upscales, from a preset or a `.keras` file: as `load`, and A+, which is no network."""
+def load_upscaler(source: str | Path, mixture: Mixture | None = None) -> SuperResolutionModel | APlus:
+    """Open whatever upscales, from a preset or a `.keras` file: as `load`, and A+, which is no network.
+
+    Args:
+        source: what to open.
+        mixture: of a preset's corners; None: its own weights.
+
+    Raises:
+        RequestError: as `load`.
+    """
     path = Path(source)
     if path.suffix != ".keras" and not path.is_file():
         config = presets.read_config(presets.find(source))
         if config["model"] == APlus.__name__:
             return APlus.from_preset(source)
-    return load(source)
+    if mixture is None:
+        return load(source)
+    return load(source, denoise=mixture.denoise, texture=mixture.texture)
 
 
 def load_keras_file(path: str | Path) -> SuperResolutionModel:

@@ -13,6 +13,7 @@ from isr.predict.chain import upscale_along, upscale_frames_along
 from isr.predict.frames import WindowOptions
 from isr.predict.picture import check_pixels
 from isr.predict.precision import resolve_precision, supported_precision
+from isr.predict.quality import assess, mixture_of
 from isr.predict.route import Route, Target
 from isr.predict.source import (
     ByScale,
@@ -41,6 +42,8 @@ def upscale(
     batch: int = 1,
     self_ensemble: bool = False,
     back_projection: int = 0,
+    denoise: float | Literal["auto"] | None = None,
+    texture: float | None = None,
     precision: str = "float32",
     engine: str | None = None,
     progress: Progress | None = None,
@@ -62,6 +65,9 @@ def upscale(
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         back_projection: rounds in which what the result, made smaller, lacks of the picture is added; for pictures
             that were made smaller by MATLAB's bicubic rule, and harmful for others.
+        denoise: 0 to 1, how much noise, JPEG and blur go, of presets for real photographs; "auto": by the picture.
+            With `model` None it takes those. None: the preset's own weights, which are 1; with `texture` alone 1.
+        texture: 0 to 1, how much texture is made up, of the same presets; None: 0.
         precision: "float32"; for 8-bit pictures also "bfloat16", "int8", "auto", or "fast": int8 where the network has
             it. Other pictures are computed in float32.
         engine: None: Keras' own backend; "auto", "openvino", "onnxruntime", "litert": see `isr.runtimes.engines`.
@@ -86,9 +92,13 @@ def upscale(
     tiles = TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection)
     wanted = Target(scale, size)
     progress = progress or Silent()
-    networks = networks_of(model, engine=engine)
+    looks = assess(pixels) if denoise == "auto" else None
+    mixture = mixture_of(denoise if looks is None else looks.denoise, texture)
+    networks = networks_of(model, engine=engine, mixture=mixture)
     target = wanted.or_scale(default_scale(model, networks))
     height, width = pixels.shape[:2]
+    if looks is not None:
+        progress.message(looks.describe())
     route = plan_route(height, width, target, networks)
     computed = _settle(precision, pixels.dtype, route, networks, progress)
     if target.changes_aspect(height, width):
@@ -109,6 +119,8 @@ def upscale_frames(
     batch: int = 1,
     self_ensemble: bool = False,
     back_projection: int = 0,
+    denoise: float | Literal["auto"] | None = None,
+    texture: float | None = None,
     precision: str = "float32",
     engine: str | None = None,
     scene_cut: float | None = None,
@@ -125,6 +137,7 @@ def upscale_frames(
         frames: an iterable of `[h, w]` or `[h, w, c]`, as for `upscale`, all of one shape and dtype.
         scale, size, tile, tile_overlap, batch, self_ensemble, back_projection, precision, engine: as for `upscale`;
             back projection for networks of single pictures only.
+        denoise, texture: as for `upscale`; "auto": by the first frame.
         scene_cut: 0 to 1; a frame that differs that much more from its predecessor than the motion before it
             begins a new scene, and windows do not reach across; 0.08 lies between motion and cuts. None: one scene.
         progress: told of what is worth a line; asked for `cancelled` between tiles.
@@ -143,12 +156,17 @@ def upscale_frames(
     progress = progress or Silent()
     options = WindowOptions(TileOptions(tile, tile_overlap, batch, self_ensemble, back_projection), scene_cut)
     wanted = Target(scale, size)
-    networks = networks_of(model, video=True, engine=engine)
+    mixture = mixture_of(denoise, texture)
     stream = iter(frames)
     first = next(stream, None)
     if first is None:
         return
     first = np.asarray(first)
+    if denoise == "auto":
+        looks = assess(first)
+        progress.message(looks.describe())
+        mixture = mixture_of(looks.denoise, texture)
+    networks = networks_of(model, video=True, engine=engine, mixture=mixture)
     flat = first.ndim == 2
     stream = (np.asarray(frame) for frame in itertools.chain([first], stream))
     pixels = ((None, frame[..., np.newaxis] if frame.ndim == 2 else frame) for frame in stream)

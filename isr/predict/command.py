@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from isr.errors import RequestError
 from isr.predict.crop import crop_text, parse_crop
@@ -100,6 +100,22 @@ def _read_overlap(text: str) -> int | str:
     return text if text == "exact" else int(text)
 
 
+def read_denoise(text: str) -> float | Literal["auto"]:
+    """Read "auto" or a number.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise RequestError(f"--denoise {text}: must be 0 to 1, or auto") from None
+
+
+def _write_denoise(denoise: float | str) -> str:
+    return denoise if isinstance(denoise, str) else _number(denoise)
+
+
 def _read_server(text: str) -> tuple[str]:
     return (text if is_address(text) else f"grpc://{text}",)
 
@@ -156,6 +172,25 @@ OPTIONS = (
         OUT,
         "Rounds of correction, only for pictures made smaller by MATLAB's bicubic.",
         unit="N",
+    ),
+    Option(
+        "--denoise",
+        "options.denoise",
+        str,
+        OUT,
+        "How much noise, JPEG and blur go, 0 to 1, or auto; takes photo_x2 or photo_x4.",
+        unit="D|auto",
+        read=read_denoise,
+        write=_write_denoise,
+    ),
+    Option(
+        "--texture",
+        "options.texture",
+        float,
+        OUT,
+        "How much texture is made up, 0 to 1; takes photo_x2 or photo_x4.",
+        unit="T",
+        write=_number,
     ),
     Option(
         "--preset",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from isr.errors import ISRError, RequestError
 from isr.predict.precision import supported_precision
 from isr.predict.source import Network, network_at
+from isr.presets import Mixture
 from isr.progress import Progress
 from isr.runtimes.engines import BACKENDS, ENGINES
 from isr.spec import ModelSpec, Upscaler
@@ -29,6 +30,7 @@ class ChosenNetwork:
         precision: what it is computed in; empty where that is its own matter.
         weights: a hash of them and of what they are put into.
         spec: what is known of it without opening it.
+        mixture: of a preset's corners; None: its own weights.
         live: the object in Python.
     """
 
@@ -39,6 +41,7 @@ class ChosenNetwork:
     precision: str
     weights: str
     spec: ModelSpec
+    mixture: Mixture | None = None
     live: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -56,6 +59,7 @@ class ChosenNetwork:
             computed,
             network.fingerprint(computed),
             network.outline,
+            network.mixture,
             None if network.source else network,
         )
         return chosen, lines
@@ -138,7 +142,7 @@ class Networks:
             return chosen.live
         key = chosen.source, chosen.weights
         if "://" not in chosen.source:
-            network = network_at(chosen.source, chosen.engine, chosen.automatic)
+            network = network_at(chosen.source, chosen.engine, chosen.automatic, chosen.mixture)
         elif key in self._served:
             return self._served[key]
         else:

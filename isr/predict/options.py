@@ -8,8 +8,10 @@ from typing import Literal
 from isr.errors import RequestError
 from isr.predict.crop import Crop
 from isr.predict.precision import check_precision
+from isr.predict.quality import mixture_of
 from isr.predict.route import Target
 from isr.predict.tiling import TileOptions
+from isr.presets import Mixture
 from isr.runtimes.devices import check_name
 from isr.runtimes.engines import ENGINES, NAMES
 
@@ -56,6 +58,9 @@ class PredictOptions:
         batch: tiles per call of the network.
         self_ensemble: mean over the eight flips and quarter turns, at eight times the cost.
         back_projection: rounds of back projection, for pictures made smaller by MATLAB's bicubic rule.
+        denoise: 0 to 1, how much noise, JPEG and blur go, of presets for real photographs; "auto": by each file. None:
+            the preset's own weights, which are 1; with `texture` alone 1.
+        texture: 0 to 1, how much texture is made up, of the same presets; None: 0.
         precision: "auto", "float32", or for 8-bit pictures "bfloat16", "int8", or "fast": int8 where there is one.
         engine: "auto", "tensorflow", "jax", "openvino", "ncnn", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
         device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself, and the processor for ncnn.
@@ -80,6 +85,8 @@ class PredictOptions:
     batch: int = 1
     self_ensemble: bool = False
     back_projection: int = 0
+    denoise: float | Literal["auto"] | None = None
+    texture: float | None = None
     precision: str = "auto"
     engine: str = "auto"
     device: str | None = None
@@ -93,7 +100,7 @@ class PredictOptions:
     video: VideoOptions = field(default_factory=VideoOptions)
 
     def __post_init__(self) -> None:
-        _ = self.target, self.tiles
+        _ = self.target, self.tiles, self.mixture
         check_precision(self.precision)
         if self.engine not in NAMES:
             raise RequestError(f"engine {self.engine!r} is unknown; it is one of {', '.join(NAMES)}")
@@ -114,6 +121,11 @@ class PredictOptions:
     def target(self) -> Target:
         """Return scale or size."""
         return Target(self.scale, self.size)
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """Return how a preset's corners are mixed, where "auto" does not say otherwise of a file; None: not at all."""
+        return mixture_of(self.denoise, self.texture)
 
     @property
     def runs_on(self) -> str:

@@ -63,7 +63,9 @@ def resolve_precision(
         on_jax = any(network.engine == "jax" for network in networks)
         suits = all(network.suits_bfloat16 for network in networks)
         fine = suits and offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
-        return AUTOMATIC_PRECISION if fine else "float32", ""
+        mixed = asked == "fast" and any(network.is_mixed for network in networks)
+        why = "8 bits exist at the corners alone, such as denoise 0 or 1: computed without" if mixed else ""
+        return AUTOMATIC_PRECISION if fine else "float32", why
     for network in networks:
         if asked not in network.precisions:
             raise RequestError(f"{network.name}: {network.lacks(asked)}")

@@ -24,7 +24,7 @@ from isr.predict.jobs.shards import Shard, Share, check_shard
 from isr.predict.options import PredictOptions
 from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.report import together, took
-from isr.predict.source import BICUBIC, default_scale, is_address, networks_of
+from isr.predict.source import BICUBIC, default_scale, has_corners, is_address, networks_of
 from isr.predict.speeds import Speeds
 from isr.progress import Estimate
 
@@ -243,7 +243,11 @@ def _plan_kind(
     """The jobs of one kind by one source, and what cannot be read."""
     options, given = request.options, _local(request)
     output = None if request.output is None else Path(request.output)
-    networks = networks_of(source, video=True, engine=options.runs_on)
+    mixture = options.mixture
+    if len(request.sources) > 1 and any(map(has_corners, request.sources)) and not has_corners(source):
+        # What stands beside a mixture for comparison is as it is.
+        mixture = None
+    networks = networks_of(source, video=True, engine=options.runs_on, mixture=mixture)
     if kind is ClipJob:
         inputs = [path for path in given if path.is_dir() or is_clip_input(path, networks, output)]
     else:
@@ -255,7 +259,7 @@ def _plan_kind(
         ]
         if not inputs:
             return [], {}
-        networks = networks_of(source, engine=options.runs_on)
+        networks = networks_of(source, engine=options.runs_on, mixture=mixture)
     target = options.target.or_scale(_scale(request, source, networks))
     setting = Setting(options, networks, target, name)
 

@@ -17,6 +17,7 @@ from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.predict.route import Route, Target
+from isr.presets import Mixture
 from isr.progress import Progress, Silent
 from isr.runtimes import wirings
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest, fastest_on_gpu
@@ -41,13 +42,17 @@ class Network:
         engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
             only for presets and files of single-picture networks, and so does "gpu", which is for a GPU. Upscalers
             run as they are.
+        mixture: of the corners of a preset; None: its own weights.
 
     Raises:
-        RequestError: a preset or file is none, or the engine has no such networks.
+        RequestError: a preset or file is none, has no corners to mix, or the engine has no such networks.
     """
 
     def __init__(
-        self, source: SuperResolutionModel | Upscaler | str | Path, engine: str | None = None
+        self,
+        source: SuperResolutionModel | Upscaler | str | Path,
+        engine: str | None = None,
+        mixture: Mixture | None = None,
     ) -> None:
         self._folder: Path | None = None
         self._object: Any = None
@@ -56,6 +61,7 @@ class Network:
         self._instead: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self.source = ""
+        self.mixture = mixture
         self.automatic = engine == "auto"
         if isinstance(source, (str, Path)):
             self.source = str(source)
@@ -86,7 +92,37 @@ class Network:
                 # What ships lies elsewhere on another computer.
                 self.source = self.name
             self.scales, self.num_frames = presets.scales(source), presets.num_frames(source)
+        if mixture is not None:
+            if self._folder is None or self._folder.is_file() or not presets.has_corners(self._folder):
+                raise RequestError(
+                    f"{self.name}: has one set of weights and nothing to mix; denoise and texture are for presets "
+                    "with corners, such as photo_x4"
+                )
+            # Corners that are missing are missed here.
+            presets.weight_files(self._folder, mixture)
         self.engine = self._choose(engine)
+
+    def remixed(self, mixture: Mixture) -> Network:
+        """Return the same preset with another mixture of its corners; kept as those of `networks_of`."""
+        return network_at(self.source, self.engine, self.automatic, mixture)
+
+    @property
+    def _mixed(self) -> Mixture:
+        """The mixture that its weights are."""
+        return self.mixture or presets.ITSELF
+
+    @property
+    def is_mixed(self) -> bool:
+        """Tell whether its weights lie between corners."""
+        return self.mixture is not None and len(self.mixture.parts) > 1
+
+    @property
+    def _variant(self) -> Path | None:
+        """The folder whose 8 bits hold for these weights."""
+        if self._folder is None or self._folder.is_file():
+            return None
+        folder = presets.folder_of(self._folder, self._mixed)
+        return folder if folder is not None and presets.variant(folder).is_file() else None
 
     def _choose(self, engine: str | None) -> str:
         """The engine's name, "" for what runs itself."""
@@ -125,8 +161,7 @@ class Network:
         if self.engine not in ENGINES:
             return ("float32", "bfloat16") if self.engine else ()
         offered = ENGINES[self.engine].precisions if self.num_frames == 1 else ("float32",)
-        has_int8 = self._folder is not None and presets.variant(self._folder).is_file()
-        return tuple(name for name in offered if name != "int8" or has_int8)
+        return tuple(name for name in offered if name != "int8" or self._variant is not None)
 
     @property
     def suits_bfloat16(self) -> bool:
@@ -135,24 +170,22 @@ class Network:
 
     def fingerprint(self, precision: str = "float32") -> str:
         """Hash the weights, as they are now, and what they are put into; 8-bit ones, too."""
+        if self._folder is None:
+            digest = hashlib.sha256(json.dumps(self._object.spec.to_json()).encode())
+            for weight in _weights(self._object):
+                digest.update(np.ascontiguousarray(weight).tobytes())
+            # A server tells a hash of them; exports of earlier versions do not.
+            digest.update(str(getattr(self._object, "weights_sha256", "")).encode())
+            return digest.hexdigest()[:32]
         if precision not in self._fingerprints:
-            digest = hashlib.sha256()
-            if self._folder is not None:
-                names = [""] if self._folder.is_file() else [presets.CONFIG, presets.WEIGHTS]
-                files = [self._folder / name for name in names]
-                if precision == "int8":
-                    files.append(presets.variant(self._folder))
-                for file in files:
-                    digest.update(file.read_bytes())
-                # Of changed files, `networks_of` makes another network.
-                self._fingerprints[precision] = digest.hexdigest()[:32]
+            # Of changed files, `networks_of` makes another network.
+            if self._folder.is_file():
+                found = hashlib.sha256(self._folder.read_bytes()).hexdigest()[:32]
             else:
-                digest.update(json.dumps(self._object.spec.to_json()).encode())
-                for weight in _weights(self._object):
-                    digest.update(np.ascontiguousarray(weight).tobytes())
-                # A server tells a hash of them; exports of earlier versions do not.
-                digest.update(str(getattr(self._object, "weights_sha256", "")).encode())
-                return digest.hexdigest()[:32]
+                eight_bits = self._variant if precision == "int8" else None
+                further = () if eight_bits is None else (presets.variant(eight_bits),)
+                found = presets.hash_weights(self._folder, self._mixed, *further)
+            self._fingerprints[precision] = found
         return self._fingerprints[precision]
 
     @property
@@ -184,7 +217,7 @@ class Network:
             from isr.models.loading import load_upscaler
 
             assert self._folder is not None
-            self._object = load_upscaler(self._folder)
+            self._object = load_upscaler(self._folder, self.mixture)
         return self._object
 
     def open(
@@ -279,6 +312,8 @@ class Network:
             return f"{self.engine} computes it in {' or '.join(self.precisions)}, not in {precision}"
         if self.engine != "openvino":
             return f"int8 needs the engine openvino, not {self.engine}: pip install 'keras-isr[openvino]'"
+        if self.mixture is not None:
+            return f"has no 8 bits at {self.mixture}: they exist at corners alone, such as denoise 0 or 1"
         return "has no 8-bit variant; `isr quantise` makes one"
 
     @property
@@ -304,7 +339,7 @@ class Network:
         if key not in self._upscalers:
             from isr.runtimes.engines.built import open_preset
 
-            built = open_preset(self._folder, self.engine, precision, device)
+            built = open_preset(self._folder, self.engine, precision, device, self._mixed)
             if built is None:
                 return None
             self._upscalers[key] = built
@@ -350,7 +385,7 @@ class Network:
         from isr.runtimes.eight_bits import read
         from isr.runtimes.engines.conversion import write
 
-        convs = None if precision != "int8" or self._folder is None else read(self._folder)
+        convs = None if precision != "int8" or self._variant is None else read(self._variant)
         try:
             write(model, folder, self.engine, precision, convs, halves_only=True)
         except ISRError:
@@ -374,7 +409,9 @@ def is_address(source: object) -> bool:
     return isinstance(source, str) and "://" in source
 
 
-def networks_of(source: Source, video: bool = False, engine: str | None = None) -> ByScale:
+def networks_of(
+    source: Source, video: bool = False, engine: str | None = None, mixture: Mixture | None = None
+) -> ByScale:
     """Find the networks of one source, as for `Network`; None: the package's own default of every scale.
 
     "fast" and "best" name one of every scale, too. "bicubic" has none: pictures are resized.
@@ -384,58 +421,69 @@ def networks_of(source: Source, video: bool = False, engine: str | None = None) 
     Args:
         video: whether frames of a video are to be upscaled, and not a picture.
         engine: as for `Network`.
+        mixture: of the corners of presets; by default of those for real photographs. None: weights as they are.
 
     Raises:
-        RequestError: a preset or file is none, takes frames for a picture, or none ships.
+        RequestError: a preset or file is none, takes frames for a picture, has no corners to mix, or none ships.
     """
-    networks = _networks_of(source, video, engine)
+    networks = _networks_of(source, video, engine, mixture)
     for network in networks.values():
         if network.num_frames > 1 and not video:
             raise RequestError(f"{network.name}: takes {network.num_frames} frames of a video, not a picture")
     return networks
 
 
-def _networks_of(source: Source, video: bool, engine: str | None) -> ByScale:
+def _networks_of(source: Source, video: bool, engine: str | None, mixture: Mixture | None) -> ByScale:
     alias = _alias(source)
     if source is None or alias:
-        scales = presets.default_scales()
+        use = presets.PHOTO if mixture is not None and source is None else alias
+        scales = presets.default_scales(presets.PHOTO if use == presets.PHOTO else presets.DEFAULT)
         if not scales:
-            raise RequestError("no preset ships with this installation: give --preset or --weights")
-        names = {scale: presets.default_for(scale, video, alias) for scale in scales}
+            what = "no preset with corners" if use == presets.PHOTO else "no preset"
+            raise RequestError(f"{what} ships with this installation: give --preset or --weights")
+        names = {scale: presets.default_for(scale, video, use) for scale in scales}
         return {
-            scale: _networks_of(presets.HERE / name, video, engine)[scale] for scale, name in names.items()
+            scale: _networks_of(presets.HERE / name, video, engine, mixture)[scale]
+            for scale, name in names.items()
         }
     if isinstance(source, str) and source == BICUBIC:
+        if mixture is not None:
+            raise RequestError(f"{BICUBIC}: is no network; denoise and texture are for presets with corners")
         return {}
     if isinstance(source, (str, Path)) and not is_address(source):
-        chosen = _chosen(str(source), _stamp(source), engine)
-        return _by_scale(network_at(chosen.source, chosen.engine, chosen.automatic))
-    if hasattr(source, "get_weights"):
+        chosen = _chosen(str(source), _stamp(source, mixture), engine, mixture)
+        return _by_scale(network_at(chosen.source, chosen.engine, chosen.automatic, mixture))
+    if mixture is None and hasattr(source, "get_weights"):
         return _of_model(source, engine)  # type: ignore[arg-type]  # models are hashed by identity
-    return _by_scale(Network(source, engine))
+    return _by_scale(Network(source, engine, mixture))
 
 
-def network_at(source: str, engine: str, automatic: bool) -> Network:
+def network_at(source: str, engine: str, automatic: bool, mixture: Mixture | None = None) -> Network:
     """Find the network of a preset or file, run by an engine that was chosen; the same for the same files.
 
     Args:
         source: a preset's name or folder, or a `.keras` file.
         engine: its name; empty for what runs itself.
         automatic: whether another engine may do where this one fails.
+        mixture: of a preset's corners; None: its own weights.
 
     Raises as `Network`.
     """
-    return _of_file(source, _stamp(source), engine, automatic)
+    return _of_file(source, _stamp(source, mixture), engine, automatic, mixture)
 
 
-@lru_cache(maxsize=8)
-def _chosen(source: str, stamp: tuple[Path, int, int], engine: str | None) -> Network:
-    return Network(source, engine)
+# Of a path: it, its time in ns, its bytes.
+Stamp = tuple[tuple[Path, int, int], ...]
 
 
-@lru_cache(maxsize=8)
-def _of_file(source: str, stamp: tuple[Path, int, int], engine: str, automatic: bool) -> Network:
-    network = Network(source, engine or None)
+@lru_cache(maxsize=16)
+def _chosen(source: str, stamp: Stamp, engine: str | None, mixture: Mixture | None) -> Network:
+    return Network(source, engine, mixture)
+
+
+@lru_cache(maxsize=16)
+def _of_file(source: str, stamp: Stamp, engine: str, automatic: bool, mixture: Mixture | None) -> Network:
+    network = Network(source, engine or None, mixture)
     network.automatic = automatic
     return network
 
@@ -447,6 +495,16 @@ def _of_model(model: SuperResolutionModel, engine: str | None) -> ByScale:
 
 def _by_scale(network: Network) -> ByScale:
     return dict.fromkeys(network.scales, network)
+
+
+def has_corners(source: Source) -> bool:
+    """Tell whether a source has corners to mix; of None, which takes a preset that has some, True."""
+    if source is None:
+        return True
+    if not isinstance(source, (str, Path)) or is_address(source) or source == BICUBIC or _alias(source):
+        return False
+    path = Path(source)
+    return path.suffix != ".keras" and not path.is_file() and presets.has_corners(presets.find(source))
 
 
 def plan_route(height: int, width: int, target: Target, networks: ByScale) -> Route:
@@ -478,16 +536,20 @@ def _alias(source: Source) -> str | None:
     return source if isinstance(source, str) and source in presets.ALIASES else None
 
 
-def _stamp(source: str | Path) -> tuple[Path, int, int]:
+def _stamp(source: str | Path, mixture: Mixture | None) -> Stamp:
     """What changes when the files of a source do."""
     path = Path(source)
+    files: tuple[Path, ...] = (path,)
     if path.suffix != ".keras" and not path.is_file():
-        path = presets.find(source) / presets.WEIGHTS
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise file_error(path, error) from error
-    return path.resolve(), status.st_mtime_ns, status.st_size
+        files = presets.weight_files(presets.find(source), mixture or presets.ITSELF)
+    stamps = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise file_error(file, error) from error
+        stamps.append((file.resolve(), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
 
 
 def _weights(source: Any) -> list[np.ndarray]:

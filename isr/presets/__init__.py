@@ -93,12 +93,14 @@ NETWORKS = {
 # that stay while presets come and go. Of those that take less than a second for a frame of 320x180 pixels
 # (docs/video.md), "video" is the best on the validation clips; "best" is what has the highest PSNR on the validation
 # photographs, and "fast" what has most of it in a fraction of the time. What has none here takes the default's.
-DEFAULT, VIDEO, FAST, BEST = "default", "video", "fast", "best"
+# Where corners are mixed, "photo" is meant, and nothing else.
+DEFAULT, VIDEO, FAST, BEST, PHOTO = "default", "video", "fast", "best", "photo"
 BY_SCALE: dict[str, dict[int, str]] = {
     DEFAULT: {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"},
     VIDEO: {2: "edsr_fast_x2"},
     FAST: {2: "edsr_fast_x2"},
     BEST: {2: "mdsr_baseline", 3: "mdsr_baseline"},
+    PHOTO: {2: "photo_x2", 4: "photo_x4"},
 }
 # Those that can be named.
 ALIASES = (FAST, BEST)
@@ -166,11 +168,9 @@ def num_frames(preset: str | Path) -> int:
     return int(read_config(find(preset))["arguments"].get("num_frames", 1))
 
 
-def default_scales() -> tuple[int, ...]:
-    """Return the scales that a default preset ships for, smallest first."""
-    return tuple(
-        scale for scale, name in sorted(BY_SCALE[DEFAULT].items()) if (HERE / name / CONFIG).is_file()
-    )
+def default_scales(use: str = DEFAULT) -> tuple[int, ...]:
+    """Return the scales that a preset of a use ships for, smallest first: "default", or "photo", with corners."""
+    return tuple(scale for scale, name in sorted(BY_SCALE[use].items()) if (HERE / name / CONFIG).is_file())
 
 
 def default_for(scale: int, video: bool = False, alias: str | None = None) -> str:
@@ -179,15 +179,16 @@ def default_for(scale: int, video: bool = False, alias: str | None = None) -> st
     Args:
         scale: what it shall enlarge by.
         video: whether frames of a video are enlarged, and not a picture.
-        alias: "fast" or "best"; None: no preset is named.
+        alias: "fast" or "best"; "photo" where corners are mixed; None: no preset is named.
 
     Raises:
         RequestError: none ships for the scale.
     """
-    meant = (BY_SCALE[use].get(scale) for use in (alias or (VIDEO if video else DEFAULT), DEFAULT))
+    uses = (PHOTO,) if alias == PHOTO else (alias or (VIDEO if video else DEFAULT), DEFAULT)
+    meant = (BY_SCALE[use].get(scale) for use in uses)
     name = next((name for name in meant if name and (HERE / name / CONFIG).is_file()), None)
     if name is None:
-        known = ", ".join(f"x{s}" for s in sorted(BY_SCALE[DEFAULT]))
+        known = ", ".join(f"x{s}" for s in sorted(BY_SCALE[uses[-1]]))
         raise RequestError(
             f"no shipped preset enlarges by {scale} (there are {known}); give --preset or --weights"
         )

@@ -54,6 +54,20 @@ class Mixture:
             # So that equal mixtures are equal in a file, too.
             object.__setattr__(self, name, float(value))
 
+    @classmethod
+    def of(cls, denoise: float | None, texture: float | None) -> Mixture | None:
+        """Make the mixture that is asked for: denoise is 1 and texture 0 where the other is given alone.
+
+        Returns:
+            None where neither is given.
+
+        Raises:
+            RequestError: a number is out of its range.
+        """
+        if denoise is None and texture is None:
+            return None
+        return cls(1.0 if denoise is None else denoise, texture or 0.0)
+
     def __str__(self) -> str:
         texture = f", texture {self.texture:g}" if self.texture else ""
         return f"denoise {self.denoise:g}{texture}"
@@ -128,17 +142,22 @@ def read_weights(folder: Path, mixture: Mixture = ITSELF) -> dict[str, np.ndarra
     return mixed
 
 
-def hash_weights(folder: Path, mixture: Mixture = ITSELF) -> str:
+def hash_weights(folder: Path, mixture: Mixture = ITSELF, *further: Path) -> str:
     """Hash the files of a preset's weights and of what they are put into, and how much of each is taken.
 
+    Args:
+        folder: of the preset.
+        mixture: of its corners.
+        further: files that are hashed after these.
+
     Returns:
-        32 hexadecimal digits; of the preset itself those of its two files alone.
+        32 hexadecimal digits; of the preset itself those of its files alone.
 
     Raises:
         RequestError: as `weight_files`.
     """
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
-    for path in weight_files(folder, mixture):
+    for path in (*weight_files(folder, mixture), *further):
         digest.update(path.read_bytes())
     if mixture != ITSELF:
         digest.update(json.dumps(mixture.parts).encode())

@@ -61,6 +61,8 @@ OPTION_VALUES = st.fixed_dictionaries(
         "batch": st.integers(1, 64),
         "self_ensemble": st.booleans(),
         "back_projection": st.integers(0, MOST_ROUNDS),
+        "denoise": st.none() | st.just("auto") | st.just(0.0) | numbers(0, 1),
+        "texture": st.none() | st.just(0.0) | numbers(0, 1),
         "precision": st.sampled_from(["auto", "fast", "float32", "bfloat16", "int8"]),
         "engine": st.sampled_from(["auto", *BACKENDS, *ENGINES]),
         "device": st.sampled_from([None, "cpu"]),

@@ -10,7 +10,7 @@ A PNG or TIFF of 16 bits keeps them all; an AVIF of more than 8 bits is read as 
 
 from isr.io.pictures.formats import READABLE, check_writable, losses, suffix_of, usual_suffix
 from isr.io.pictures.picture import Metadata, Picture, PictureInfo
-from isr.io.pictures.reading import probe, read
+from isr.io.pictures.reading import probe, quantisation, read
 from isr.io.pictures.writing import write
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_writable",
     "losses",
     "probe",
+    "quantisation",
     "read",
     "suffix_of",
     "usual_suffix",

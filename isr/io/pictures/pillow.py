@@ -30,6 +30,17 @@ def open_jpeg(path: Path, file: BinaryIO) -> Stored:
     return _opened_by_pillow("JPEG", image, resolution)
 
 
+def quantisation_steps(file: BinaryIO) -> np.ndarray:
+    """Read the quantisation steps of the luma of a JPEG file, in no certain order.
+
+    Returns:
+        64 whole numbers.
+    """
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    return np.array(JpegImageFile(file, "").quantization[0])
+
+
 def open_bmp(path: Path, file: BinaryIO) -> Stored:
     """Read the header of a BMP file."""
     from PIL.BmpImagePlugin import BmpImageFile

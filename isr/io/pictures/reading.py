@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from isr.errors import RequestError
 from isr.io.errors import one_line
 from isr.io.files import StrPath
 from isr.io.pictures.formats import FORMATS, recognised
 from isr.io.pictures.picture import Picture, PictureInfo
+from isr.io.pictures.pillow import quantisation_steps
 from isr.io.pictures.stored import Stored, upright
 
 
@@ -58,6 +61,29 @@ def read(path: StrPath, *, max_pixels: int = 10**9) -> Picture:
         if pixels.shape != (opened.height, opened.width, opened.channels) or pixels.dtype != opened.dtype:
             raise ValueError(f"{pixels.shape} {pixels.dtype} decoded where the header says otherwise")
         return Picture(upright(pixels, opened.orientation), opened.metadata, opened.format)
+
+
+def quantisation(path: StrPath) -> np.ndarray | None:
+    """Read the quantisation steps of the luma of a JPEG file off its header.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 whole numbers, in no certain order; None of other formats.
+
+    Raises:
+        RequestError, MachineError: as `read`, as far as the header tells.
+    """
+    path = Path(path)
+    with (
+        one_line(path, "cannot be read", "it is damaged or cut off, get it anew", RequestError),
+        path.open("rb") as file,
+    ):
+        if recognised(file.read(64)) != "JPEG":
+            return None
+        file.seek(0)
+        return quantisation_steps(file)
 
 
 @contextmanager

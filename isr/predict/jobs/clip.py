@@ -30,8 +30,10 @@ from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import Job, Setting, Unreadable, frame_bytes
 from isr.predict.jobs.places import Input, check_name, clips_of, is_clip_input, made_beside
 from isr.predict.networks import Opened
+from isr.predict.quality import Quality, assess
 from isr.predict.repeats import Repeats
 from isr.predict.report import Units, Watch
+from isr.predict.route import Route
 from isr.predict.source import ByScale, check_video_route, plan_route
 from isr.progress import check_cancelled
 
@@ -115,6 +117,7 @@ class ClipJob(Job):
             size=(height, width),
             dtype=info.dtype,
             note="; ".join((*info.notes, *output.notes)),
+            looks=_looks(output, setting, route),
             output=output,
             scene_cut=video.scene_cut,
             segment=SEGMENT,
@@ -362,6 +365,16 @@ class _Behind:
 
 def _parts(target: Path) -> Path:
     return target.with_name(f".{target.name}.parts")
+
+
+def _looks(output: Output, setting: Setting, route: Route) -> Quality | None:
+    """What the first frame looks like, where that decides how much is denoised."""
+    options = setting.options
+    if options.denoise != "auto" or not any(setting.networks[scale].mixture for scale in route.stages):
+        return None
+    first = output.frames.start
+    with FrameReader(output.source, range(first, first + 1)) as reader:
+        return assess(cropped(next(iter(reader)).pixels, options.crop))
 
 
 def _target(source: Input, info: VideoInfo, setting: Setting, label: str) -> Path:

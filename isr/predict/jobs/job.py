@@ -20,11 +20,13 @@ from isr.predict.networks import ChosenNetwork, Networks, Opened
 from isr.predict.options import PredictOptions
 from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.precision import expected_device, resolve_precision, supported_precision
+from isr.predict.quality import Quality
 from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
-from isr.predict.source import BICUBIC, ByScale
+from isr.predict.source import BICUBIC, ByScale, Network
 from isr.predict.speeds import Kind, Speeds, speeds_here
 from isr.predict.tiling import TileOptions
+from isr.presets import Mixture
 from isr.progress import Estimate, Progress
 
 # The version of a job in a file.
@@ -107,7 +109,7 @@ class Setting:
     networks: ByScale
     target: Target
     preset: str = ""
-    _chosen: dict[tuple[int, str], tuple[ChosenNetwork, tuple[str, ...]]] = field(
+    _chosen: dict[tuple[Network, str], tuple[ChosenNetwork, tuple[str, ...]]] = field(
         default_factory=dict, repr=False
     )
 
@@ -116,7 +118,7 @@ class Setting:
         return "_".join(filter(None, (self.target.file_label(height, width), self.preset)))
 
     def settle(
-        self, route: Route, height: int, width: int, dtype: str
+        self, route: Route, height: int, width: int, dtype: str, looks: Quality | None = None
     ) -> tuple[tuple[ChosenNetwork, ...], str, tuple[str, ...]]:
         """Choose networks and precision for a source.
 
@@ -124,6 +126,7 @@ class Setting:
             route: that it takes.
             height, width: of what is upscaled, in pixels.
             dtype: of its pixels.
+            looks: what the source looks like, where that decides how much is denoised; else None.
 
         Returns:
             The networks of the route, the processor that is expected, and what a user should know: first of the
@@ -133,6 +136,9 @@ class Setting:
             RequestError: a network lacks the precision that is asked for.
         """
         own = [self.networks[scale] for scale in route.stages]
+        if looks is not None:
+            mixture = Mixture(looks.denoise, self.options.texture or 0.0)
+            own = [network.remixed(mixture) if network.mixture else network for network in own]
         notes = [route.describe() if self.networks else ""]
         processor = expected_device(self.options.device, own)
         asked = self.options.precision
@@ -141,7 +147,7 @@ class Setting:
         chosen = []
         for network in own:
             # Hashed once for all files, and only where a file needs it.
-            key = id(network), precision
+            key = network, precision
             if key not in self._chosen:
                 self._chosen[key] = ChosenNetwork.of(network, precision)
             known, lines = self._chosen[key]
@@ -149,6 +155,8 @@ class Setting:
             notes += lines
         if own:
             notes += [why_not, "" if asked in ("auto", "fast") else why_not_here]
+        if looks is not None and own:
+            notes.append(looks.describe())
         if self.target.changes_aspect(height, width):
             notes.append(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
         return tuple(chosen), processor, tuple(notes)
@@ -200,6 +208,7 @@ class Job(ABC):
         size: tuple[int, int],
         dtype: str,
         note: str,
+        looks: Quality | None = None,
         **own: Any,
     ) -> Self:
         """Choose the networks, and put the job together.
@@ -209,13 +218,14 @@ class Job(ABC):
             size: `(height, width)` of what is upscaled.
             dtype: of the source.
             note: what a user should know of the source and the result.
+            looks: what the source looks like, where that decides how much is denoised.
             own: the fields that this kind alone has.
 
         Raises:
             RequestError: a network lacks the precision that is asked for.
         """
         options, status = setting.options, source.path.stat()
-        networks, processor, (way, *rest) = setting.settle(route, *size, dtype)
+        networks, processor, (way, *rest) = setting.settle(route, *size, dtype, looks)
         return cls(
             source=source.path,
             target=target,
@@ -274,6 +284,11 @@ class Job(ABC):
     # What all have.
 
     @property
+    def mixture(self) -> Mixture | None:
+        """Return how the corners of its presets are mixed; None: not at all."""
+        return next((network.mixture for network in self.networks), None)
+
+    @property
     def exists(self) -> bool:
         """Tell whether there is something that the result would replace.
 
@@ -313,6 +328,7 @@ class Job(ABC):
     def record(self) -> dict[str, Any]:
         """Return what has to be the same for a finished result to be up to date, as plain JSON values."""
         scales = self.route.stages
+        mixture = self.mixture
         return {
             "source": self.source.name,
             "input": {"bytes": self.stamp[0], "mtime_ns": self.stamp[1]},
@@ -326,6 +342,8 @@ class Job(ABC):
             "engine": self.engine,
             "precision": self.precision,
             "crop": None if self.crop is None else list(self.crop),
+            # Earlier versions knew none.
+            **({} if mixture is None else {"denoise": mixture.denoise, "texture": mixture.texture}),
             **self._record(),
         }
 

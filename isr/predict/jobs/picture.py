@@ -17,6 +17,7 @@ from isr.io.pictures import (
     check_writable,
     losses,
     probe,
+    quantisation,
     read,
     suffix_of,
     write,
@@ -26,7 +27,9 @@ from isr.predict.crop import check_crop, cropped, size_of
 from isr.predict.jobs.job import Job, Setting, Unreadable, disk_needed, frame_bytes
 from isr.predict.jobs.places import Input, check_name, made_beside, pictures_of
 from isr.predict.networks import Opened
+from isr.predict.quality import Quality, assess, quality_of_steps
 from isr.predict.report import Units, Watch
+from isr.predict.route import Route
 from isr.predict.source import ByScale, check_memory, plan_route
 from isr.predict.tiling import plan_tiles
 from isr.progress import Within
@@ -90,6 +93,7 @@ class PictureJob(Job):
             size=(height, width),
             dtype=info.dtype,
             note=losses(target.suffix, info.channels, info.dtype),
+            looks=_looks(source.path, setting, route),
             info=info,
             max_pixels=options.max_pixels,
             quality=options.quality,
@@ -180,6 +184,20 @@ class _Tiles(Within):
 
 def _area(tile: Tile) -> int:
     return (tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start)
+
+
+def _looks(path: Path, setting: Setting, route: Route) -> Quality | None:
+    """What a picture looks like, where that decides how much is denoised."""
+    options = setting.options
+    if options.denoise != "auto" or not any(setting.networks[scale].mixture for scale in route.stages):
+        return None
+    try:
+        pixels = read(path, max_pixels=options.max_pixels).pixels
+    except ISRError as error:
+        raise Unreadable(error) from error
+    steps = quantisation(path)
+    stored = None if steps is None else quality_of_steps(steps)
+    return assess(cropped(pixels, options.crop), stored)
 
 
 def _target(source: Input, info: PictureInfo, setting: Setting, label: str) -> Path:

@@ -14,7 +14,11 @@ from isr.runtimes.exported import SessionUpscaler
 
 
 def open_preset(
-    folder: Path, engine: str, precision: str, device: str | None = None
+    folder: Path,
+    engine: str,
+    precision: str,
+    device: str | None = None,
+    mixture: presets.Mixture = presets.ITSELF,
 ) -> SessionUpscaler | None:
     """Open the network of a preset in an engine.
 
@@ -23,6 +27,7 @@ def open_preset(
         engine: one that builds networks.
         precision: one of the engine's.
         device: for an engine that has GPUs; None: the processor.
+        mixture: of the preset's corners, which alone have 8 bits.
 
     Returns:
         The network; None where no wiring serves it.
@@ -38,11 +43,12 @@ def open_preset(
         return None
     known = ENGINES[engine]
     path = folder / presets.WEIGHTS
-    weights = presets.read_safetensors(path)
-    presets.check_numbers(weights, str(path))
+    weights = presets.read_weights(folder, mixture)
     scales = presets.scales_of(model, arguments)
     used: set[str] = set()
-    more: dict[str, Any] = {"convs": read(folder)} if precision == "int8" else {}
+    more: dict[str, Any] = {}
+    if precision == "int8":
+        more["convs"] = read(presets.folder_of(folder, mixture) or folder)
     try:
         spec = wirings.spec_of(folder.name, model, arguments, scales)
         graphs = {
