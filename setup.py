@@ -49,6 +49,8 @@ setup(
             "py.typed",
             "presets/*/*",
             "presets/*/int8/*",
+            "*.npz",
+            "*.md",
             "models/*.npz",
             "models/*.md",
             "page/static/*",

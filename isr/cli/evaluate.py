@@ -69,6 +69,10 @@ def evaluate(
     strength: Annotated[
         int | None, typer.Option("--strength", help="Of blur, noise, jpeg and real: 1 to 3; default: 2.")
     ] = None,
+    perceptual: Annotated[
+        bool,
+        typer.Option("--perceptual", help="Pictures: also NIQE, and the distance of VGG19 features."),
+    ] = False,
     skip_frames: Annotated[
         int, typer.Option("--skip-frames", min=0, help="Clips: leave out this many frames at each end.")
     ] = 0,
@@ -118,6 +122,7 @@ def evaluate(
         texture=texture,
         degradation=degradation,  # type: ignore[arg-type]
         strength=strength,
+        perceptual=perceptual,
         skip_frames=skip_frames,
     )
     with terminal(quiet) as progress:

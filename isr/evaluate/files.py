@@ -59,6 +59,7 @@ class EvaluateOptions:
         degradation: how low resolution is made; None: "bi". Clips: "bi" or "bd". "blur", "noise" and "jpeg" alone,
             "real" with all three: see `FixedDegradation`.
         strength: of these four, 1 to 3; None: 2.
+        perceptual: pictures: also NIQE and the distance of VGG19 features.
         skip_frames: clips: so many first and last frames are upscaled but not scored.
 
     Raises:
@@ -79,6 +80,7 @@ class EvaluateOptions:
     texture: float | None = None
     degradation: Literal["bi", "bd"] | Damage | None = None
     strength: int | None = None
+    perceptual: bool = False
     skip_frames: int = 0
 
     def __post_init__(self) -> None:
@@ -205,11 +207,13 @@ def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, pro
     made = "MATLAB bicubic, 8 bit" if options.damage is None else options.damage.describe(scale)
     origin = made if lr is None else f"given in {lr}"
     progress.start("evaluate", len(files), "pictures")
-    protocol = Protocol(scale, options.channel, options.border, lr=origin)
+    protocol = Protocol(scale, options.channel, options.border, lr=origin, perceptual=options.perceptual)
     return evaluate(upscalers, pairs, protocol, progress=progress)
 
 
 def _evaluate_clips(folder: Path, named: Named, options: EvaluateOptions, progress: Progress) -> Table:
+    if options.perceptual:
+        raise RequestError(f"--perceptual: is for pictures, and {folder} holds clips")
     scale, lr = cast(int, options.scale), options.lr
     if scale == 1 and lr is None:
         raise RequestError(f"{next(iter(named))}: does not enlarge: give what it is to restore with --lr")

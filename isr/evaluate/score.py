@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from isr.evaluate.table import BICUBIC, ClipProtocol, Figures, Protocol, Row, Ta
 from isr.imresize import imresize
 from isr.levels import to_float
 from isr.metrics import flicker, psnr, ssim
+from isr.niqe import niqe
 from isr.progress import Progress, Silent, check_cancelled
 
 Upscale = Callable[[np.ndarray], np.ndarray]
@@ -164,11 +165,40 @@ class _Scores:
         self.frames: list[Figures] = []
         self._how: dict[str, Any] = {"channel": protocol.channel, "border": protocol.pixels}
         self._before: tuple[np.ndarray, np.ndarray] | None = None
+        self._perceptual = protocol.perceptual
 
     def add(self, sr: np.ndarray, hr: np.ndarray) -> None:
         change = None
         if self._before is not None:
             sr_before, hr_before = self._before
             change = flicker((sr_before, sr), (hr_before, hr), **self._how)
-        self.frames.append(Figures(psnr(sr, hr, **self._how), ssim(sr, hr, **self._how), change))
+        border = self._how["border"]
+        natural = niqe(sr, border) if self._perceptual else None
+        apart = _feature_distance(sr, hr, border) if self._perceptual else None
+        self.frames.append(
+            Figures(psnr(sr, hr, **self._how), ssim(sr, hr, **self._how), change, natural, apart)
+        )
         self._before = sr, hr
+
+
+def _feature_distance(sr: np.ndarray, hr: np.ndarray, border: int) -> float:
+    """The distance that `Figures.vgg` is, of pictures of 1 or 3 channels."""
+    found, expected = (
+        np.asarray(_extractor()(_in_colour(picture, border))[0], np.float64) for picture in (sr, hr)
+    )
+    return float(np.sqrt(np.mean((found - expected) ** 2))) / 255
+
+
+def _in_colour(picture: np.ndarray, border: int) -> np.ndarray:
+    inside = to_float(picture)[border or None : -border or None, border or None : -border or None]
+    return np.repeat(inside, 3, axis=-1)[np.newaxis] if inside.shape[-1] == 1 else inside[np.newaxis]
+
+
+@cache
+def _extractor() -> Any:
+    from isr.runtimes.devices import import_keras
+
+    import_keras()
+    from isr.models import VGG
+
+    return VGG(layers=("block3_conv3",))

@@ -28,6 +28,7 @@ class Protocol:
         border: pixels left out on every side; None: as many as the scale.
         rounded: outputs are rounded to 8 bits before they are compared.
         lr: how the low resolution came to be, in words.
+        perceptual: pictures also have NIQE and the distance of their VGG19 features, see `Figures`.
     """
 
     scale: int
@@ -35,6 +36,7 @@ class Protocol:
     border: int | None = None
     rounded: bool = True
     lr: str = "MATLAB bicubic, 8 bit"
+    perceptual: bool = False
 
     @property
     def pixels(self) -> int:
@@ -45,7 +47,8 @@ class Protocol:
         """Say all of it in one line."""
         channel = "luma (BT.601 studio range, not rounded)" if self.channel == "y" else "RGB"
         rounding = "output rounded to 8 bits" if self.rounded else "output not rounded"
-        return f"x{self.scale}, {channel}, border {self.pixels} px, {rounding}, LR: {self.lr}"
+        more = "; NIQE, VGG: lower is better" if self.perceptual else ""
+        return f"x{self.scale}, {channel}, border {self.pixels} px, {rounding}, LR: {self.lr}{more}"
 
     def output(self, sr: np.ndarray) -> np.ndarray:
         """Prepare an upscaled picture: clipped, and rounded where that is the rule; integers as they are."""
@@ -85,20 +88,31 @@ class Figures:
         psnr: dB.
         ssim: 0 to 1.
         flicker: levels of 0 to 255; None of pictures and of a single frame.
+        niqe: see `isr.niqe`, without an original; None where it was not asked for, or the picture is too small.
+        vgg: root of the mean square by which the features block3_conv3 of VGG19 differ from the original's, over 255;
+            None where it was not asked for.
     """
 
     psnr: float
     ssim: float
     flicker: float | None = None
+    niqe: float | None = None
+    vgg: float | None = None
 
     @classmethod
     def mean(cls, figures: Sequence[Figures]) -> Figures:
         """The mean of each measure, never the PSNR of a mean error."""
-        changes = [each.flicker for each in figures if each.flicker is not None]
+
+        def known(name: str) -> float | None:
+            values = [value for each in figures if (value := getattr(each, name)) is not None]
+            return fmean(values) if values else None
+
         return cls(
             fmean(each.psnr for each in figures),
             fmean(each.ssim for each in figures),
-            fmean(changes) if changes else None,
+            known("flicker"),
+            known("niqe"),
+            known("vgg"),
         )
 
 
@@ -144,6 +158,7 @@ class Row:
 
 # Measure, its unit in a head, and its digits.
 PICTURE_MEASURES = (("psnr", "dB", 3), ("ssim", "SSIM", 4))
+PERCEPTUAL_MEASURES = (("niqe", "NIQE", 2), ("vgg", "VGG", 4))
 CLIP_MEASURES = (*PICTURE_MEASURES, ("flicker", "flicker", 3))
 
 
@@ -190,7 +205,9 @@ class Table:
 
     @property
     def _measures(self) -> tuple[tuple[str, str, int], ...]:
-        return CLIP_MEASURES if self._of_clips else PICTURE_MEASURES
+        if self._of_clips:
+            return CLIP_MEASURES
+        return (*PICTURE_MEASURES, *PERCEPTUAL_MEASURES) if self.protocol.perceptual else PICTURE_MEASURES
 
     def to_text(self) -> str:
         """Write all rows and the mean, with the protocol above and a count of the improved ones below."""
@@ -226,7 +243,7 @@ class Table:
         """Write all rows and the mean as CSV."""
         rows = (*self.rows, self.mean)
         if self._in_one_block:
-            lines = [_in_one_line(row) for row in rows]
+            lines = [self._in_one_line(row) for row in rows]
         else:
             lines = [
                 {**self._head(row), "method": method, **self._shown(figures)}
@@ -241,9 +258,12 @@ class Table:
 
     def to_json(self) -> str:
         """Write model, protocol, rows and mean as JSON."""
+        protocol = {**asdict(self.protocol), "border": self.protocol.pixels}
+        if not self.protocol.perceptual:
+            del protocol["perceptual"]
         content = {
             "model": self.model,
-            "protocol": {**asdict(self.protocol), "border": self.protocol.pixels},
+            "protocol": protocol,
             "rows": [self._as_json(row) for row in self.rows],
             "mean": self._as_json(self.mean),
         }
@@ -251,23 +271,22 @@ class Table:
 
     def _as_json(self, row: Row) -> dict[str, Any]:
         if self._in_one_block:
-            return _in_one_line(row)
+            return self._in_one_line(row)
         figures = {method: self._shown(each) for method, each in row.figures.items()}
         return {**self._head(row), "figures": figures}
+
+    def _in_one_line(self, row: Row) -> dict[str, Any]:
+        line: dict[str, Any] = {"name": row.name}
+        for measure, _, _ in self._measures:
+            line[f"bicubic_{measure}"] = getattr(row.figures[BICUBIC], measure)
+            line[measure] = getattr(row.model, measure)
+        return line
 
     def _head(self, row: Row) -> dict[str, Any]:
         return {"name": row.name, "frames": row.frames} if self._of_clips else {"name": row.name}
 
     def _shown(self, figures: Figures) -> dict[str, Any]:
         return {measure: getattr(figures, measure) for measure, _, _ in self._measures}
-
-
-def _in_one_line(row: Row) -> dict[str, Any]:
-    line: dict[str, Any] = {"name": row.name}
-    for measure, _, _ in PICTURE_MEASURES:
-        line[f"bicubic_{measure}"] = getattr(row.figures[BICUBIC], measure)
-        line[measure] = getattr(row.model, measure)
-    return line
 
 
 def _aligned(first: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

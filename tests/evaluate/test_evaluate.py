@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import photograph
+from PIL import Image
 
-from isr.evaluate import Protocol, evaluate
+import isr
+from isr.evaluate import EvaluateOptions, Protocol, evaluate, evaluate_files
 from isr.imresize import imresize
 from isr.metrics import psnr
+from isr.niqe import niqe
 
 SET5 = Path(__file__).parents[3] / "shared" / "data" / "benchmarks" / "Set5"
 
@@ -69,3 +72,20 @@ def test_bicubic_on_set5_is_the_published_figure(scale: int, expected: float) ->
     for pairs in (made, read_pairs(given_files, scale, 3)):
         table = evaluate(bicubic(scale), pairs, Protocol(scale))
         assert round(table.mean.bicubic_psnr, 2) == expected
+
+
+def test_perceptual_figures_stand_in_the_table_and_both_files(tmp_path: Path) -> None:
+    picture = photograph(112, 224, 0)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    table = evaluate_files(tmp_path, "edsr_fast_x2", EvaluateOptions(perceptual=True))
+    bicubic, model = table.mean.figures.values()
+    assert bicubic.vgg is not None and model.vgg is not None
+    assert 0 < model.vgg < bicubic.vgg
+    sr = isr.upscale("edsr_fast_x2", imresize(picture, scale=0.5))
+    assert model.niqe == pytest.approx(niqe(sr, 2))
+    assert "bicubic NIQE  model NIQE  bicubic VGG  model VGG" in table.to_text()
+    (row, _) = csv.DictReader(table.to_csv().splitlines())
+    assert float(row["vgg"]) == model.vgg
+    content = json.loads(table.to_json())
+    assert content["mean"]["bicubic_niqe"] == bicubic.niqe
+    assert content["protocol"]["perceptual"] is True
