@@ -15,7 +15,7 @@ import isr
 HERE = Path(__file__).resolve().parent.parent
 # Left, top, width and height of the robin's head.
 PART = (18, 70, 96, 48)
-LOOKS = {"best": "edsr_baseline_x2", "quick": "edsr_fast_x2", "classic": "aplus_x2"}
+LOOKS = {"best": "edsr_baseline_x2", "quick": "edsr_fast_x2", "live": "live_x2", "classic": "aplus_x2"}
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from isr.page.views import Views
 from isr.page.watched import Watched
 
 MOST_TOLD = 60  # items in one answer, which so stays under 50 KB
+MOST_TRIED = 9  # pieces of one file
 LARGEST_QUESTION = 64 * 1024  # bytes
 SIDES = ("before", "after")
 WAYS = ("plain", "smooth")
@@ -346,7 +347,7 @@ class Page:
         number, place, start = asked.get("number"), asked.get("place", [0.5, 0.5]), asked.get("start", 0)
         if (
             not isinstance(number, int)
-            or number not in range(4)
+            or number not in range(MOST_TRIED)
             or not _are_numbers(place, 2)
             or not _are_numbers([start], 1)
         ):

@@ -36,6 +36,7 @@ SETTABLE = frozenset(
         "options.engine",
         "options.device",
         "options.format",
+        "options.name",
         "options.quality",
         "options.self_ensemble",
         "options.strip_metadata",

@@ -57,7 +57,7 @@ class Trials:
         """
         folder = self._folder(item.id)
         asked = request_of(replace(item, request=None), values)
-        options = replace(asked.options, overwrite=True, resume=False, format=None)
+        options = replace(asked.options, overwrite=True, resume=False, format=None, name=None)
         if item.clip:
             options = replace(options, video=replace(options.video, start=start, duration=STRETCH))
             target = folder / f"{number}.mp4"

@@ -331,6 +331,14 @@ OPTIONS = (
         "png, jpg, ...; mp4, mkv, ...; default: the input's.",
         unit="NAME",
     ),
+    Option(
+        "--name",
+        "options.name",
+        str,
+        FILES,
+        "Names of results, such as '{stem}_x{scale}'; {width}, {height} and {model} are known too.",
+        unit="PATTERN",
+    ),
     Option("--quality", "options.quality", int, FILES, "1 to 100, of JPEG, WebP and AVIF.", unit="N"),
     Option("--overwrite", "options.overwrite", bool, FILES, "Replace files that exist."),
     Option(

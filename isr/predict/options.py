@@ -7,6 +7,7 @@ from typing import Literal
 
 from isr.errors import RequestError
 from isr.predict.crop import Crop
+from isr.predict.naming import check_pattern
 from isr.predict.precision import check_precision
 from isr.predict.quality import mixture_of
 from isr.predict.route import Target
@@ -65,6 +66,8 @@ class PredictOptions:
         engine: "auto", "tensorflow", "jax", "openvino", "ncnn", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
         device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself, and the processor for ncnn.
         format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
+        name: of results beside their inputs or in a folder, such as "{stem}_x{scale}", without suffix; {width},
+            {height} and {model} are known too. None: `photo_x2` beside `photo`, and `photo` in a mirrored folder.
         quality: 1 to 100, of JPEG, WebP and AVIF.
         strip_metadata: leave out EXIF, XMP, resolution and colour profile.
         overwrite: replace files that exist.
@@ -91,6 +94,7 @@ class PredictOptions:
     engine: str = "auto"
     device: str | None = None
     format: str | None = None
+    name: str | None = None
     quality: int = 95
     strip_metadata: bool = False
     overwrite: bool = False
@@ -110,6 +114,8 @@ class PredictOptions:
         if self.format is not None and self.suffix not in (known := _written()):
             names = ", ".join(sorted(suffix[1:] for suffix in known))
             raise RequestError(f"format {self.format!r} is unknown here; it is one of {names}")
+        if self.name is not None:
+            check_pattern(self.name)
         if not 1 <= self.quality <= 100:
             raise RequestError(f"quality {self.quality}: must be 1 to 100")
         if self.max_pixels < 1:

@@ -270,7 +270,9 @@ def _plan_kind(
     unreadable: dict[Path, str] = {}
     several = len(request.inputs) > 1 or len(request.sources) > 1
     asked = options.suffix if kind is PictureJob else None
-    for found in find_sources(inputs, output, target, kind.SUFFIXES, contents, several, asked):
+    for found in find_sources(
+        inputs, output, target, kind.SUFFIXES, contents, several, asked, options.name is not None
+    ):
         if found.name not in share:
             continue
         try:

@@ -67,6 +67,7 @@ OPTION_VALUES = st.fixed_dictionaries(
         "engine": st.sampled_from(["auto", *BACKENDS, *ENGINES]),
         "device": st.sampled_from([None, "cpu"]),
         "format": st.none() | st.sampled_from(sorted(s[1:] for s in READABLE | WRITABLE_SUFFIXES)),
+        "name": st.none() | st.sampled_from(["{stem}", "-{stem} x{scale}", "{model}_{width}x{height}{stem}"]),
         "quality": st.integers(1, 100),
         "strip_metadata": st.booleans(),
         "overwrite": st.booleans(),
@@ -310,3 +311,21 @@ def test_planning_imports_no_keras(here: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_pattern_names_results_in_trees_and_of_several_presets(here: Path) -> None:
+    save("photos/sea/b.png")
+    options = PredictOptions(name="{stem}-{model}")
+    planned = plan(
+        PredictRequest((Path("photos"),), sources=("edsr_baseline_x3", "bicubic"), options=options)
+    )
+    assert [job.target.as_posix() for job in planned.jobs] == [
+        "photos_x3/sea/b-edsr_baseline_x3.png",
+        "photos_x3/sea/b-bicubic.png",
+    ]
+    with pytest.raises(RequestError, match="would be written there"):
+        plan(
+            PredictRequest(
+                (Path("photos"),), sources=("edsr_fast_x2", "bicubic"), options=PredictOptions(name="{stem}")
+            )
+        )

@@ -5,12 +5,14 @@ import { order, watch } from "./server.js";
 import { words } from "./words.js";
 
 const OTHERS = ["1.5", "3", "8"];
-export const LOOKS = ["best", "quick", "classic", "plain"];
+export const LOOKS = ["best", "quick", "live", "classic", "plain"];
+const SMALLEST_TILE = 32;
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
 const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
 
 export function sourcesOf(look, factor) {
   if (look === "quick") return ["edsr_fast_x2"];
+  if (look === "live") return ["live_x2"];
   if (look === "classic") return [`aplus_x${factor > 3 ? 4 : factor > 2 ? 3 : 2}`];
   return look === "plain" ? ["bicubic"] : null;
 }
@@ -19,6 +21,7 @@ function lookOf(sources) {
   const name = sources?.[0];
   if (!name) return "best";
   if (name === "bicubic") return "plain";
+  if (name === "live_x2") return "live";
   return name.startsWith("aplus") ? "classic" : "quick";
 }
 
@@ -111,7 +114,21 @@ class How extends HTMLElement {
           field(words.engine, make("select", { name: "engine" }, option("auto", words.automatic))),
           field(words.metadata, make("input", { type: "checkbox", name: "metadata", checked: true })),
           field(words.ensemble, make("input", { type: "checkbox", name: "ensemble" })),
-          field(words.tile, make("input", { type: "checkbox", name: "tile" })),
+          field(
+            words.device,
+            make(
+              "select", { name: "device" }, option("", words.automatic),
+              ...["cpu", "gpu"].map((name) => option(name, words.devices[name])),
+            ),
+          ),
+          field(
+            words.tile,
+            make("input", {
+              type: "number", name: "tile", min: SMALLEST_TILE, max: 4096, step: 1, placeholder: words.automatic,
+            }),
+          ),
+          field(words.names, make("input", { type: "text", name: "names", placeholder: "{stem}_x{scale}", maxlength: 120 })),
+          field(words.overwrite, make("input", { type: "checkbox", name: "overwrite" })),
         ),
       ),
     );
@@ -156,7 +173,10 @@ class How extends HTMLElement {
       "options.engine": form.engine.value || "auto",
       "options.strip_metadata": !form.metadata.checked,
       "options.self_ensemble": form.ensemble.checked,
-      "options.tile": form.tile.checked ? 96 : null,
+      "options.device": form.device.value || null,
+      "options.tile": form.tile.value ? Math.max(SMALLEST_TILE, Math.round(Number(form.tile.value))) : null,
+      "options.name": form.names.value.trim() || null,
+      "options.overwrite": form.overwrite.checked,
     };
     return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
   }
@@ -193,7 +213,10 @@ class How extends HTMLElement {
     form.engine.value = settings["options.engine"] ?? "auto";
     form.metadata.checked = !settings["options.strip_metadata"];
     form.ensemble.checked = Boolean(settings["options.self_ensemble"]);
-    form.tile.checked = "options.tile" in settings;
+    form.device.value = settings["options.device"] ?? "";
+    form.tile.value = settings["options.tile"] ?? "";
+    form.names.value = settings["options.name"] ?? "";
+    form.overwrite.checked = Boolean(settings["options.overwrite"]);
     this.show();
   }
 

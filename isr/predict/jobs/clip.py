@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -95,7 +96,7 @@ class ClipJob(Job):
         frames = info.frames_between(video.start, video.duration)
         route = plan_route(height, width, setting.target, networks)
         check_video_route(route, networks)
-        target = _target(source, info, setting, setting.label(height, width))
+        target = _target(source, info, setting, route, height, width)
         check_name(target, _parts(target).name)
         output = plan_output(
             info,
@@ -377,7 +378,7 @@ def _looks(output: Output, setting: Setting, route: Route) -> Quality | None:
         return assess(cropped(next(iter(reader)).pixels, options.crop))
 
 
-def _target(source: Input, info: VideoInfo, setting: Setting, label: str) -> Path:
+def _target(source: Input, info: VideoInfo, setting: Setting, route: Route, height: int, width: int) -> Path:
     if source.file is not None:
         return source.file
     asked = setting.options.suffix
@@ -386,4 +387,5 @@ def _target(source: Input, info: VideoInfo, setting: Setting, label: str) -> Pat
     if asked is not None:
         # Of the other formats, and of PNG, a folder of pictures is meant.
         suffix = asked if asked in WRITABLE_SUFFIXES - {".png"} else ""
-    return made_beside(source, label, suffix, setting.preset)
+    name_of = partial(setting.result_name, route=route, height=height, width=width)
+    return made_beside(source, name_of, suffix)

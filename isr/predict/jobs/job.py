@@ -16,6 +16,7 @@ from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.predict.crop import Crop
 from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.places import Input
+from isr.predict.naming import filled
 from isr.predict.networks import ChosenNetwork, Networks, Opened
 from isr.predict.options import PredictOptions
 from isr.predict.plain import from_plain, readable, to_plain
@@ -113,9 +114,21 @@ class Setting:
         default_factory=dict, repr=False
     )
 
-    def label(self, height: int, width: int) -> str:
-        """Return what the name of a result ends with, of a source of `height` x `width` pixels."""
-        return "_".join(filter(None, (self.target.file_label(height, width), self.preset)))
+    def result_name(self, stem: str, in_tree: bool, route: Route, height: int, width: int) -> str:
+        """Name the result of a source, without suffix.
+
+        Args:
+            stem: of the source.
+            in_tree: whether it goes into a mirrored folder, where names stay unless a pattern is given.
+            route: that it takes.
+            height, width: of what is upscaled, in pixels.
+        """
+        if self.options.name is not None:
+            model = "+".join(self.networks[scale].name for scale in route.stages) or BICUBIC
+            scale = self.target.factor(height, width)
+            return filled(self.options.name, stem, scale, route.size[1], route.size[0], model)
+        label = "" if in_tree else self.target.file_label(height, width)
+        return "_".join(filter(None, (stem, label, self.preset)))
 
     def settle(
         self, route: Route, height: int, width: int, dtype: str, looks: Quality | None = None

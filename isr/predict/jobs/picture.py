@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,7 +82,7 @@ class PictureJob(Job):
             raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
         width, height = size_of(options.crop, info.width, info.height)
         route = plan_route(height, width, setting.target, networks)
-        target = _target(source, info, setting, setting.label(height, width))
+        target = _target(source, info, setting, route, height, width)
         check_writable(target, route.size[1], route.size[0], info.channels, info.dtype)
         check_name(target, target.name)
         return cls._settled(
@@ -200,10 +200,13 @@ def _looks(path: Path, setting: Setting, route: Route) -> Quality | None:
     return assess(cropped(pixels, options.crop), stored)
 
 
-def _target(source: Input, info: PictureInfo, setting: Setting, label: str) -> Path:
+def _target(
+    source: Input, info: PictureInfo, setting: Setting, route: Route, height: int, width: int
+) -> Path:
     if source.file is not None:
         return source.file
     readable = source.path.suffix.lower() in READABLE
     own = source.path.suffix if readable else suffix_of(info.format)
     named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
-    return made_beside(named, label, setting.options.suffix or own, setting.preset)
+    name_of = partial(setting.result_name, route=route, height=height, width=width)
+    return made_beside(named, name_of, setting.options.suffix or own)

@@ -99,6 +99,7 @@ def find_sources(
     contents: Callable[[Path], Iterable[Path]],
     several: bool,
     asked: str | None = None,
+    named_by_pattern: bool = False,
 ) -> Iterator[Input]:
     """Find what is to be read, and where the results belong.
 
@@ -110,6 +111,7 @@ def find_sources(
         contents: the inputs in a folder; the folder itself where it is one.
         several: the request has several inputs.
         asked: the suffix that the results shall have; None: any.
+        named_by_pattern: whether a pattern says what results are called.
 
     Raises:
         RequestError: the output does not fit the inputs.
@@ -126,6 +128,8 @@ def find_sources(
         named = output.suffix.lower()
         if asked is not None and usual_suffix(asked) != usual_suffix(named):
             raise RequestError(f"{output}: is no {asked[1:]} file; leave out --format, or change the suffix")
+        if named_by_pattern:
+            raise RequestError(f"{output}: is the name already; leave out --name, or name a folder")
     elif output is not None and output.exists() and not output.is_dir():
         raise RequestError(f"{output}: is a file, but neither a picture or clip nor a folder")
     for path in inputs:
@@ -156,20 +160,18 @@ def _tree(
             yield Input(file, path, folder)
 
 
-def made_beside(source: Input, label: str, suffix: str, preset: str = "") -> Path:
-    """Name the result of a source that names no file.
+def made_beside(source: Input, name_of: Callable[[str, bool], str], suffix: str) -> Path:
+    """Say where the result of a source lies that names no file.
 
     Args:
         source: the input.
-        label: what the name ends with beside the source; in a mirrored tree, names stay.
+        name_of: gives the name, without suffix, from the stem of the source and whether it lies in a mirrored tree.
         suffix: of the result.
-        preset: what names in a tree end with, where several presets make results.
     """
     stem = source.path.stem if suffix or not source.path.is_dir() else source.path.name
-    if source.tree is not None:
-        name = f"{stem}_{preset}" if preset else stem
-        return mirrored(source.path, source.tree, source.folder).with_name(name + suffix)
-    return source.folder / f"{stem}_{label}{suffix}"
+    tree = source.tree
+    folder = source.folder if tree is None else mirrored(source.path, tree, source.folder).parent
+    return folder / (name_of(stem, tree is not None) + suffix)
 
 
 def check_distinct(jobs: Sequence[Job]) -> None:
