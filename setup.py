@@ -26,7 +26,7 @@ TEST = [
 JAX = ["jax>=0.4.34"]
 ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
 # The floors are the first that take a Range without quadratic time (CVE-2025-62727).
-PAGE = ["starlette>=0.49.1", "uvicorn>=0.34"]
+PAGE = ["starlette>=0.49.1", "uvicorn>=0.34", "segno>=1.6"]
 NCNN = ["ncnn>=1.0.20240410"]
 LITERT = ["ai-edge-litert>=1.2"]
 # put_file with metadata, and errors of its own for objects that are missing.

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from isr.errors import Cancelled
 
+# Left, top, right and bottom of a part, as shares of the picture.
+Place = tuple[float, float, float, float]
 # Seconds between two looks at `paused`.
 POLLED = 0.05
 
@@ -64,6 +66,14 @@ class Progress(Protocol):
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         """Tell how far this file is, and all of them; by prediction alone, before every advance."""
 
+    def tile(self, pixels: Any, place: Place) -> None:
+        """Show a finished part of the picture at work, before it is written; by prediction of pictures alone.
+
+        Args:
+            pixels: `[h, w, c]` float32 about [0, 1], before rounding; a view that must not be written into.
+            place: where it lies in the picture.
+        """
+
 
 class Silent:
     """A `Progress` that says nothing; the default of every Python function."""
@@ -80,6 +90,8 @@ class Silent:
     def message(self, text: str) -> None: ...
 
     def estimated(self, job: Estimate, overall: Estimate) -> None: ...
+
+    def tile(self, pixels: Any, place: Place) -> None: ...
 
 
 class Callback(Silent):
@@ -139,6 +151,8 @@ class Within:
 
     def estimated(self, job: Estimate, overall: Estimate) -> None: ...
 
+    def tile(self, pixels: Any, place: Place) -> None: ...
+
     def message(self, text: str) -> None:
         self.progress.message(text)
 
@@ -171,6 +185,8 @@ class Terminal:
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         if self.task is not None and overall.seconds is not None:
             self._bars.update(self.task, left=overall.seconds)
+
+    def tile(self, pixels: Any, place: Place) -> None: ...
 
     def message(self, text: str) -> None:
         if self.quiet:
@@ -235,6 +251,12 @@ def tell_estimates(progress: Progress, job: Estimate, overall: Estimate) -> None
     """Tell the reader how far work is; one whose own progress knows nothing of estimates is told nothing."""
     if hasattr(progress, "estimated"):
         progress.estimated(job, overall)
+
+
+def show_tile(progress: Progress, pixels: Any, place: Place) -> None:
+    """Show the reader a finished part; one whose own progress knows nothing of parts is shown nothing."""
+    if hasattr(progress, "tile"):
+        progress.tile(pixels, place)
 
 
 def check_cancelled(progress: Progress) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import os
 import secrets
 import signal
 import socket
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from isr.errors import MachineError, RequestError
 from isr.io.files import atomic
@@ -22,6 +26,8 @@ from isr.io.files import atomic
 PORT = 7860
 TRIED = 20  # ports from the wanted one on, where that is taken
 RECORD = "server.json"
+LOCK = "server.lock"
+PATIENCE = 20.0  # seconds that a second program waits for the first one's answer
 
 
 def state_folder() -> Path:
@@ -91,7 +97,9 @@ def serve(
         )
     elif into is not None:
         raise RequestError("--into: is the folder of the results of --watch; give both")
-    if (address := _running(folder)) is not None:
+    claim = _claim(folder)
+    address = _running(folder) if claim is not None else _awaited(folder)
+    if address is not None:
         say(address)
         say("the page is open already")
         if browser:
@@ -106,7 +114,9 @@ def serve(
     _record(folder, address, token)
     say(address)
     if here:
-        say(f"open to the network: http://{_own_address()}:{port}/?token={token}")
+        outside = f"http://{_own_address()}:{port}/?token={token}"
+        say(f"open to the network: {outside}")
+        say(_code(outside))
         say(
             "whoever has this address can use the page, and the way there is not encrypted: trusted networks only"
         )
@@ -131,6 +141,8 @@ def serve(
         pass
     finally:
         (folder / RECORD).unlink(missing_ok=True)
+        if claim is not None:
+            claim.close()
 
 
 @contextmanager
@@ -161,6 +173,48 @@ def _listen(host: str, port: int) -> socket.socket:
     raise MachineError(
         f"--port {port}: no port from here to {port + TRIED - 1} can be used ({failure.strerror}); give another"
     )
+
+
+def _claim(folder: Path) -> BinaryIO | None:
+    """The lock of a state folder, held until the file is closed or this process ends; None where another has it."""
+    file = (folder / LOCK).open("ab")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, (BlockingIOError, PermissionError)):
+            file.close()
+            return None
+        # This file system knows no locks.
+    return file
+
+
+def _awaited(folder: Path) -> str:
+    """The address of the server that has the lock, which perhaps is just being started."""
+    end = time.monotonic() + PATIENCE
+    while (address := _running(folder)) is None:
+        if time.monotonic() > end:
+            raise MachineError(
+                f"{folder}: is used by another `isr page` that does not answer: end that one, or name another "
+                "folder by $ISR_PAGE"
+            )
+        time.sleep(0.1)
+    return address
+
+
+def _code(address: str) -> str:
+    """The address as a QR code of characters, for the camera of a telephone."""
+    import segno
+
+    written = io.StringIO()
+    segno.make(address, error="l").terminal(written, compact=True, border=2)
+    return written.getvalue().rstrip("\n")
 
 
 def _running(folder: Path) -> str | None:

@@ -24,6 +24,7 @@ from isr import __version__, presets
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import walk
 from isr.page.items import Item, Queue, checked, new_id, new_item, request_of
+from isr.page.live import Live
 from isr.page.roots import SUFFIXES, Roots
 from isr.page.supervisor import WORKER, Supervisor
 from isr.page.trials import Trials
@@ -83,6 +84,7 @@ class Page:
                 Route("/items/{id}/try", self.try_piece, methods=["POST"]),
                 Route("/items/{id}/tried/{number:int}", self.tried),
                 Route("/items/{id}/thumb", self.thumb),
+                Route("/items/{id}/live", self.live),
                 Route("/items/{id}/size", self.size),
                 Route("/items/{id}/part", self.part),
                 Route("/items/{id}/result", self.result),
@@ -132,6 +134,7 @@ class Page:
             since = 0
         items, gone, now = self.queue.since(since, MOST_TOLD)
         supervisor = self.supervisor
+        left, all_known = supervisor.seconds_left()
         return JSONResponse(
             {
                 "boot": self.queue.boot,
@@ -145,7 +148,8 @@ class Page:
                     "paused": supervisor.paused,
                     "stopping": supervisor.stopping,
                     "current": supervisor.current,
-                    "left": supervisor.seconds_left(),
+                    "left": left,
+                    "all_known": all_known,
                 },
                 "settings": self.queue.settings.values,
             }
@@ -378,6 +382,13 @@ class Page:
         item = self._item(request)
         path = await self.views.thumbnail(item.id, self._served(item, "before"))
         return FileResponse(path, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    async def live(self, request: Request) -> Response:
+        """The small picture of an item at work, as far as it is."""
+        path = self.queue.views_of(self._item(request).id) / Live.NAME
+        if not path.is_file():
+            raise HTTPException(404)
+        return Response(await asyncio.to_thread(path.read_bytes), media_type="image/jpeg")
 
     async def size(self, request: Request) -> Response:
         """The size of both sides of a comparison, once they are ready to be looked at."""

@@ -23,6 +23,7 @@ PATIENCE = 10.0  # seconds from asking the worker to stop to killing it; files a
 MOST_KILLS = 3  # deaths of the worker after which an item has failed
 LONGEST_LINE = 2**22  # bytes
 IDLE = 300.0  # seconds without work after which the worker, with its networks, is let go
+PROGRESS = ("done", "total", "unit", "seconds", "pace", "shown")
 NOTES = 6  # latest lines that are kept of an item
 
 
@@ -173,7 +174,8 @@ class Supervisor:
         current: the item at work.
         paused: whether the reader wants a pause.
         stopping: whether the worker was asked to stop, and has not yet.
-        progress: of the item at work: `done`, `total`, `unit`, `seconds` that are left (or None).
+        progress: of the item at work: `done`, `total`, `unit`, `seconds` that are left (or None), `pace` in frames or
+            megapixels a second (or None), and the number of the latest picture of it (`shown`, 0: none).
     """
 
     def __init__(self, queue: Queue, command: Sequence[str] = WORKER) -> None:
@@ -188,6 +190,12 @@ class Supervisor:
         self._kill: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        # What the worker was last asked to compute on.
+        self._device: str | None = None
+        # Whether it ends because the next one computes elsewhere.
+        self._changing = False
+        # Whether the server ends, so that nothing new is begun.
+        self._closed = False
         self.speeds = Speeds()
 
     # What the reader wants.
@@ -296,23 +304,20 @@ class Supervisor:
                 self._facts[item.id] = facts
                 self.queue.touch(item.id)
 
-    def seconds_left(self) -> float | None:
-        """How long all that is waiting or at work will take; None: not known of every item."""
-        total = 0.0
+    def seconds_left(self) -> tuple[float, bool]:
+        """How long what is waiting or at work will take, as far as it is known, and whether it is known of all."""
+        total, all_known = 0.0, True
         if self.current is not None:
-            if self.progress.get("seconds") is None:
-                return None
-            total += self.progress["seconds"]
+            seconds = self.progress.get("seconds")
+            total, all_known = seconds or 0.0, seconds is not None
         for item in self.queue.items:
             if item.state == "waiting":
                 facts = self._facts.get(item.id)
                 if facts is not None and facts.problem:
                     continue
                 seconds = facts.seconds(self.speeds) if facts is not None else None
-                if seconds is None:
-                    return None
-                total += seconds
-        return total
+                total, all_known = total + (seconds or 0.0), all_known and seconds is not None
+        return total, all_known
 
     # What the worker does.
 
@@ -321,7 +326,7 @@ class Supervisor:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        if self.current is not None or self.paused:
+        if self.current is not None or self.paused or self._closed:
             return
         waiting = (item for item in self.queue.items if item.state == "waiting")
         item = next(waiting, None) if self.queue.settings.running else None
@@ -340,7 +345,20 @@ class Supervisor:
             return
         self.current, self.progress, self.notes[item.id] = item.id, {}, []
         self.queue.change(item.id, state="working", request=request, target=None, reason="", remedy="")
-        self._do(self.worker.say(do="run", id=item.id, request=request))
+        self._do(self._hand_over(item.id, request))
+
+    async def _hand_over(self, id: str, request: dict[str, Any]) -> None:
+        device = request["request"].get("options", {}).get("device")
+        if device != self._device and self.worker.pid is not None:
+            # Where a process has computed, it goes on computing.
+            self._changing = True
+            await self.worker.close(1.0)
+            self._changing = False
+        self._device = device
+        await self.worker.say(do="run", id=id, request=request, views=str(self.queue.views_of(id)))
+        if self.paused:
+            # Asked meanwhile, of a process that knew of no job.
+            await self.worker.say(do="pause")
 
     def _heard(self, answer: dict[str, Any]) -> None:
         id = answer.get("id")
@@ -348,7 +366,7 @@ class Supervisor:
             return
         match answer["say"]:
             case "progress":
-                self.progress = {key: answer[key] for key in ("done", "total", "unit", "seconds")}
+                self.progress = {key: answer[key] for key in PROGRESS}
                 self.queue.touch(id)
             case "paused":
                 if self.paused:
@@ -381,7 +399,7 @@ class Supervisor:
 
     def _ended(self, code: int) -> None:
         id = self.current
-        if id is None:
+        if id is None or self._changing:
             return
         item = self.queue[id]
         if self.stopping:
@@ -416,6 +434,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the worker; what it finished is whole."""
+        self._closed = True
         for timer in (self._kill, self._rest):
             if timer is not None:
                 timer.cancel()

@@ -1,8 +1,8 @@
 """The process that does the work: asked and answering in JSON lines, one job at a time.
 
-Asked on stdin: `{"do": "run", "id": ..., "request": ...}`, `pause`, `go_on`, `stop` (with `keep`). When stdin ends,
-the work is stopped and the process ends. It answers `begun`, `progress`, `paused`, `message`, and at last
-`finished`, `failed` or `stopped`.
+Asked on stdin: `{"do": "run", "id": ..., "request": ..., "views": a folder}`, `pause`, `go_on`, `stop` (with `keep`).
+When stdin ends, the work is stopped and the process ends. It answers `begun`, `progress`, `paused`, `message`, and at
+last `finished`, `failed` or `stopped`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
 from isr.errors import Cancelled, ISRError
-from isr.progress import Estimate
+from isr.page.live import Live
+from isr.progress import Estimate, Place
 
 LEAST_PAUSE = 0.2  # seconds between two lines on progress
 GRACE = 2.0  # seconds that work may take to stop when the server is gone
@@ -30,9 +32,9 @@ class Reports:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lock = threading.Lock()
-        self.clear("")
+        self.clear("", None)
 
-    def clear(self, id: str) -> None:
+    def clear(self, id: str, live: Live | None) -> None:
         """The next job begins."""
         self.id = id
         self.cancelled = self.finishing = self.keeping = False
@@ -41,6 +43,10 @@ class Reports:
         self._done = self._total = 0
         self._job = Estimate(0, 0)
         self._said = 0.0
+        # Of the pictures of the file at work.
+        self._live, self._shown = live, 0
+        # Megapixels of a tile; 0 of a frame, since frames are counted.
+        self.megapixels = 0.0
 
     @property
     def paused(self) -> bool:
@@ -67,6 +73,10 @@ class Reports:
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         self._job = job
 
+    def tile(self, pixels: Any, place: Place) -> None:
+        if self._live is not None:
+            self._shown = self._live.draw(pixels, place)
+
     def say(self, what: str, **fields: Any) -> None:
         """Write one line."""
         line = json.dumps({"say": what, "id": self.id, **fields})
@@ -79,8 +89,19 @@ class Reports:
         if at_once or now - self._said >= LEAST_PAUSE:
             self._said = now
             self.say(
-                "progress", done=self._done, total=self._total, unit=self._unit, seconds=self._job.seconds
+                "progress",
+                done=self._done,
+                total=self._total,
+                unit=self._unit,
+                seconds=self._job.seconds,
+                pace=self._pace(),
+                shown=self._shown,
             )
+
+    def _pace(self) -> float | None:
+        """Frames or megapixels per second, as the estimate sees them; None: not known."""
+        job = self._job
+        return job.left * (self.megapixels or 1) / job.seconds if job.left and job.seconds else None
 
 
 def run(request: dict[str, Any], progress: Reports) -> None:
@@ -95,6 +116,8 @@ def run(request: dict[str, Any], progress: Reports) -> None:
         # What a worker before this one finished is not made again.
         planned = plan(replace(asked, options=replace(asked.options, resume=True)))
         jobs = planned.jobs + planned.finished
+        units = jobs[0].units
+        progress.megapixels = units.megapixels / units.count if jobs[0].frames_out is None else 0.0
         for outcome in run_plan(planned, progress):
             if outcome.status == "failed":
                 progress.say("failed", text=outcome.error)
@@ -128,7 +151,8 @@ def listen(progress: Reports, wanted: SimpleQueue[dict[str, Any] | None]) -> Non
         match asked["do"]:
             case "run":
                 # Here, so that a pause that follows at once is not lost.
-                progress.clear(asked["id"])
+                views = asked.get("views")
+                progress.clear(asked["id"], None if views is None else Live(Path(views)))
                 wanted.put(asked)
             case "pause":
                 progress.pause(True)

@@ -16,7 +16,7 @@ from isr.predict.back_projection import BackProjection
 from isr.predict.repeats import LastPicture
 from isr.predict.resize import RowResizer, resize
 from isr.predict.tiling import SMALLEST_TILE, TileOptions, plan_tiles
-from isr.progress import Progress, Silent, check_cancelled
+from isr.progress import Place, Progress, Silent, Within, check_cancelled, show_tile
 from isr.spec import ModelSpec, Upscaler
 from isr.tiles import Tile
 
@@ -70,7 +70,7 @@ def enlarge(
         if alpha.min() == alpha.max():
             result[..., -1:] = from_float(to_float(alpha[:1, :1]), dtype)
         else:
-            work.run(alpha, options, result[..., -1:])
+            replace(work, progress=_Alpha(work.progress)).run(alpha, options, result[..., -1:])
         return result
     result = np.empty((*size, channels), dtype)
     work.run(pixels, options, result, last)
@@ -201,11 +201,21 @@ class _OnePicture:
             if channels != spec.num_channels:
                 output = output.mean(axis=-1, keepdims=True)
             for tile, sr in zip(group, output, strict=True):
-                canvas.place(tile, sr, scale)
+                show_tile(self.progress, *canvas.place(tile, sr, scale))
             self.progress.advance(len(group))
         canvas.check(pixels)
         if known is not None and canvas.shape == result.shape:
             known.keep_picture(padded, result, plan, scale, 1 - len(new) / len(plan))
+
+
+class _Alpha(Within):
+    """Counts the tiles of an alpha channel, which are no picture to show."""
+
+    def start(self, what: str, total: int, unit: str = "") -> None:
+        self.progress.start(what, total, unit)
+
+    def advance(self, amount: int = 1) -> None:
+        self.progress.advance(amount)
 
 
 def smaller_tiles(
@@ -265,13 +275,20 @@ class Canvas:
         self._low = np.full(shape[2], np.inf, np.float32)
         self._high = -self._low
 
-    def place(self, tile: Tile, sr: np.ndarray, scale: int) -> None:
-        """Take the kept part of an upscaled tile, float32 `[h, w, c]`; tiles come row by row."""
+    def place(self, tile: Tile, sr: np.ndarray, scale: int) -> tuple[np.ndarray, Place]:
+        """Take the kept part of an upscaled tile, float32 `[h, w, c]`; tiles come row by row.
+
+        Returns:
+            The kept part, and where it lies.
+        """
         rows, columns = self._kept(tile, scale)
         above, before = rows.start - tile.rows.start * scale, columns.start - tile.columns.start * scale
         kept = sr[above : above + rows.stop - rows.start, before : before + columns.stop - columns.start]
         self._widen(kept.min(axis=(0, 1)), kept.max(axis=(0, 1)))
         self.put(kept, rows, columns)
+        height, width = self.shape[:2]
+        place = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
+        return kept, place
 
     def repeat(self, tile: Tile, kept: np.ndarray, scale: int) -> None:
         """Take what an equal tile became before, the kept part in the dtype of `result`."""

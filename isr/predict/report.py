@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isr.predict.speeds import Kind, Speeds
-from isr.progress import Estimate, Progress, Within, tell_estimates
+from isr.progress import Estimate, Place, Progress, Within, show_tile, tell_estimates
 
 if TYPE_CHECKING:
     from isr.predict.jobs.job import Job
@@ -113,6 +113,9 @@ class Watch(Within):
         if self._done - self._skipped >= MEASURED:
             _, self.pace = self._measured(self._done - self._skipped, fresh=True)
         self._tell(amount)
+
+    def tile(self, pixels: Any, place: Place) -> None:
+        show_tile(self.progress, pixels, place)
 
     def spare(self, units: float) -> None:
         """Count units that were done without the network, since they repeat others: no measure for other jobs."""
@@ -220,6 +223,9 @@ class Report(Within):
         if not self._told and self._advances >= min(MEASURED, self._count):
             self._tell(whole)
         tell_estimates(self.progress, job, whole)
+
+    def tile(self, pixels: Any, place: Place) -> None:
+        show_tile(self.progress, pixels, place)
 
     def _wait(self, job: Job, sign: int) -> None:
         count, megapixels = self._waiting.get(job.kind, (0, 0.0))

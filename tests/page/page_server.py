@@ -23,7 +23,8 @@ from pathlib import Path
 from isr.page import serve
 given = json.loads(sys.argv[1])
 serve([Path(root) for root in given["roots"]], port=given["port"], browser=False, state=Path(given["state"]),
-      worker=given["worker"], watch=given["watch"] and Path(given["watch"]), say=lambda line: print(line, flush=True))
+      host=given["host"], worker=given["worker"], watch=given["watch"] and Path(given["watch"]),
+      say=lambda line: print(line, flush=True))
 """
 LONGEST = 60.0  # seconds that a test waits for something
 
@@ -99,6 +100,7 @@ def served(
     env: Mapping[str, str] | None = None,
     program: str = PROGRAM,
     watch: Path | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Client]:
     """A page whose worker has no network: every pixel is repeated, as slowly as `$SLOW` says (seconds a call)."""
     given = {
@@ -106,6 +108,7 @@ def served(
         "roots": [str(root) for root in roots],
         "port": port,
         "watch": watch and str(watch),
+        "host": host,
         "worker": [sys.executable, str(FAKE)] if worker is None else worker,
     }
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

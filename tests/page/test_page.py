@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -308,7 +310,12 @@ def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
         client.json("POST", "/go", {"do": "start"})
         client.wait(id, lambda item: item.get("progress", {}).get("done", 0) >= 1)
         client.json("POST", "/go", {"do": "pause"})
-        before = client.wait(id, "paused")["progress"]["done"]
+        item = client.wait(id, "paused")
+        before = item["progress"]["done"]
+        # The small picture shows what is finished.
+        assert item["progress"]["shown"] >= 1
+        live = Image.open(io.BytesIO(client.ask("GET", f"/items/{id}/live")[1]))
+        assert abs(live.width / live.height - 240 / 160) < 0.02
         for _ in range(4):
             assert client.items()[id]["progress"]["done"] == before
         assert client.json("GET", "/state?since=0")["queue"]["paused"]
@@ -317,6 +324,12 @@ def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
         client.json("POST", "/go", {"do": "stop"})
         item = client.wait(id, "waiting")
         assert item["begun"]
+        # Another device needs another process.
+        before = worker_of(client)
+        client.json("PUT", "/settings", {"options.tile": 32, "options.device": "cpu"})
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, lambda item: item.get("progress", {}).get("pace"))
+        assert worker_of(client) != before
 
 
 def test_a_killed_worker_and_a_killed_server_lose_a_segment_at_most(tmp_path: Path) -> None:
@@ -383,6 +396,16 @@ def test_a_second_server_on_the_same_state_opens_the_first(tmp_path: Path) -> No
     with served(tmp_path) as client, served(tmp_path) as second:
         assert second.process.wait(60) == 0
         assert second.token == client.token
+
+
+def test_of_two_that_start_at_once_one_opens_the_other(tmp_path: Path) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: stack.enter_context(served(tmp_path)), range(2)))
+        assert both[0].token == both[1].token
+        ended = next(client for client in itertools.cycle(both) if client.process.poll() is not None)
+        other = next(client for client in both if client is not ended)
+        assert ended.process.returncode == 0
+        assert other.items() == {} and other.process.poll() is None
 
 
 # Writes down that a process began, and whom it asks: connections and look-ups of names.

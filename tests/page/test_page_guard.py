@@ -241,3 +241,20 @@ def test_too_much_is_not_read(page: Client) -> None:
     assert page.ask("POST", "/go", b"x" * 100_000)[0] == 400
     assert page.ask("POST", "/go", b"[]")[0] == 400
     assert page.ask("POST", "/go", {"do": "format C:"})[0] == 400
+
+
+def test_a_page_that_is_open_to_the_network_says_so_and_asks_for_its_token(tmp_path: Path) -> None:
+    with served(tmp_path, host="0.0.0.0") as client:
+        assert client.process.stdout is not None
+        lines = []
+        while not lines or "not encrypted" not in lines[-1]:
+            lines.append(client.process.stdout.readline())
+            assert lines[-1], lines
+        assert lines[0].startswith("open to the network: http://") and client.token in lines[0]
+        # The QR code.
+        assert sum(set(line.strip()) <= set("\u2580\u2584\u2588 ") for line in lines[1:-1]) >= 15
+        own = {"Host": f"192.0.2.7:{client.port}"}
+        assert client.ask("GET", "/", headers=own)[0] == 403
+        assert client.ask("GET", "/", headers={**own, "X-ISR-Token": client.token})[0] == 200
+        for name in (f"evil.com:{client.port}", "192.0.2.7:1"):
+            assert client.ask("GET", "/", headers={"Host": name, "X-ISR-Token": client.token})[0] == 403

@@ -231,9 +231,12 @@ def test_axe_finds_nothing(browser: Any, server: Client, scheme: str) -> None:
     empty(server)
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install keras-isr[test]")
     id = server.upload("axe.png", png())
-    server.upload("axe-bad.png", png()[:500])
+    bad = server.upload("axe-bad.png", png()[:500])
     server.json("POST", "/go", {"do": "start"})
     server.wait(id, "finished")
+    server.wait(bad, "failed")
+    # What is added while the queue runs does not wait.
+    server.json("POST", "/go", {"do": "finish"})
     server.upload("axe-waits.png", png())
     context = browser.new_context(bypass_csp=True, color_scheme=scheme)
     page = context.new_page()

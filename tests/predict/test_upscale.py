@@ -19,6 +19,7 @@ import isr
 from isr import presets
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.imresize import imresize
+from isr.levels import from_float
 from isr.models import EDSR
 from isr.predict import source as networks_module
 from isr.predict.picture import enlarge, fill_transparent, reduce
@@ -26,6 +27,7 @@ from isr.predict.precision import AUTOMATIC_PRECISION, resolve_precision
 from isr.predict.resize import RowResizer, resize
 from isr.predict.route import Route, Target, factors
 from isr.predict.tiling import TileOptions
+from isr.progress import Place, Silent
 from isr.runtimes import as_upscaler
 
 
@@ -565,3 +567,24 @@ def test_a_route_says_where_it_leads() -> None:
         Route.plan(10, 10, Target(scale=2), ())
     # A network that restores pictures without enlarging them is all there is.
     assert Route.plan(10, 10, Target(scale=1), (1,)) == Route((1,), (10, 10), False)
+
+
+def test_finished_tiles_are_shown_where_they_lie() -> None:
+    """Their shares tile the picture, and their pixels are the result before rounding; alpha is not shown."""
+
+    class Shown(Silent):
+        def __init__(self) -> None:
+            self.picture = np.full((140, 100, 3), np.nan, np.float32)
+
+        def tile(self, pixels: np.ndarray, place: Place) -> None:
+            left, top, right, bottom = (
+                round(share * side) for share, side in zip(place, (100, 140, 100, 140), strict=True)
+            )
+            part = self.picture[top:bottom, left:right]
+            assert pixels.shape == part.shape and np.isnan(part).all()
+            part[:] = pixels
+
+    shown = Shown()
+    pixels = np.dstack([photograph(70, 50), photograph(70, 50, seed=1)[..., :1]])
+    result = enlarge(Repeat(2), pixels, TileOptions(tile=32, overlap=4), progress=shown)
+    np.testing.assert_array_equal(from_float(shown.picture, np.dtype(np.uint8)), result[..., :3])

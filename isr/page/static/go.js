@@ -90,7 +90,8 @@ class Go extends HTMLElement {
     const parts = [words.counts(finished, all, failed)];
     const { left, current, paused } = state.queue;
     if (waiting || current) {
-      if (left === null) parts.push(words.unknownTime);
+      const { all_known: known } = state.queue;
+      if (!known) parts.push(left >= 1 ? words.atLeast(duration(left)) : words.unknownTime);
       else if (!current || paused) parts.push(words.takes(duration(left)));
       else parts.push(words.left(duration(left)), words.ready(clock(left)));
     }
@@ -167,6 +168,7 @@ class Row extends HTMLElement {
     this.name.title = item.name;
     this.facts.textContent = this.sentence(item, queue);
     const { done = 0, total = 0 } = item.progress ?? {};
+    this.picture(item.progress?.shown ?? 0);
     this.bar.hidden = !item.progress;
     this.bar.setAttribute("aria-label", item.name);
     if (total) this.bar.value = done / total;
@@ -191,11 +193,22 @@ class Row extends HTMLElement {
     if (item.progress?.seconds != null && item.progress.done < item.progress.total) {
       parts.push(words.left(duration(item.progress.seconds)));
     }
+    if (item.progress?.pace && item.state === "working" && !queue.paused) {
+      parts.push((item.clip ? words.framesPerSecond : words.megapixelsPerSecond)(item.progress.pace));
+    }
     if (item.state === "waiting" && item.left != null) parts.push(words.takes(duration(item.left)));
     if (item.state === "finished" && item.seconds >= 1) parts.push(words.took(duration(item.seconds)));
     if (item.part) parts.push(words.keptPart);
     if (item.reason) parts.push(item.reason);
     return parts.join(" · ");
+  }
+
+  picture(shown) {
+    // It sharpens while it is made, and is large enough then for this to be seen.
+    const { id } = this.item;
+    this.image.classList.toggle("live", shown > 0);
+    const src = shown ? `/items/${id}/live?${shown}` : `/items/${id}/thumb`;
+    if (this.image.getAttribute("src") !== src) this.image.src = src;
   }
 
   buttons(item) {

@@ -68,6 +68,9 @@ export const words = {
   left: (time) => `${time} left`,
   ready: (clock) => `ready about ${clock}`,
   unknownTime: "time not known yet",
+  atLeast: (time) => `at least ${time}`,
+  framesPerSecond: (n) => `${figure(n)} pictures a second`,
+  megapixelsPerSecond: (n) => `${figure(n)} megapixels a second`,
   takes: (time) => `takes about ${time}`,
   took: (time) => `took ${time}`,
   seconds: (n) => `${n} s`,
@@ -158,6 +161,10 @@ export const words = {
   lost: "The program does not answer. Start it again: nothing is lost.",
   failedToAsk: "That did not work",
 };
+
+function figure(n) {
+  return n.toLocaleString([], { maximumSignificantDigits: 2 });
+}
 
 export function duration(seconds) {
   if (seconds < 90) return words.seconds(Math.max(1, Math.round(seconds)));

@@ -32,7 +32,7 @@ from isr.predict.report import Units, Watch
 from isr.predict.route import Route
 from isr.predict.source import ByScale, check_memory, plan_route
 from isr.predict.tiling import plan_tiles
-from isr.progress import Within
+from isr.progress import Place, Within, show_tile
 from isr.tiles import Tile
 
 # Pixels of a stretch that stands for a tile where there is no network.
@@ -176,10 +176,13 @@ class PictureJob(Job):
 
 
 class _Tiles(Within):
-    """Counts the tiles of a job, which are several stretches of work to the networks."""
+    """Counts and shows the tiles of a job, which are several stretches of work to the networks."""
 
     def advance(self, amount: int = 1) -> None:
         self.progress.advance(amount)
+
+    def tile(self, pixels: Any, place: Place) -> None:
+        show_tile(self.progress, pixels, place)
 
 
 def _area(tile: Tile) -> int:
