@@ -28,6 +28,7 @@ ONNXRUNTIME = ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"]
 # The floors are the first that take a Range without quadratic time (CVE-2025-62727).
 PAGE = ["starlette>=0.49.1", "uvicorn>=0.34", "segno>=1.6"]
 NCNN = ["ncnn>=1.0.20240410"]
+HEIC = ["pillow-heif>=0.18"]
 LITERT = ["ai-edge-litert>=1.2"]
 # put_file with metadata, and errors of its own for objects that are missing.
 S3 = ["s3fs>=2024.6"]
@@ -88,6 +89,7 @@ setup(
         "litert": LITERT,
         "ncnn": NCNN,
         "page": PAGE,
+        "heic": HEIC,
         "s3": S3,
         "gs": ["gcsfs>=2024.6"],
         "az": ["adlfs>=2024.6"],
@@ -102,6 +104,7 @@ setup(
             *LITERT,
             *NCNN,
             *PAGE,
+            *HEIC,
             *S3,
             "moto[server]>=5",
             "pre-commit",

@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from isr.errors import MachineError, RequestError
 from isr.io.files import atomic
@@ -27,6 +29,23 @@ PORT = 7860
 TRIED = 20  # ports from the wanted one on, where that is taken
 RECORD = "server.json"
 LOCK = "server.lock"
+# The page of a notebook, whose process is busy with the notebook.
+NOTEBOOK = """
+import json, os, signal, sys, threading
+from pathlib import Path
+from isr.errors import ISRError
+from isr.page import serve
+given = json.loads(sys.argv[1])
+# When the notebook is gone, however it went.
+threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
+try:
+    serve(port=given["port"], proxy=given["proxy"], browser=False, state=given["state"] and Path(given["state"]),
+          say=lambda line: print(line, flush=True))
+except ISRError as error:
+    print(error, flush=True)
+"""
+# Held, since a process that is let go loses its stdin.
+_OF_NOTEBOOK: list[subprocess.Popen[str]] = []
 PATIENCE = 20.0  # seconds that a second program waits for the first one's answer
 
 
@@ -49,6 +68,7 @@ def serve(
     into: Path | None = None,
     state: Path | None = None,
     worker: Sequence[str] | None = None,
+    proxy: str = "",
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until Ctrl-C.
@@ -64,6 +84,7 @@ def serve(
         into: the folder of its results; None: beside it, named with `_larger`.
         state: the folder of queue, uploads and results; None: `state_folder()`.
         worker: the command that starts a worker; None: the package's own.
+        proxy: the name of a host that is trusted to hand on what is asked there by HTTPS; empty: none.
         say: takes the lines that are for the terminal.
 
     Raises RequestError where a root is missing or the host is no address, MachineError where the extra `page` is not
@@ -122,7 +143,7 @@ def serve(
         )
     say("the page of keras-isr; Ctrl-C ends it, and the list of files is kept")
     config = uvicorn.Config(
-        Guard(page.app, token, port, anywhere=here),
+        Guard(page.app, token, port, anywhere=here, proxy=proxy),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -143,6 +164,52 @@ def serve(
         (folder / RECORD).unlink(missing_ok=True)
         if claim is not None:
             claim.close()
+
+
+def colab(state: Path | None = None) -> str:
+    """Show the page from a notebook: a link to it stands below the cell, and the page ends with the notebook.
+
+    In Colab, the link leads through the notebook's own proxy.
+
+    Args:
+        state: the folder of queue, uploads and results; None: `state_folder()`.
+
+    Returns:
+        The address.
+
+    Raises:
+        MachineError: the extra `page` is not installed, or the page cannot be started.
+    """
+    try:
+        from google.colab import output  # type: ignore[import-not-found, import-untyped]
+    except ImportError:
+        output = None
+    port, proxy = 0, ""
+    if output is not None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        # Colab gives every port an address of its own.
+        proxy = urlsplit(output.eval_js(f"google.colab.kernel.proxyPort({port})")).netloc
+    given = {"state": state and str(state), "port": port, "proxy": proxy}
+    process = subprocess.Popen(
+        [sys.executable, "-c", NOTEBOOK, json.dumps(given)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _OF_NOTEBOOK.append(process)
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    if not address.startswith("http"):
+        raise MachineError(f"the page could not be started: {address or 'see what is printed above'}")
+    if output is not None:
+        query = urlsplit(address).query
+        output.serve_kernel_port_as_window(port, path=f"/?{query}", anchor_text="Open the page")
+        return f"https://{proxy}/?{query}"
+    from IPython.display import HTML, display  # type: ignore[import-not-found, import-untyped]
+
+    display(HTML(f'<a href="{address}" target="_blank">Open the page</a>'))
+    return address
 
 
 @contextmanager

@@ -48,10 +48,11 @@ class Guard:
         token: the secret that the browser was opened with.
         port: a part of the cookie's name, since cookies do not know ports.
         anywhere: whether the server listens beyond this machine, and may be called by any address.
+        proxy: a host that hands on, from HTTPS, what it was asked; empty: none.
     """
 
-    def __init__(self, app: App, token: str, port: int, anywhere: bool = False) -> None:
-        self.app, self.token, self.port, self.anywhere = app, token, port, anywhere
+    def __init__(self, app: App, token: str, port: int, anywhere: bool = False, proxy: str = "") -> None:
+        self.app, self.token, self.port, self.anywhere, self.proxy = app, token, port, anywhere, proxy
         self.cookie = f"isr-page-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +79,8 @@ class Guard:
             return "this address is not the page's own"
         navigates = by_name.get("sec-fetch-mode") == "navigate"
         elsewhere = by_name.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if origin not in (None, f"http://{host}") or (elsewhere and not navigates):
+        ours = [None, f"http://{host}", *([f"https://{self.proxy}"] if self.proxy else [])]
+        if origin not in ours or (elsewhere and not navigates):
             return "another page asked for this"
         if asked := _asked_token(scope):
             return "" if self._is_token(asked) else "the token is wrong; start `isr page` again"
@@ -95,6 +97,8 @@ class Guard:
         return secrets.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
 
     def _is_ours(self, host: str) -> bool:
+        if self.proxy and host == self.proxy:
+            return True
         try:
             parts = urlsplit(f"http://{host}")
             name, port = parts.hostname or "", parts.port or 80

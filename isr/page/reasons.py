@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+NO_HEIC = (
+    "Pictures of the kind HEIC need an addition to this program: pip install 'keras-isr[heic]'. Or save it as JPEG "
+    "first (on an iPhone: Settings, Camera, Formats, Most Compatible)."
+)
 # The first that is found in an error's text: what the page says instead (empty: the text itself), and the button.
 KNOWN = (
     ("--overwrite", "A file of that name is there already.", "replace"),
+    ("keras-isr[heic]", NO_HEIC, "again"),
     ("--max-pixels", "The picture is larger than this program takes.", ""),
     ("memory", "There is not enough memory for this.", "tile"),
     ("disk", "", "again"),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from isr.errors import MachineError, RequestError
+from isr.page.reasons import NO_HEIC
 from isr.page.roots import SUFFIXES, safe_name
 
 LARGEST = 64 * 2**30  # bytes of one file
 SPARE = 2**28  # bytes of the disk that uploads leave free
 BLOCK = 2**20  # bytes between two writes
 KNOWN_ELSEWHERE = {
-    ".heic": "Pictures of the kind HEIC cannot be read here. Save it as JPEG first (on an iPhone: Settings, "
-    "Camera, Formats, Most Compatible).",
-    ".heif": "Pictures of the kind HEIF cannot be read here. Save it as JPEG first.",
     ".svg": "An SVG is a drawing without pixels; it can be shown at any size as it is.",
     ".pdf": "A PDF is a document. Save its pictures as PNG or JPEG first.",
     ".psd": "Photoshop files cannot be read here. Save it as TIFF or PNG first.",
@@ -27,6 +26,8 @@ def check_kind(name: str) -> None:
     suffix = Path(name).suffix.lower()
     if suffix in KNOWN_ELSEWHERE:
         raise RequestError(KNOWN_ELSEWHERE[suffix])
+    if suffix in (".heic", ".heif") and importlib.util.find_spec("pillow_heif") is None:
+        raise RequestError(NO_HEIC)
     if suffix not in SUFFIXES:
         known = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise RequestError(f"This is neither a picture nor a video that can be read here ({known}).")

@@ -157,6 +157,6 @@ def _written() -> frozenset[str]:
     """The suffixes of the files that can be written."""
     # The libraries that do it take their time, and `isr --help` does without.
     from isr.io.clips import WRITABLE_SUFFIXES
-    from isr.io.pictures import READABLE
+    from isr.io.pictures import WRITABLE
 
-    return READABLE | WRITABLE_SUFFIXES
+    return WRITABLE | WRITABLE_SUFFIXES

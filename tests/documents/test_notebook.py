@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import socket
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from notebook_runs import run
@@ -19,6 +24,20 @@ def test_it_is_stripped_and_compiles(notebook: Path) -> None:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
             compile("".join(cell["source"]), notebook.name, "exec")
+
+
+def test_the_page_outside_colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its link leads to a page that ends with the notebook."""
+    pytest.importorskip("starlette", reason="pip install keras-isr[page]")
+    monkeypatch.setenv("ISR_PAGE", str(tmp_path / "state"))
+    _, shown = run("page.ipynb", tmp_path)
+    (link,) = re.findall(r'href="(http://127\.0\.0\.1:\d+/\?token=[\w-]+)"', shown[0]["text/html"])
+    end, port = time.monotonic() + 30, urlsplit(link).port
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            assert time.monotonic() < end, "the page has ended with the notebook"
+            time.sleep(0.1)
 
 
 @pytest.mark.slow

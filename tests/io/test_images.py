@@ -7,6 +7,7 @@ imagecodecs where Pillow is the reader), and what it writes, other software read
 import io
 import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -1366,4 +1367,34 @@ def test_readable_suffixes() -> None:
     expected = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"} | (
         {".avif"} if HAS_AVIF else set()
     )
-    assert expected == pictures.READABLE
+    assert expected == pictures.WRITABLE
+    assert expected | {".heic", ".heif"} == pictures.READABLE
+
+
+# ---------------------------------------------------------------------------------------------------- HEIC
+
+
+def test_heic_is_read_upright_with_its_metadata_and_never_written(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pip install keras-isr[heic]")
+    pixels = smooth()
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    turned = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    heif.register_heif_opener()
+    turned.save(tmp_path / "a.heic", quality=95, exif=exif.tobytes(), icc_profile=SRGB)
+    info, picture = pictures.probe(tmp_path / "a.heic"), pictures.read(tmp_path / "a.heic")
+    assert (info.format, info.height, info.width) == ("HEIC", *pixels.shape[:2])
+    assert np.abs(picture.pixels.astype(int) - pixels).mean() < 4
+    assert picture.metadata.icc_profile == SRGB and b"Maker" in (picture.metadata.exif or b"")
+    with pytest.raises(RequestError, match=r"\.heic is not one that pictures can be written in"):
+        pictures.write(tmp_path / "b.heic", picture)
+    assert pictures.suffix_of("HEIC") == ".jpg"
+
+
+def test_heic_without_its_extra_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    with pytest.raises(MachineError, match=r"a\.heic: .*pip install 'keras-isr\[heic\]'"):
+        pictures.probe(path)

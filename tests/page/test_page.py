@@ -23,8 +23,12 @@ from page_server import PROGRAM, Client, served
 from pictures import photograph
 from PIL import Image
 
+from isr.errors import RequestError
+
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
 pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
+
+from isr.page.uploads import check_kind
 
 CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
 
@@ -168,11 +172,17 @@ def test_a_damaged_file_fails_in_plain_words_and_stops_no_other(page: Client) ->
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("IMG_1.HEIC", "HEIC"), ("letter.pdf", "PDF"), ("notes.txt", "neither a picture"), ("", "no name")],
+    [("letter.pdf", "PDF"), ("notes.txt", "neither a picture"), ("", "no name")],
 )
 def test_files_of_other_kinds_are_refused_by_name(page: Client, name: str, said: str) -> None:
     status, content, _ = page.ask("PUT", f"/upload?name={name}", b"x" * 10)
     assert status == 400 and said in json.loads(content)["error"]
+
+
+def test_heic_without_its_extra_is_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RequestError, match="need an addition"):
+        check_kind("IMG_1.HEIC")
 
 
 def test_views_show_the_part_that_is_asked_for(page: Client) -> None:

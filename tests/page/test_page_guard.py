@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from page_server import Client, served
+
+from isr.page.guard import Guard, Receive, Scope, Send
 
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
 
@@ -258,3 +262,28 @@ def test_a_page_that_is_open_to_the_network_says_so_and_asks_for_its_token(tmp_p
         assert client.ask("GET", "/", headers={**own, "X-ISR-Token": client.token})[0] == 200
         for name in (f"evil.com:{client.port}", "192.0.2.7:1"):
             assert client.ask("GET", "/", headers={"Host": name, "X-ISR-Token": client.token})[0] == 403
+
+
+def test_a_proxy_is_answered_by_its_name_alone() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    def status(host: str, **more: str) -> int:
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        async def receive() -> Any:
+            return {}
+
+        headers = {"host": host, "x-isr-token": "token", **more}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": "/go", "query_string": b"", "headers": raw}
+        asyncio.run(Guard(app, "token", 7860, proxy="p.example")(scope, receive, send))
+        code: int = told[0]["status"]
+        return code
+
+    assert status("p.example", origin="https://p.example") == status("localhost:7860") == 200
+    assert status("127.0.0.1:7860", origin="https://p.example") == 200
+    assert status("q.example") == status("p.example", origin="https://q.example") == 403

@@ -16,7 +16,7 @@ from upscalers import Lines, Repeat
 
 import isr
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.pictures import READABLE
+from isr.io.pictures import WRITABLE
 from isr.models import EDSR
 from isr.predict import PredictOptions, Predictor, report
 from isr.predict.jobs import job, picture
@@ -450,7 +450,7 @@ def test_metadata_comes_along_unless_stripped(tmp_path: Path) -> None:
     assert not stripped.getexif() and "icc_profile" not in stripped.info
 
 
-@pytest.mark.parametrize("suffix", sorted(READABLE))
+@pytest.mark.parametrize("suffix", sorted(WRITABLE))
 def test_every_format_goes_through(tmp_path: Path, suffix: str) -> None:
     save(tmp_path / "in" / f"a{suffix}")
     done = Predictor(tmp_path / "in", tmp_path / "out").get_predictions(Repeat())

@@ -24,7 +24,7 @@ from isr.cli import app
 from isr.cli import predict as command_line
 from isr.errors import RequestError
 from isr.io.clips import WRITABLE_SUFFIXES
-from isr.io.pictures import READABLE
+from isr.io.pictures import WRITABLE
 from isr.predict import PredictOptions, PredictRequest, VideoOptions, plan, source, upscale
 from isr.predict.command import OPTIONS, value_of
 from isr.predict.tiling import MOST_ROUNDS, SMALLEST_TILE
@@ -66,7 +66,7 @@ OPTION_VALUES = st.fixed_dictionaries(
         "precision": st.sampled_from(["auto", "fast", "float32", "bfloat16", "int8"]),
         "engine": st.sampled_from(["auto", *BACKENDS, *ENGINES]),
         "device": st.sampled_from([None, "cpu"]),
-        "format": st.none() | st.sampled_from(sorted(s[1:] for s in READABLE | WRITABLE_SUFFIXES)),
+        "format": st.none() | st.sampled_from(sorted(s[1:] for s in WRITABLE | WRITABLE_SUFFIXES)),
         "name": st.none() | st.sampled_from(["{stem}", "-{stem} x{scale}", "{model}_{width}x{height}{stem}"]),
         "quality": st.integers(1, 100),
         "strip_metadata": st.booleans(),

@@ -12,7 +12,15 @@ from isr.errors import RequestError
 from isr.io.files import StrPath
 from isr.io.pictures.depth import nearest
 from isr.io.pictures.picture import Metadata
-from isr.io.pictures.pillow import open_avif, open_bmp, open_jpeg, write_avif, write_bmp, write_jpeg
+from isr.io.pictures.pillow import (
+    open_avif,
+    open_bmp,
+    open_heic,
+    open_jpeg,
+    write_avif,
+    write_bmp,
+    write_jpeg,
+)
 from isr.io.pictures.png import open_png, write_png
 from isr.io.pictures.stored import Stored
 from isr.io.pictures.tiff import open_tiff, write_tiff
@@ -27,7 +35,8 @@ class Format:
         suffixes: in lower case, with the dot; new files are given the first.
         begins: whether these first 64 bytes are those of such a file.
         open: reads the header of a file that is open for reading, at its beginning.
-        write: writes `[height, width, channels]` and metadata to a new file, at a quality of 1 to 100.
+        write: writes `[height, width, channels]` and metadata to a new file, at a quality of 1 to 100; None: the
+            format is only read, and new files become JPEG.
         channels: numbers of channels that it holds; any other picture is converted.
         max_side, max_area: in pixels.
         dtypes: names of the types that it holds; any other picture is converted.
@@ -37,7 +46,7 @@ class Format:
     suffixes: tuple[str, ...]
     begins: Callable[[bytes], bool]
     open: Callable[[Path, BinaryIO], Stored]
-    write: Callable[[Path, np.ndarray, Metadata, int], None]
+    write: Callable[[Path, np.ndarray, Metadata, int], None] | None
     channels: tuple[int, ...]
     max_side: int
     max_area: int = 2**62
@@ -45,6 +54,7 @@ class Format:
     holds_profile: bool = True
 
 
+HEIC_KINDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 FORMATS = {
     # The sides of PNG, JPEG and WebP are those that libpng, libjpeg and libwebp accept.
     "PNG": Format(
@@ -102,6 +112,15 @@ FORMATS = {
         max_side=32_768,
         max_area=2**28,
     ),
+    # Behind AVIF, which names some of the same kinds.
+    "HEIC": Format(
+        suffixes=(".heic", ".heif"),
+        begins=lambda head: head[4:8] == b"ftyp" and any(kind in head[8:] for kind in HEIC_KINDS),
+        open=open_heic,
+        write=None,
+        channels=(3, 4),
+        max_side=2**31 - 1,
+    ),
 }
 # Pillow is built with or without two of them.
 for _name in ("WEBP", "AVIF"):
@@ -109,6 +128,9 @@ for _name in ("WEBP", "AVIF"):
         del FORMATS[_name]
 
 READABLE: frozenset[str] = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
+WRITABLE: frozenset[str] = frozenset(
+    suffix for form in FORMATS.values() if form.write is not None for suffix in form.suffixes
+)
 
 
 def recognised(head: bytes) -> str | None:
@@ -117,8 +139,8 @@ def recognised(head: bytes) -> str | None:
 
 
 def suffix_of(format: str) -> str:
-    """Tell the suffix, with the dot, that new files of a format such as "JPEG" are given."""
-    return FORMATS[format].suffixes[0]
+    """Tell the suffix, with the dot, that new files are given of a picture that had a format such as "JPEG"."""
+    return FORMATS[format if FORMATS[format].write is not None else "JPEG"].suffixes[0]
 
 
 def usual_suffix(suffix: str) -> str:
@@ -132,7 +154,7 @@ def usual_suffix(suffix: str) -> str:
 
 def format_for(path: Path, format: str | None) -> str:
     """Tell the format that `path` is written in: `format`, or else its suffix's; RequestError for an unknown one."""
-    names = {suffix[1:]: name for name, form in FORMATS.items() for suffix in form.suffixes}
+    names = {suffix[1:]: name for name, form in FORMATS.items() for suffix in form.suffixes if form.write}
     asked = (path.suffix[1:] if format is None else format).lower()
     if asked not in names:
         what = f"the format {format}" if format is not None else f"the suffix {path.suffix or '(none)'}"

@@ -1,4 +1,4 @@
-"""JPEG, BMP and AVIF, by Pillow.
+"""JPEG, BMP and AVIF, by Pillow; HEIC, by its plugin of the extra `heic`.
 
 Its classes themselves and not `Image.open`, whose limit of pixels is one for the whole process; ours is checked
 before anything is decoded.
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from isr.errors import RequestError
+from isr.errors import MachineError, RequestError
 from isr.io import exif
 from isr.io.pictures.colour import rgb_from_cmyk
 from isr.io.pictures.depth import squeezed, with_channels
@@ -57,6 +57,19 @@ def open_avif(path: Path, file: BinaryIO) -> Stored:
     if image.n_frames > 1:
         raise RequestError(f"{path}: an animated AVIF: save the frame you want as a picture")
     return _opened_by_pillow("AVIF", image, None)
+
+
+def open_heic(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a HEIC file."""
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ModuleNotFoundError:
+        raise MachineError(
+            f"{path}: a HEIC picture, which needs one more package: pip install 'keras-isr[heic]'; or save it as JPEG"
+        ) from None
+
+    # It is turned as its header says when it is opened, and its EXIF says so.
+    return _opened_by_pillow("HEIC", HeifImageFile(file, ""), None)
 
 
 def _opened_by_pillow(format: str, image: Any, resolution: Any) -> Stored:

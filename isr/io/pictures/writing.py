@@ -59,7 +59,9 @@ def write(
     with one_line(path, f"cannot be written as {name}", "check the picture and its metadata", ISRError):
         pixels, metadata = _fitted(pixels, picture.metadata, FORMATS[name], strip_metadata)
         with atomic(path) as temporary:
-            FORMATS[name].write(temporary, pixels, metadata, quality)
+            save = FORMATS[name].write
+            assert save is not None, "checked by `format_for`"
+            save(temporary, pixels, metadata, quality)
 
 
 def _fitted(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from isr.errors import ISRError, RequestError
 from isr.io.pictures import (
     READABLE,
+    WRITABLE,
     Picture,
     PictureInfo,
     check_writable,
@@ -51,7 +52,7 @@ class PictureJob(Job):
     """
 
     KIND: ClassVar[str] = "picture"
-    SUFFIXES: ClassVar[frozenset[str]] = READABLE
+    SUFFIXES: ClassVar[frozenset[str]] = WRITABLE
 
     info: PictureInfo
     max_pixels: int
@@ -78,7 +79,7 @@ class PictureJob(Job):
                 check_crop(options.crop, info.width, info.height, source.path, "the picture")
         except ISRError as error:
             raise Unreadable(error) from error
-        if options.suffix is not None and options.suffix not in READABLE:
+        if options.suffix is not None and options.suffix not in WRITABLE:
             raise RequestError(f"{source.path}: a picture cannot be written as {options.suffix[1:]}")
         width, height = size_of(options.crop, info.width, info.height)
         route = plan_route(height, width, setting.target, networks)
@@ -208,8 +209,12 @@ def _target(
 ) -> Path:
     if source.file is not None:
         return source.file
-    readable = source.path.suffix.lower() in READABLE
-    own = source.path.suffix if readable else suffix_of(info.format)
-    named = source if readable else replace(source, path=source.path.with_name(source.path.name + own))
+    suffix = source.path.suffix
+    own = suffix if suffix.lower() in WRITABLE else suffix_of(info.format)
+    named = (
+        source
+        if suffix.lower() in READABLE
+        else replace(source, path=source.path.with_name(source.path.name + own))
+    )
     name_of = partial(setting.result_name, route=route, height=height, width=width)
     return made_beside(named, name_of, setting.options.suffix or own)
