@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
     grown = server.grown(lambda: seconds.append(timed(one)))
     rows.append(("an upload of 1 GiB", f"{seconds[1]:.1f} s, {grown:.0f} MB more", "30 MB more"))
     rows.append(compared(server))
+    rows += looked_at(server)
     count = len(json.loads(server.ask("GET", "/state?since=0"))["items"])
     server.process.kill()
     server.process.wait()
@@ -161,6 +163,63 @@ def compared(server: Server) -> tuple[str, str, str]:
         f"server {server.memory:.0f} MB",
         "300 ms",
     )
+
+
+REDRAW = """
+async (key) => {
+  const stage = document.querySelector("isr-compare .stage");
+  const image = stage.querySelector("img.after");
+  const before = image.src;
+  const begun = performance.now();
+  stage.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  while (image.src === before && performance.now() - begun < 10000) await new Promise(requestAnimationFrame);
+  return performance.now() - begun;
+}
+"""
+SLIDE = """
+async () => {
+  const divider = document.querySelector("isr-compare .divider");
+  const times = [];
+  let last = await new Promise(requestAnimationFrame);
+  for (let n = 0; n < 200; n += 1) {
+    divider.value = n % 100;
+    divider.dispatchEvent(new Event("input"));
+    const now = await new Promise(requestAnimationFrame);
+    times.push(now - last);
+    last = now;
+  }
+  return times.sort((one, other) => one - other)[190];
+}
+"""
+
+
+def looked_at(server: Server) -> list[tuple[str, str, str]]:
+    """The same two pictures compared in a browser: from a key to sharp pixels, and how fluid the divider is."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        return [("in the browser", "no Chromium here", "")]
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"http://127.0.0.1:{server.port}/?token={server.token}")
+        page.get_by_role("button", name="Compare: large.jpg").click()
+        page.locator("isr-compare img.after[src]").wait_for()
+        page.wait_for_timeout(1000)
+        redraws = [
+            page.evaluate(REDRAW, key) for key in ("1", "ArrowLeft", "ArrowUp", "2", "4", "0", "+", "+", "0")
+        ]
+        slide = page.evaluate(SLIDE)
+        browser.close()
+    return [
+        (
+            "comparison of 24 and 96 megapixels redrawn, median and longest",
+            f"{statistics.median(redraws):.0f} and {max(redraws):.0f} ms",
+            "300 ms",
+        ),
+        ("a frame while the divider moves, 95th percentile", f"{slide:.0f} ms", "33 ms"),
+    ]
 
 
 def picture(path: Path, height: int, width: int) -> None:

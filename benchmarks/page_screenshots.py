@@ -1,6 +1,7 @@
 """Draw the pictures of docs/page.md: the page in a browser, light and dark, wide and narrow.
 
     python benchmarks/page_screenshots.py --output docs/images
+    python benchmarks/page_screenshots.py --output somewhere --everything
 
 Needs the extras `page` and `test`, and Chromium.
 """
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -39,6 +41,9 @@ SERVE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--everything", action="store_true", help="Also the dialogs and all options, to be looked at."
+    )
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -47,14 +52,15 @@ def main() -> None:
         )
         assert server.stdout is not None
         try:
-            draw(server.stdout.readline().strip(), options.output, options.chromium, Path(folder))
+            address = server.stdout.readline().strip()
+            draw(address, options.output, options.chromium, Path(folder), options.everything)
         finally:
             server.terminate()
             server.wait()
 
 
-def draw(address: str, output: Path, chromium: str, folder: Path) -> None:
-    """Have three photos made, and take the pictures."""
+def draw(address: str, output: Path, chromium: str, folder: Path, everything: bool) -> None:
+    """Have a photo and a clip made, and take the pictures."""
     from playwright.sync_api import sync_playwright
 
     photo = HERE / "docs" / "images" / "robin.png"
@@ -76,8 +82,14 @@ def draw(address: str, output: Path, chromium: str, folder: Path) -> None:
                 page.get_by_role("button", name="Start", exact=True).click()
                 page.locator('isr-row[data-state="finished"]').nth(1).wait_for(timeout=300_000)
                 page.wait_for_timeout(2500)
+                if everything:
+                    # One that waits, for what can be tried.
+                    page.locator("#files").set_input_files([HERE / "docs" / "images" / "before-after.png"])
+                    page.locator("isr-row").nth(3).wait_for()
             page.wait_for_timeout(1500)
             keep(page.screenshot(full_page=name != "page-narrow"), output / f"{name}.webp")
+            if everything:
+                look_around(page, output, name)
             if name != "page-narrow":
                 page.get_by_role("button", name="Compare: robin.png").click()
                 page.locator("img.after[src]").wait_for()
@@ -86,6 +98,31 @@ def draw(address: str, output: Path, chromium: str, folder: Path) -> None:
                 keep(page.screenshot(), output / f"{name.replace('page', 'page-compare')}.webp")
             page.close()
         browser.close()
+
+
+def look_around(page: Any, output: Path, name: str) -> None:
+    """Take what else there is to see: every option, and every dialog."""
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Details: robin.png").click()
+    page.get_by_text("This computer", exact=True).click()
+    page.wait_for_timeout(1000)
+    keep(page.screenshot(full_page=True), output / f"{name}-more.webp")
+    for button in (
+        "Compare: robin.png",
+        "Compare: friday_aac.mp4",
+        "Try a piece",
+        "A folder on this computer",
+    ):
+        found = page.get_by_role("button", name=button)
+        if not found.count():
+            continue
+        found.first.click()
+        page.wait_for_timeout(1500)
+        keep(page.screenshot(), output / f"{name}-{button.split()[0].lower()}-{button.split()[-1]}.webp")
+        page.keyboard.press("Escape")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Details: robin.png").click()
+    page.get_by_text("This computer", exact=True).click()
 
 
 def keep(png: bytes, path: Path) -> None:

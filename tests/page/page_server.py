@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ class Client:
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        """Status, body and headers of an answer; `body` of bytes as it is, else as JSON."""
+        """Status, body and headers of an answer; `body` of bytes or blocks of them as it is, else as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONGEST)
-        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        plain = body is None or isinstance(body, (bytes, Iterator))
+        content = body if plain else json.dumps(body).encode()
         known = {"X-ISR-Token": self.token} if headers is None else headers
         try:
             connection.request(method, path, content, dict(known))
@@ -57,6 +59,20 @@ class Client:
         status, content, _ = self.ask(method, path, body)
         assert status == 200, (status, content)
         return json.loads(content)
+
+    def grown(self, work: Callable[[], object]) -> float:
+        """MB that the server's memory was larger by, at most, while work was done."""
+        import psutil
+
+        memory = psutil.Process(self.process.pid).memory_info
+        before = most = memory().rss
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(work)
+            while not done.done():
+                most = max(most, memory().rss)
+                time.sleep(0.02)
+            done.result()
+        return (most - before) / 1e6
 
     def upload(self, name: str, content: bytes) -> str:
         """Send a file; gives the item's id."""

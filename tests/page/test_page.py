@@ -280,13 +280,29 @@ def test_twenty_uploads_at_once(page: Client) -> None:
         status, body, _ = page.ask("PUT", f"/upload?name=large{n}.mp4", content)
         return status, json.loads(body)["ids"][0]
 
+    answers: list[tuple[int, str]] = []
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(send, range(20)))
+        assert page.grown(lambda: answers.extend(pool.map(send, range(20)))) <= 30
     assert [status for status, _ in answers] == [200] * 20
     items = page.items()
     assert {items[id]["name"] for _, id in answers} == {f"large{n}.mp4" for n in range(20)}
     for _, id in answers:
         assert page.ask("POST", f"/items/{id}", {"do": "remove"})[0] == 200
+
+
+def test_a_gibibyte_takes_little_memory(page: Client) -> None:
+    block, count = bytes(2**20), 1024
+    head = {"X-ISR-Token": page.token, "Content-Length": str(count * len(block))}
+    said: list[tuple[int, bytes]] = []
+
+    def send() -> None:
+        said.append(page.ask("PUT", "/upload?name=huge.mp4", itertools.repeat(block, count), head)[:2])
+
+    assert page.grown(send) <= 30
+    assert said[0][0] == 200
+    id = json.loads(said[0][1])["ids"][0]
+    assert Path(page.json("GET", f"/items/{id}")["source"]).stat().st_size == count * len(block)
+    page.json("POST", f"/items/{id}", {"do": "remove"})
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:

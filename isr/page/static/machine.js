@@ -20,7 +20,7 @@ class Machine extends HTMLElement {
       words.keeps(about.folder),
     ];
     const rows = about.speeds.map((row) =>
-      make("li", {}, words.perMegapixel([row.networks, row.engine, row.precision].filter(Boolean).join(", "), row.seconds.toFixed(2))),
+      make("li", {}, words.perMegapixel([row.networks, row.engine, row.precision, row.device].filter(Boolean).join(", "), row.seconds.toFixed(2))),
     );
     details.replaceChildren(
       details.firstChild,

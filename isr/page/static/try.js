@@ -6,6 +6,7 @@ import { ask } from "./server.js";
 import { duration, words } from "./words.js";
 
 const SIDE = 240; // pixels of the square, as the server cuts it
+const TRIED = ["best", "quick", "plain"]; // where nothing else is chosen
 const WIDE = 900; // pixels of the picture that it is chosen in
 const STEP = 0.05; // of the picture, that an arrow key moves
 
@@ -24,7 +25,7 @@ class Try extends HTMLElement {
     this.pieces = make("div", { class: "pieces" });
     this.said = make("p", { class: "quiet", role: "status" });
     this.looks = LOOKS.map((look) => {
-      const box = make("input", { type: "checkbox", value: look, checked: look !== "classic" });
+      const box = make("input", { type: "checkbox", value: look, checked: TRIED.includes(look) });
       return make("label", { class: "check" }, box, make("span", {}, words.looks[look][0]));
     });
     this.dialog = make(
