@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -447,12 +448,20 @@ with open(os.environ["ASKED"], "a") as file:
 """
 
 
+def traced(calls: Path) -> list[str]:
+    """What is put before a command so that its connections are written down; nothing where that may not be done."""
+    strace = ["strace", "-f", "-qq", "-o", str(calls), "-e", "trace=connect,sendto,sendmsg"]
+    if shutil.which("strace") is None or subprocess.run([*strace, sys.executable, "-c", ""]).returncode:
+        return []
+    return strace
+
+
 def test_a_real_photo_by_the_real_worker(tmp_path: Path) -> None:
     """As `isr predict` makes it, to the byte; the server needs no Keras, and neither process asks another machine."""
     report = "import atexit\natexit.register(lambda: print(json.dumps(sorted(sys.modules)), flush=True))\n"
     program = AUDIT + PROGRAM.replace("given =", report + "given =")
-    worker = [sys.executable, "-c", AUDIT + "from isr.page.worker import main\nmain()"]
-    asked = tmp_path / "asked.txt"
+    asked, calls = tmp_path / "asked.txt", tmp_path / "calls.txt"
+    worker = [*traced(calls), sys.executable, "-c", AUDIT + "from isr.page.worker import main\nmain()"]
     with served(tmp_path / "state", worker=worker, program=program, env={"ASKED": str(asked)}) as client:
         client.json("PUT", "/settings", {"sources": ["edsr_fast_x2"]})
         id = client.upload("cat.png", png())
@@ -468,6 +477,8 @@ def test_a_real_photo_by_the_real_worker(tmp_path: Path) -> None:
     assert len(asked.read_text(encoding="utf-8").split()) == 2, (
         "both processes listened to themselves, and heard nothing"
     )
+    # What libraries do behind Python's back, where it can be seen.
+    assert not calls.exists() or "AF_INET" not in calls.read_text(encoding="utf-8")
     assert "isr.page.app" in loaded and not {"keras", "tensorflow", "jax"} & loaded
     (tmp_path / "cat.png").write_bytes(png())
     run_python("-m", "isr", "predict", "--preset", "edsr_fast_x2", str(tmp_path / "cat.png"))

@@ -37,10 +37,15 @@ class Try extends HTMLElement {
     );
     this.append(this.dialog);
     this.image.addEventListener("load", () => this.mark());
-    this.whole.addEventListener("pointerdown", (event) => {
+    const to = (event) => {
       const box = this.image.getBoundingClientRect();
       this.move((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+    };
+    this.whole.addEventListener("pointerdown", (event) => {
+      this.whole.setPointerCapture(event.pointerId);
+      to(event);
     });
+    this.whole.addEventListener("pointermove", (event) => event.buttons && to(event));
     this.whole.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
       const step = steps[event.key];

@@ -98,7 +98,7 @@ export const words = {
   keptPart: "the part that is done can be saved",
   try: "Try a piece",
   tryTitle: (name) => `Try a piece of ${name}`,
-  tryHint: "Press on the picture, or use the arrow keys, to choose the piece.",
+  tryHint: "Drag the square on the picture, or use the arrow keys, to choose the piece.",
   tryHintClip: "Three seconds are made from here on:",
   tryFrom: "Begin at second",
   tryGo: "Try it",
