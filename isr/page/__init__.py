@@ -181,7 +181,7 @@ def colab(state: Path | None = None) -> str:
         MachineError: the extra `page` is not installed, or the page cannot be started.
     """
     try:
-        from google.colab import output  # type: ignore[import-not-found, import-untyped]
+        from google.colab import output  # type: ignore[import-untyped]
     except ImportError:
         output = None
     port, proxy = 0, ""
@@ -206,7 +206,7 @@ def colab(state: Path | None = None) -> str:
         query = urlsplit(address).query
         output.serve_kernel_port_as_window(port, path=f"/?{query}", anchor_text="Open the page")
         return f"https://{proxy}/?{query}"
-    from IPython.display import HTML, display  # type: ignore[import-not-found, import-untyped]
+    from IPython.display import HTML, display
 
     display(HTML(f'<a href="{address}" target="_blank">Open the page</a>'))
     return address
