@@ -410,7 +410,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["photo.png", "--name", "../{stem}"], 2, "without folders"),
     (["photo.png", "--name", "..\\{stem}"], 2, "without folders"),
     (["photo.png", "--name", "{stem}{stem.__class__}"], 2, "the places in it are"),
-    (["photo.png", "--name", "{stem:>99}"], 2, "the places in it are"),
+    (["photo.png", "--name", "{stem!r}"], 2, "the places in it are"),
     (["photo.png", "--name", "{stem"], 2, "a brace is open"),
     (["photo.png", "--name", "{stem}", "--overwrite"], 2, "photo.png: is an input"),
     (["photo.png", "--name", "{stem}_x{scale}", "--scale", "4"], 2, "photo_x4.png: exists"),
