@@ -24,6 +24,7 @@ COMMANDS = (
     "predict",
     "page",
     "evaluate",
+    "compare",
     "degrade",
     "train",
     "convert",

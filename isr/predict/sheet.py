@@ -1,0 +1,82 @@
+"""A sheet that compares presets: parts of a picture by each of them, labelled, at 1:1 and 3:1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from isr.predict.crop import Crop, crop_text
+
+ZOOM = 3
+# Pixels between the parts, and of a line of text.
+GAP, LINE = 6, 16
+
+
+def differing(results: Sequence[np.ndarray], scale: int, side: int, count: int) -> list[Crop]:
+    """Find the parts of a picture where its results differ most.
+
+    Args:
+        results: at least two, `[scale * h, scale * w, c]` uint8.
+        scale: their factor.
+        side: of a part, in pixels of the picture; of a smaller picture, all of it.
+        count: how many parts, which do not overlap.
+
+    Returns:
+        Parts in pixels of the picture, that with the largest difference first.
+    """
+    stacked = np.stack([result.astype(np.float32).mean(axis=-1) for result in results])
+    spread = stacked.max(axis=0) - stacked.min(axis=0)
+    height, width = (length // scale for length in spread.shape)
+    down, across = min(side, height), min(side, width)
+    rows, columns = height // down, width // across
+    blocks = spread[: rows * down * scale, : columns * across * scale]
+    means = blocks.reshape(rows, down * scale, columns, across * scale).mean(axis=(1, 3))
+    order = np.argsort(-means, axis=None, kind="stable")[:count]
+    places = [np.unravel_index(place, means.shape) for place in order]
+    return [(int(column) * across, int(row) * down, across, down) for row, column in places]
+
+
+def sheet(results: Mapping[str, np.ndarray], crops: Sequence[Crop], scale: int) -> np.ndarray:
+    """Draw the results of a picture beside each other.
+
+    Args:
+        results: by their labels, `[scale * h, scale * w, c]` uint8, c 1 or 3.
+        crops: parts of the picture, in its pixels.
+        scale: factor of the results.
+
+    Returns:
+        `[height, width, 3]` uint8. Of every part two rows: as it is, and its middle three times as large.
+    """
+    cells = [[_cells(result, crop, scale) for result in results.values()] for crop in crops]
+    longest = max(len(label) for label in results) * 7
+    widths = max(cell.shape[1] for row in cells for pair in row for cell in pair)
+    across = max(widths, longest)
+    total = GAP + len(results) * (across + GAP)
+    heights = [[row[0][k].shape[0] for k in (0, 1)] for row in cells]
+    image = Image.new("RGB", (total, GAP + LINE + sum(sum(h) + 2 * (LINE + GAP) for h in heights)), "white")
+    draw = ImageDraw.Draw(image)
+    lefts = [GAP + number * (across + GAP) for number in range(len(results))]
+    for left, label in zip(lefts, results, strict=True):
+        draw.text((left, GAP), label, fill="black")
+    top = GAP + LINE
+    for crop, row, pair in zip(crops, cells, heights, strict=True):
+        for kind, (title, height) in enumerate(zip(("1:1", f"{ZOOM}:1, the middle"), pair, strict=True)):
+            draw.text((GAP, top), f"{crop_text(crop)}, {title}", fill="gray")
+            top += LINE
+            for left, parts in zip(lefts, row, strict=True):
+                image.paste(Image.fromarray(parts[kind]), (left, top))
+            top += height + GAP
+    return np.asarray(image)
+
+
+def _cells(result: np.ndarray, crop: Crop, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """A part as it is, and its middle enlarged by repeating pixels."""
+    left, top, width, height = (length * scale for length in crop)
+    part = result[top : top + height, left : left + width]
+    part = np.repeat(part, 3, axis=-1) if part.shape[-1] == 1 else part
+    down, across = (max(1, length // ZOOM) for length in part.shape[:2])
+    y, x = (part.shape[0] - down) // 2, (part.shape[1] - across) // 2
+    middle = part[y : y + down, x : x + across]
+    return np.ascontiguousarray(part), middle.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)

@@ -1,0 +1,48 @@
+"""Sheets that compare presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import photograph
+from PIL import Image
+
+from isr.cli import app
+from isr.predict.sheet import differing, sheet
+
+
+def test_the_parts_are_those_that_differ_most() -> None:
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    other = plain.copy()
+    other[80:120, 40:80] += 50
+    other[0:40, 120:160] += 20
+    assert differing([plain, other], 2, 20, 2) == [(20, 40, 20, 20), (60, 0, 20, 20)]
+    assert differing([plain, other], 2, 500, 3) == [(0, 0, 80, 60)]
+
+
+def test_a_sheet_holds_the_parts_and_their_middles() -> None:
+    results = {"a": photograph(60, 80, 1), "b": photograph(60, 80, 2)}
+    made = sheet(results, [(10, 5, 18, 12)], 2)
+    part = results["b"][10:34, 20:56]
+    middle = part[8:16, 12:24].repeat(3, axis=0).repeat(3, axis=1)
+    for piece in (part, middle):
+        windows = np.lib.stride_tricks.sliding_window_view(made, piece.shape)[:, :, 0]
+        assert any(np.array_equal(window, piece) for window in windows.reshape(-1, *piece.shape))
+
+
+def test_the_command_writes_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(photograph(40, 60, 0)).save(photo)
+    line = ["compare", str(photo), "--preset", "edsr_fast_x2", "--quiet"]
+    assert app.run([*line, "--crop", "24x20+8+4"]) == 0
+    made = tmp_path / "a_compared.png"
+    assert capsys.readouterr().out.strip() == str(made)
+    assert np.asarray(Image.open(made)).shape[-1] == 3
+    assert app.run(line) == 2
+    assert "exists" in capsys.readouterr().err
+    assert app.run([*line, "--overwrite"]) == 0
+    assert app.run([*line, "--overwrite", "--crop", "99x20"]) == 2
+    assert app.run([*line, "--overwrite", "--denoise", "0.5"]) == 2
+    assert "need corners" in capsys.readouterr().err
