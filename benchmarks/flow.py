@@ -53,7 +53,7 @@ def found(model: FlowVSR, first: np.ndarray, second: np.ndarray) -> tuple[np.nda
     """Flow `[h, w, 2]` and confidence `[h, w]` of the model between two frames of the input, uint8."""
     window = np.stack([second] * model.num_frames)
     window[model.center_frame_idx] = first
-    flow, trust = model.motion(model.encode_window(to_float(window)[None])["luma"])
+    flow, trust = model.motion(model.encode_window(to_float(window)[None])["guide"])
     return keras.ops.convert_to_numpy(flow)[0, 0], keras.ops.convert_to_numpy(trust)[0, 0, ..., 0]
 
 

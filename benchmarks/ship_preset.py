@@ -114,7 +114,7 @@ def portable(recipe: Path) -> str:
         folders |= {"train_clips": "clips/train", "val_clips": "clips/val"}
     start = config.model.start_from
     # A run that ships under its own name.
-    if start is not None and Path(start).name == "best":
+    if start is not None and Path(start).name in ("best", "last"):
         start = Path(start).parent.name
     changed = config.model_copy(
         update={

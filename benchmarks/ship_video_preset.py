@@ -21,6 +21,7 @@ from isr.data.clips import find_clips
 from isr.evaluate import BICUBIC, ClipProtocol, Table, describe_degradation, evaluate_clips, read_clips
 from isr.models import EDVR, TDAN, FlowVSR, SuperResolutionModel
 from isr.models.loading import load
+from isr.train.log import read_log
 
 
 def score(model: SuperResolutionModel, folder: Path, beside: list[str]) -> Table:
@@ -79,6 +80,7 @@ def main() -> None:
     parser = arguments_of_a_run(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="manifest of the training clips")
     parser.add_argument("--photos", type=Path, help="manifest of the photographs, where they were trained on")
+    parser.add_argument("--flow", type=Path, help="of a FlowVSR, the run that trained its flow")
     parser.add_argument("--beside", action="append", default=[], help="a preset to compare with; repeatable")
     arguments = parser.parse_args()
 
@@ -92,6 +94,13 @@ def main() -> None:
 
     config = configuration.load(arguments.run / "config.yml")
     best = best_row(arguments.run)
+    files = {"recipe.yml": portable(arguments.run / "best" / "recipe.yml")}
+    flow = ""
+    if arguments.flow is not None:
+        files["flow.yml"] = portable(arguments.flow / "last" / "recipe.yml")
+        trained = configuration.load(arguments.flow / "config.yml").steps.total
+        seconds = float(read_log(arguments.flow / "log.csv")[-1]["seconds"])
+        flow = f"The flow was trained before, by `isr train --config flow.yml`: {trained} steps in {seconds:.0f} s. "
     pictures = ""
     if arguments.photos is not None:
         pictures = f"""
@@ -115,7 +124,7 @@ of compression, noise and motion blur are enlarged with the rest.
 
 `isr train --config recipe.yml` with the recipe beside this card; {best["step"]} of {config.steps.total} steps in
 {float(best["seconds"]):.0f} s ({machine()}; the machine did other work beside).
-Schedule, stop and weights were chosen on the validation clips alone. {arguments.note}
+{flow}Schedule, stop and weights were chosen on the validation clips alone. {arguments.note}
 
 {curve(arguments.run)}
 
@@ -140,8 +149,7 @@ The curve counts every {config.data.val_stride}th frame, the table below all of 
         "licence": "Apache-2.0",
     }
     folder = presets.HERE / arguments.name
-    recipe = portable(arguments.run / "best" / "recipe.yml")
-    model.save_preset(folder, dtype="float16", files={"card.md": card, "recipe.yml": recipe}, facts=facts)
+    model.save_preset(folder, dtype="float16", files={"card.md": card, **files}, facts=facts)
     print(table.to_text())
     print(f"{folder}: {gain:+.3f} dB over bicubic{others}")
 

@@ -359,6 +359,12 @@ class DataConfig(Section):
         le=1,
         description="share of windows made by moving over photographs of data.train_hr",
     )
+    scenes: int = Field(
+        400,
+        ge=1,
+        description="FlowVSR, for the stages flow and fusion: how many scenes are filmed over photographs of "
+        "data.train_hr and enlarged, once, into data.cache",
+    )
     reverse: bool = Field(True, description="run half of the windows backwards in time")
     clip_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},

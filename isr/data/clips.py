@@ -305,9 +305,11 @@ class WindowBatches(Batches):
             multiplied with the clip's number of places.
         degradation: how LR was made; "bd" has its pixels on the corner of HR blocks, which flips must respect.
         degrade: makes the low resolution of every window of HR frames; None: it is cut from that of the clip.
+        grid: windows lie at multiples of so many pixels of `lr`. Of clips that a network has enlarged, its scale: what
+            it gives differs between the pixels that it made of one.
 
-    Raises ValueError where the patch size is no multiple of the scale, or RequestError where a pattern matches no
-    clip or no clip is left.
+    Raises ValueError where the patch size is no multiple of the scale or the grid, or RequestError where a pattern
+    matches no clip or no clip is left.
     """
 
     def __init__(
@@ -319,10 +321,14 @@ class WindowBatches(Batches):
         weights: Mapping[str, float] | None = None,
         degradation: Degradation = "bi",
         degrade: Degrade | None = None,
+        grid: int = 1,
     ) -> None:
         super().__init__(recipe, scale)
+        if self.side % grid:
+            raise ValueError(f"windows of {self.side} pixels do not fit a grid of {grid}")
         self.recipe: WindowRecipe = recipe
         self.degrade = degrade
+        self.grid = grid
         self.clips = clips
         # A pixel of BD is the first of its HR block, and after a flip the last: the HR patch then begins
         # `scale - 1` pixels earlier, and LR places at the top and at the left are left out for it.
@@ -337,10 +343,10 @@ class WindowBatches(Batches):
             raise RequestError("there are no clips to draw windows from")
 
     def _rows(self, clip: Clip) -> int:
-        return clip.height - self.side + 1 - self.first
+        return (clip.height - self.side) // self.grid + 1 - self.first
 
     def _columns(self, clip: Clip) -> int:
-        return clip.width - self.side + 1 - self.first
+        return (clip.width - self.side) // self.grid + 1 - self.first
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
@@ -368,8 +374,8 @@ class WindowBatches(Batches):
         index = int(np.searchsorted(self.ends, rng.random() * self.ends[-1], side="right"))
         clip = self.clips[index]
         frame = int(rng.integers(clip.num_frames))
-        row = self.first + int(rng.integers(self._rows(clip)))
-        column = self.first + int(rng.integers(self._columns(clip)))
+        row = self.grid * (self.first + int(rng.integers(self._rows(clip))))
+        column = self.grid * (self.first + int(rng.integers(self._columns(clip))))
         return index, frame, row, column
 
     def _center(self, place: tuple[int, int, int, int]) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -127,7 +127,7 @@ class MotionBatches(Batches):
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
-        hr, _, _ = self._scene(rng)
+        hr, _ = self.film(rng)
         hr = dihedral(hr, int(rng.integers(NUM_VIEWS)) if recipe.augment else 0)
         edge = MARGIN * self.scale
         if self.degrade is not None:
@@ -136,15 +136,16 @@ class MotionBatches(Batches):
         lr = degrade(hr, self.scale, self.degradation)
         return lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN], hr[recipe.center_frame, edge:-edge, edge:-edge]
 
-    def _scene(self, rng: np.random.Generator) -> tuple[np.ndarray, Track, Foreground | None]:
-        """The frames `[t, side, side, c]`, where they lie over the photograph, and what moves across them."""
+    def film(self, rng: np.random.Generator) -> tuple[np.ndarray, Motion]:
+        """Make the frames of a window with `MARGIN` around them, uint8 `[t, side, side, c]`, and tell their motion."""
         track = self._track(rng)
         view = detailed(rng, self.recipe, lambda rng: self._view(rng, track, self.frame), self._look)
         low, high = view.track.box(self.frame)
         frames = look(cut(view, low - INTERPOLATION, high + INTERPOLATION), view.track, self.frame)
         moving = rng.random() < self.camera.foreground
         foreground = self._add_foreground(rng, frames) if moving else None
-        return np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames]), view.track, foreground
+        pixels = np.stack([np.atleast_3d(np.asarray(frame)) for frame in frames])
+        return pixels, Motion(view.track, foreground)
 
     def _track(self, rng: np.random.Generator) -> Track:
         """A steady motion with some shake; the centre frame stands straight and in the middle."""
@@ -191,7 +192,7 @@ class MotionBatches(Batches):
         masks = look(Source(outline, np.array([-box, -box])), moved, self.frame)
         for frame, piece, mask in zip(frames, pieces, masks, strict=True):
             frame.paste(piece, mask=mask)
-        return Foreground(moved, [np.asarray(mask) for mask in masks])
+        return Foreground(moved, np.stack([np.asarray(mask) for mask in masks]))
 
 
 @dataclass(frozen=True)
@@ -200,11 +201,11 @@ class Foreground:
 
     Attributes:
         track: of its piece of a photograph, as `Track` has it.
-        masks: how much of every frame's pixels it covers, uint8 `[side, side]` each.
+        masks: how much of every frame's pixels it covers, uint8 `[t, side, side]`.
     """
 
     track: Track
-    masks: list[np.ndarray]
+    masks: np.ndarray
 
     def covers(self, frame: int, points: np.ndarray) -> np.ndarray:
         """Whether it covers points of a frame, `[..., 2]` in HR pixels from its middle; outside it does not."""
@@ -214,51 +215,36 @@ class Foreground:
         return inside & (mask[np.where(inside, row, 0), np.where(inside, column, 0)] > 127)
 
 
-class FlowBatches(MotionBatches):
-    """Pairs of moved photographs and the exact motion from the first to the second.
+@dataclass(frozen=True)
+class Motion:
+    """How a window moves: its frames over a photograph, and what moves across them."""
 
-    `lr` is `[b, 2, p / scale, p / scale, c]`. In place of `hr` stands the motion at the middles of the quarters of the
-    first picture's pixels, `[b, 2 * p / scale, 2 * p / scale, 3]`: down and right in pixels of `lr`, and 1 where the
-    second picture shows the same, 0 where it is covered there or lies outside.
+    track: Track
+    foreground: Foreground | None
 
-    Args:
-        photos, scale, recipe, degradation, camera: as for `MotionBatches`, but for the frames of the recipe.
-    """
+    def follow(self, first: int, second: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find what a frame shows in another one.
 
-    def __init__(
-        self,
-        photos: Sequence[Clip],
-        scale: int,
-        recipe: WindowRecipe,
-        *,
-        degradation: Degradation = "bi",
-        camera: Camera | None = None,
-    ) -> None:
-        pairs = replace(recipe, num_frames=2, center_frame=0)
-        super().__init__(photos, scale, pairs, degradation=degradation, camera=camera)
+        Args:
+            first, second: numbers of the two frames.
+            points: of the first, `[..., 2]`, x and y in HR pixels from its middle.
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        hr, track, foreground = self._scene(rng)
-        lr = degrade(hr, self.scale, self.degradation)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        count = 2 * self.side
-        place = ((np.arange(count) + 0.5) / count - 0.5) * self.recipe.patch_size
-        points = np.stack(np.meshgrid(place, place), axis=-1)  # [y, x, (x, y)], HR pixels from the middle
-        target = followed(track, points)
-        visible = np.ones(points.shape[:2], bool)
-        if foreground is not None:
-            visible = ~foreground.covers(1, target)
-            covered = foreground.covers(0, points)
-            target = np.where(covered[..., None], followed(foreground.track, points), target)
-            visible |= covered
-        visible &= np.all(np.abs(target) < self.recipe.patch_size / 2, axis=-1)
-        flow = (target - points)[..., ::-1] / self.scale
-        return lr, np.concatenate([flow, visible[..., None]], axis=-1).astype(np.float32)
+        Returns:
+            Where the second shows the same, in its own pixels; and whether nothing covers it there.
+        """
+        target = followed(self.track, points, first, second)
+        if self.foreground is None:
+            return target, np.ones(points.shape[:-1], bool)
+        visible = ~self.foreground.covers(second, target)
+        own = self.foreground.covers(first, points)
+        moved = followed(self.foreground.track, points, first, second)
+        return np.where(own[..., None], moved, target), visible | own
 
 
-def followed(track: Track, points: np.ndarray) -> np.ndarray:
+def followed(track: Track, points: np.ndarray, first: int = 0, second: int = 1) -> np.ndarray:
     """Where the second frame shows what the first shows at points `[..., 2]`, x and y from its middle."""
-    shown = np.einsum("ij,...j->...i", track.matrix[0], points) + track.shift[0]
-    return np.einsum("ij,...j->...i", np.linalg.inv(track.matrix[1]), shown - track.shift[1])
+    shown = np.einsum("ij,...j->...i", track.matrix[first], points) + track.shift[first]
+    return np.einsum("ij,...j->...i", np.linalg.inv(track.matrix[second]), shown - track.shift[second])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, halve, warp_blocks
+from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks
 from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames, split_frames
 from isr.models.cascade import open_network
 from isr.models.weights import weights_by_name
@@ -19,6 +19,9 @@ LUMA = (0.299, 0.587, 0.114)  # of RGB, BT.601
 FLOW_SIDE = 2  # pixels of the flow's pictures to one of low resolution, in each direction
 DIFFERENCE = 15.0  # what the differences of aligned frames are multiplied by: they are a few levels of 255
 RESIDUAL = 0.1  # and what the network gives, for the same reason
+NEWS = (
+    DIFFERENCE * 0.5 / 255
+) ** 2  # mean square of such differences at which half of the network's result counts
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -26,9 +29,10 @@ class FlowVSR(MultiFrameModel):
     """Video super-resolution by optical flow, at the resolution of the result.
 
     As in VESPCN (Caballero et al. 2017) the neighbours are aligned with the centre frame by optical flow, and a small
-    network fuses them; as in SOF-VSR (Wang et al. 2018) flow and alignment have high resolution. Here the frames are
-    enlarged first, by any network for single pictures. The fusion is added to its result and begins at zero, so an
-    untrained network gives exactly what the base gives.
+    network fuses them; as in SOF-VSR (Wang et al. 2018) flow and alignment have high resolution, and as in both only
+    the luma takes part. Here the frames are enlarged first, by any network for single pictures. The fusion is added to
+    its result and begins at zero, so an untrained network gives exactly what the base gives. So does a trained one
+    where the neighbours show nothing new, or cannot be trusted.
 
     Args:
         base: the network that enlarges every frame, of one scale from 2 on: a description `{"model": class,
@@ -60,10 +64,10 @@ class FlowVSR(MultiFrameModel):
         base: SuperResolutionModel | Mapping[str, Any] | str = "edsr_baseline_x4",
         num_frames: int = 5,
         center_frame_idx: int | None = None,
-        num_features: int = 64,
-        num_blocks: int = 5,
+        num_features: int = 32,
+        num_blocks: int = 2,
         flow_features: int = 24,
-        flow_rounds: Sequence[int] = (1, 1, 1, 1, 2, 1),
+        flow_rounds: Sequence[int] = (1, 1, 1, 1, 1),
         freeze_base: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -104,11 +108,11 @@ class FlowVSR(MultiFrameModel):
         self.flow = OpticalFlow(flow_features, flow_rounds, dtype=policy, name="flow")
         self.fuse = conv(num_features, "fuse", policy, activation="relu")
         self.blocks = [ResidualBlock(num_features, dtype=policy, name=f"block{i}") for i in range(num_blocks)]
-        self.last = conv(self.scale**2 * self.num_channels, "last", policy)
+        self.last = conv(self.scale**2, "last", policy)
         self.build((None, num_frames, None, None, self.num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        block = self.scale**2 * self.num_channels
+        block = self.scale**2
         self.flow.build((None, None, None, 1))
         self.fuse.build((None, None, None, block + (self.num_frames - 1) * (block + 1)))
         for layer in (*self.blocks, self.last):
@@ -123,37 +127,44 @@ class FlowVSR(MultiFrameModel):
     def observe(self, sr: Tensor) -> Features:
         """Compute what `encode` gives, of frames that the base has enlarged already, `[n, s*h, s*w, c]`."""
         sr = ops.cast(sr, "float32")
-        luma = ops.matmul(pixel_unshuffle(sr, self.scale), luma_of_blocks(self.scale, self.num_channels))
-        return {"sr": sr, "luma": pixel_shuffle(luma, FLOW_SIDE)}
+        mix = LUMA if self.num_channels == 3 else [1 / self.num_channels] * self.num_channels
+        luma = ops.matmul(sr, ops.convert_to_tensor(mix, "float32")[:, None])
+        guide = ops.matmul(pixel_unshuffle(luma, self.scale), averages_by_area(self.scale))
+        return {"sr": sr, "luma": luma, "guide": pixel_shuffle(guide, FLOW_SIDE)}
 
     def decode(self, window: Features) -> Tensor:
-        center = window["sr"][:, self.center_frame_idx]  # [b, s*h, s*w, c]
-        moved, trust = self.align(window)
-        block = pixel_unshuffle(center, self.scale)  # [b, h, w, s*s*c]
+        center = self.center_frame_idx
+        moved, trust = self.align(window)  # [b, t - 1, h, w, s*s] and [b, t - 1, h, w, 1]
+        block = pixel_unshuffle(window["luma"][:, center], self.scale)  # [b, h, w, s*s]
+        news = DIFFERENCE * trust * (moved - block[:, None])
+        unmoved = self._split(pixel_unshuffle(join_frames(self._without_center(window["luma"])), self.scale))
+        # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
+        energy = ops.minimum(mean_square(news), mean_square(DIFFERENCE * (unmoved - block[:, None])))
         seen = [2.0 * block - 1.0]
         for i in range(self.num_frames - 1):
-            seen += [DIFFERENCE * trust[:, i] * (moved[:, i] - block), trust[:, i]]
+            seen += [news[:, i], trust[:, i]]
         x = self.fuse(ops.concatenate(seen, axis=-1))
         for layer in self.blocks:
             x = layer(x)
-        return center + RESIDUAL * pixel_shuffle(ops.cast(self.last(x), "float32"), self.scale)
+        residual = RESIDUAL * ops.cast(self.last(x), "float32") * energy / (energy + NEWS)
+        return window["sr"][:, center] + pixel_shuffle(residual, self.scale)
 
     def refine(self, sr: Tensor) -> Tensor:
         """Compute the result of a window whose frames the base has enlarged already, `[b, t, s*h, s*w, c]`."""
         features = self.observe(join_frames(sr))
         return self.decode({name: split_frames(value, self.num_frames) for name, value in features.items()})
 
-    def follow(self, pairs: Tensor) -> Tensor:
-        """Compute the flow from the first to the second picture of pairs, as it comes from the finest level.
+    def follow(self, sr: Tensor) -> Tensor:
+        """Compute the flow from the first to the second of two frames that the base has enlarged already.
 
         Args:
-            pairs: `[b, 2, h, w, c]`, float [0, 1].
+            sr: `[b, 2, s*h, s*w, c]`, float [0, 1].
 
         Returns:
-            Down and right in pixels of the input, `[b, 2*h, 2*w, 2]`.
+            Down and right in pixels of the input, `[b, h, w, 2]`.
         """
-        luma = split_frames(self.encode(join_frames(pairs))["luma"], 2)
-        return self.flow(luma[:, 0], luma[:, 1]) / FLOW_SIDE
+        guide = split_frames(self.observe(join_frames(sr))["guide"], 2)
+        return self.flow(guide[:, 0], guide[:, 1])
 
     def align(self, window: Features) -> tuple[Tensor, Tensor]:
         """Move the neighbours to where the centre frame has what they show.
@@ -162,26 +173,26 @@ class FlowVSR(MultiFrameModel):
             window: what `encode` gave for t frames, `[b, t, ...]`.
 
         Returns:
-            The enlarged neighbours in order, moved, as blocks of `pixel_unshuffle`: `[b, t - 1, h, w, s*s*c]`; and how
-            far each can be trusted: `[b, t - 1, h, w, 1]`, 0 to 1.
+            The luma of the enlarged neighbours in order, moved, as blocks of `pixel_unshuffle`, `[b, t - 1, h, w,
+            s*s]`; and how far each can be trusted, `[b, t - 1, h, w, 1]`, 0 to 1.
         """
-        there, trust = self.motion(window["luma"])
-        neighbours = join_frames(self._without_center(window["sr"]))
+        there, trust = self.motion(window["guide"])
+        neighbours = join_frames(self._without_center(window["luma"]))
         moved = warp_blocks(neighbours, self.scale * join_frames(there), self.scale)
         return self._split(moved), trust
 
-    def motion(self, luma: Tensor) -> tuple[Tensor, Tensor]:
+    def motion(self, guide: Tensor) -> tuple[Tensor, Tensor]:
         """Find the flow from the centre frame to its neighbours.
 
         Args:
-            luma: of the window's frames, as `encode` gave it, `[b, t, 2*h, 2*w, 1]`.
+            guide: of the window's frames, as `encode` gave it, `[b, t, 2*h, 2*w, 1]`.
 
         Returns:
             Flow down and right in pixels of the input, `[b, t - 1, h, w, 2]`, and how far it can be trusted, 0 to 1,
             `[b, t - 1, h, w, 1]`.
         """
-        neighbours = self._without_center(luma)
-        center = luma[:, self.center_frame_idx : self.center_frame_idx + 1]
+        neighbours = self._without_center(guide)
+        center = guide[:, self.center_frame_idx : self.center_frame_idx + 1]
         center = join_frames(ops.broadcast_to(center, ops.shape(neighbours)))
         neighbours = join_frames(neighbours)
         # Both directions as one batch.
@@ -190,7 +201,7 @@ class FlowVSR(MultiFrameModel):
         )
         count = ops.shape(center)[0]
         there, back = both[:count], both[count:]
-        return self._split(halve(there) / FLOW_SIDE), self._split(halve(confidence(there, back)))
+        return self._split(there), self._split(confidence(there, back))
 
     def _without_center(self, x: Tensor) -> Tensor:
         center = self.center_frame_idx
@@ -216,17 +227,21 @@ class FlowVSR(MultiFrameModel):
         return self.enlarge.size_multiple
 
 
-def luma_of_blocks(scale: int, num_channels: int) -> np.ndarray:
-    """Make the weights that turn the enlarged frames into the flow's pictures, block by block.
+def mean_square(differences: Tensor) -> Tensor:
+    """Average the squares over neighbours and the pixels of a block: `[b, t - 1, h, w, n]` to `[b, h, w, 1]`."""
+    return ops.mean(ops.square(differences), axis=(1, 4))[..., None]
+
+
+def averages_by_area(scale: int) -> np.ndarray:
+    """Make the weights that turn the enlarged luma into the flow's pictures, block by block.
 
     Returns:
-        `[scale**2 * num_channels, FLOW_SIDE**2]`: luma (the mean of channels that are no RGB) of the pixels of a block
-        of `pixel_unshuffle`, averaged by area, in the order of `pixel_shuffle`.
+        `[scale**2, FLOW_SIDE**2]`: averages by area of the pixels of a block of `pixel_unshuffle`, in the order of
+        `pixel_shuffle`.
     """
     edges = np.arange(scale + 1) * FLOW_SIDE / scale
     cells = np.arange(FLOW_SIDE)[:, None]
     # How much of each cell every row of pixels covers.
     share = np.clip(np.minimum(edges[1:], cells + 1) - np.maximum(edges[:-1], cells), 0, None)
-    mix = LUMA if num_channels == 3 else [1 / num_channels] * num_channels
-    weights = np.einsum("ip,jq,c->pqcij", share, share, mix)
-    return weights.reshape(scale**2 * num_channels, FLOW_SIDE**2).astype(np.float32)
+    weights = np.einsum("ip,jq->pqij", share, share)
+    return weights.reshape(scale**2, FLOW_SIDE**2).astype(np.float32)

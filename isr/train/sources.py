@@ -11,12 +11,14 @@ from isr.config import TrainConfig
 from isr.data.batches import Batches, Degrade, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
 from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
 from isr.data.degrade import Degradation, FixedDegradation, degrade_at_random
-from isr.data.motion import FlowBatches, MotionBatches
+from isr.data.enlarged import EnlargedClip
+from isr.data.motion import MotionBatches
 from isr.data.pairs import PairFiles, PicturePairs, find_pairs
+from isr.data.scenes import FlowBatches, Scene, film_scenes, scene_recipe
 from isr.errors import RequestError
 from isr.models import SuperResolutionModel
 from isr.progress import Progress
-from isr.train.stages import FLOW_CAMERA, enlarge_by_base
+from isr.train.stages import SCENE_CAMERA, enlarge_by_base
 
 
 class Sources:
@@ -104,7 +106,7 @@ class Sources:
         if self.stage in ("flow", "fusion") and degrade is not None:
             raise RequestError(f"data.degradation: must be bi or bd in the stage {self.stage}")
         if self.stage == "flow":
-            return FlowBatches(self._photos(), self.scale, recipe, degradation=self._rule, camera=FLOW_CAMERA)
+            return FlowBatches(*self._scenes(scene_recipe(recipe, 1)), recipe)
         if self.stage == "fusion":
             return self._enlarged(recipe)
         motion = None
@@ -131,10 +133,27 @@ class Sources:
         return self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
 
     def _enlarged(self, recipe: WindowRecipe) -> Batches:
-        """Windows of clips that the base has enlarged."""
-        clips = self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size)
-        enlarged = enlarge_by_base(self.model, clips, self.cache, self.progress)
-        return WindowBatches(enlarged, 1, recipe, weights=self.data.clip_weights)
+        """Windows of clips and scenes that the base has enlarged."""
+        share = self.data.photo_motion
+        batches: list[Batches] = []
+        if share < 1:
+            clips = self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size)
+            enlarged = enlarge_by_base(self.model, clips, self.cache, self.progress)
+            batches.append(
+                WindowBatches(enlarged, 1, recipe, weights=self.data.clip_weights, grid=self.scale)
+            )
+        if share > 0:
+            _, filmed = self._scenes(scene_recipe(recipe, 2))
+            batches.append(WindowBatches(filmed, 1, recipe, grid=self.scale))
+        return batches[0] if len(batches) == 1 else MixedBatches(batches[0], batches[1], share)
+
+    def _scenes(self, recipe: WindowRecipe) -> tuple[list[Scene], list[EnlargedClip]]:
+        """Photographs set in motion, and what the base makes of them."""
+        motion = MotionBatches(
+            self._photos(), self.scale, recipe, degradation=self._rule, camera=SCENE_CAMERA
+        )
+        scenes = film_scenes(motion, self.data.scenes, self.cache, self.progress)
+        return scenes, enlarge_by_base(self.model, scenes, self.cache, self.progress)
 
     def _degrade(self, scale: int, given: str | None, key: str) -> Degrade | None:
         """What makes low resolution for every patch anew; None where it is cut from pictures and clips."""

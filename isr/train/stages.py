@@ -21,8 +21,8 @@ from isr.predict.picture import TileOptions, enlarge
 from isr.progress import Progress
 from isr.runtimes import as_upscaler
 
-# Between two pictures the motion is larger than between the frames of most clips, so that the coarse levels learn too.
-FLOW_CAMERA = Camera(pan=40.0, zoom=0.015, turn=0.7, shake=0.7)
+# Slower than in `data.photo_motion` of other networks: a scene is longer than a window.
+SCENE_CAMERA = Camera(pan=16.0, zoom=0.007, turn=0.4, shake=0.7)
 
 
 def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
@@ -33,8 +33,6 @@ def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
         raise RequestError(f"stage {config.stage}: {type(model).__name__} has no stages; leave it out")
     if config.stage == "fusion" and not model.freeze_base:
         raise RequestError("stage fusion: the base does not move; set freeze_base of model.arguments to true")
-    if config.stage == "fusion" and config.data.photo_motion:
-        raise RequestError("stage fusion: trains on clips; set data.photo_motion to 0")
 
 
 def part_of(config: TrainConfig, model: SuperResolutionModel) -> Callable[[Tensor], Tensor] | None:

@@ -27,7 +27,6 @@ from isr.data.degrade import blur_and_subsample, degrade, reflect
 from isr.data.motion import (
     SHRINK,
     Camera,
-    FlowBatches,
     MotionBatches,
     Source,
     Track,
@@ -449,44 +448,20 @@ def test_what_is_followed_shows_the_same_point() -> None:
         np.testing.assert_allclose(shown, points @ track.matrix[0].T + track.shift[0], atol=1e-9)
 
 
-def flows(camera: Camera, **changes: object) -> FlowBatches:
-    source = motion(camera, **changes)
-    return FlowBatches(source.photos, 4, source.recipe, camera=camera)
-
-
-def test_the_exact_flow_leads_to_the_same_colours_where_they_are_visible() -> None:
-    """Over photographs that pan, zoom and turn, with something else moving across them."""
-    batches = flows(Camera(pan=16, foreground=1))
-    followed_error, unmoved_error, hidden = [], [], []
-    for step in range(4):
-        batch = batches[step]
-        assert batch.lr.shape == (3, 2, 16, 16, 3) and batch.hr.shape == (3, 32, 32, 3)
-        for (first, second), target in zip(batch.lr, batch.hr, strict=True):
-            # The middles of quarters lie half way between those of pixels; their mean is that of the pixel.
-            quarters = target.reshape(16, 2, 16, 2, 3)
-            flow, visible = quarters[..., :2].mean((1, 3)), quarters[..., 2].min((1, 3)) > 0
-            y, x = np.mgrid[:16, :16]
-            places = np.stack([y + flow[..., 0], x + flow[..., 1]])
-            whole = np.clip(np.floor(places).astype(int), 0, 14)
-            down, right = (places - whole)[..., None]
-            square = [[second[whole[0] + i, whole[1] + j] for j in (0, 1)] for i in (0, 1)]
-            rows = [a + right * (b - a) for a, b in square]
-            seen = rows[0] + down * (rows[1] - rows[0])
-            followed_error += [*np.abs(seen - first)[visible].mean(-1)]
-            unmoved_error += [*np.abs(second - first)[visible].mean(-1)]
-            hidden.append(1 - visible.mean())
-    assert np.mean(followed_error) < 0.4 * np.mean(unmoved_error)
-    assert 0.02 < np.mean(hidden) < 0.6
-
-
-def test_exact_flow_is_a_function_of_seed_and_step_alone() -> None:
-    late = flows(Camera())[321]
-    other = flows(Camera())
-    other[5]
-    assert np.array_equal(late.lr, other[321].lr) and np.array_equal(late.hr, other[321].hr)
-    assert not np.array_equal(late.hr, other[322].hr)
-    still = flows(Camera(pan=0, zoom=0, turn=0, shake=0, foreground=0))[0].hr
-    np.testing.assert_allclose(still, np.broadcast_to([0, 0, 1], still.shape), atol=1e-6)
+def test_windows_lie_on_a_grid() -> None:
+    """Every pixel tells its place, so that a window tells where it lies."""
+    y, x = np.mgrid[:21, :30]
+    pixels = np.stack([y, x, 0 * x], axis=-1).astype(np.uint8)[None]
+    clip = Array("a", pixels, pixels, 1)
+    recipe = WindowRecipe(
+        patch_size=8, batch_size=64, candidates=1, num_frames=1, center_frame=0, augment=False
+    )
+    batch = WindowBatches([clip], 1, recipe, grid=4)[0]
+    corners = np.round(255 * batch.hr[:, 0, 0, :2]).astype(int)
+    assert {*corners[:, 0]} == {0, 4, 8, 12} and {*corners[:, 1]} == {0, 4, 8, 12, 16, 20}
+    np.testing.assert_array_equal(batch.lr[:, 0], batch.hr)
+    with pytest.raises(ValueError, match="grid of 3"):
+        WindowBatches([clip], 1, recipe, grid=3)
 
 
 def test_photographs_that_are_too_small_are_refused() -> None:

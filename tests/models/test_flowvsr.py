@@ -12,8 +12,8 @@ from tiny_models import TINY, Case, numpy, pictures, randomise
 from isr import presets
 from isr.errors import RequestError
 from isr.models import EDSR, FlowVSR
-from isr.models.flowvsr import luma_of_blocks
-from isr.ops import pixel_shuffle, pixel_unshuffle
+from isr.models.flowvsr import LUMA
+from isr.ops import pixel_unshuffle
 
 CASE = Case(FlowVSR, TINY["FlowVSR"][0])
 
@@ -64,16 +64,17 @@ def test_the_base_is_trained_on_request_only() -> None:
         (4, [[1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2]]),
     ],
 )
-@pytest.mark.parametrize(("channels", "mix"), [(1, [1.0]), (2, [0.5, 0.5]), (3, [0.299, 0.587, 0.114])])
-def test_luma_has_twice_the_sides_of_the_input(
+@pytest.mark.parametrize(("channels", "mix"), [(1, [1.0]), (2, [0.5, 0.5]), (3, LUMA)])
+def test_the_flow_looks_at_luma_of_twice_the_sides_of_the_input(
     scale: int, share: list[list[float]], channels: int, mix: list[float]
 ) -> None:
     sr = np.random.default_rng(0).random((1, 3 * scale, 5 * scale, channels), np.float32)
-    blocks = pixel_unshuffle(sr, scale)
-    luma = numpy(pixel_shuffle(keras.ops.matmul(blocks, luma_of_blocks(scale, channels)), 2))
-    gray = (sr[0] @ mix).reshape(3, scale, 5, scale)
-    expected = np.einsum("ip,jq,hpwq->hiwj", share, share, gray).reshape(6, 10)
-    np.testing.assert_allclose(luma[0, ..., 0], expected, atol=1e-5)
+    photo = EDSR(scale, num_channels=channels, num_features=2, num_blocks=0)
+    features = FlowVSR(photo, num_features=2, num_blocks=0, flow_features=2).observe(sr)
+    luma = sr[0] @ mix
+    np.testing.assert_allclose(numpy(features["luma"])[0, ..., 0], luma, atol=1e-5)
+    expected = np.einsum("ip,jq,hpwq->hiwj", share, share, luma.reshape(3, scale, 5, scale)).reshape(6, 10)
+    np.testing.assert_allclose(numpy(features["guide"])[0, ..., 0], expected, atol=1e-5)
 
 
 def test_neighbours_are_moved_to_the_centre_frame() -> None:
@@ -82,12 +83,12 @@ def test_neighbours_are_moved_to_the_centre_frame() -> None:
     correct = model.flow.correct
     for layer in (*model.flow.convs, correct):
         layer.set_weights([np.zeros(weight.shape) for weight in layer.get_weights()])
-    correct.bias.assign([0.0, np.arctanh(0.5)])  # a pixel to the right, on both levels: 3 halves of a pixel
+    correct.bias.assign([0.0, np.arctanh(0.25)])  # half a pixel to the right, on both levels: 3 halves
     scene = np.random.default_rng(0).random((1, 32, 80, 3), np.float32)
     frames = [scene[:, :, 12 - 6 * i : 12 - 6 * i + 64] for i in (0, 1)]  # 6 is 1.5 * 4
     window = model.observe(np.concatenate([frames[1], frames[0], frames[1]]))
     moved, trust = model.align({name: value[None] for name, value in window.items()})
-    expected = numpy(pixel_unshuffle(frames[0], 4))[0]
+    expected = numpy(pixel_unshuffle(frames[0] @ np.float32(LUMA)[:, None], 4))[0]
     for i in range(2):
         np.testing.assert_allclose(numpy(moved)[0, i, :, :-2], expected[:, :-2], atol=1e-5)
     np.testing.assert_array_equal(numpy(trust), 0)  # the way back leads to the right, too
@@ -101,8 +102,19 @@ def test_what_is_not_trusted_changes_nothing() -> None:
         layer.set_weights([np.zeros(weight.shape) for weight in layer.get_weights()])
     model.flow.correct.bias.assign([0.0, 5.0])  # there and back both lead to the right
     alone = numpy(model.decode(window))
-    window["sr"] = keras.ops.concatenate([0 * window["sr"][:, :1], window["sr"][:, 1:]], axis=1)
+    np.testing.assert_array_equal(alone, numpy(window["sr"])[:, 1])
+    window["luma"] = keras.ops.concatenate([0 * window["luma"][:, :1], window["luma"][:, 1:]], axis=1)
     np.testing.assert_array_equal(numpy(model.decode(window)), alone)
+
+
+def test_a_still_picture_stays_as_the_base_makes_it() -> None:
+    model = randomise(CASE.build(num_frames=3))
+    for layer in (*model.flow.convs, model.flow.correct):
+        layer.set_weights([np.zeros(weight.shape) for weight in layer.get_weights()])
+    lr = np.repeat(pictures(model, 6, 7)[:, :1], 3, axis=1)
+    np.testing.assert_allclose(numpy(model(lr)), numpy(model.enlarge(lr[:, 1])), atol=1e-5)
+    lr[:, 0] = np.roll(lr[:, 0], 1, 2)
+    assert np.abs(numpy(model(lr)) - numpy(model.enlarge(lr[:, 1]))).max() > 1e-4
 
 
 def test_it_takes_over_flow_and_fusion_and_keeps_a_base_that_was_given() -> None:
