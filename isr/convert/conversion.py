@@ -262,7 +262,8 @@ def save(conversion: Conversion, folder: str | Path, progress: Progress | None =
     with whole_folder(Path(folder)) as temporary:
         cost = measure_bfloat16(conversion.model, progress)
         files = {presets.CARD: _card(conversion)}
-        conversion.model.save_preset(temporary, files=files, facts=facts, bfloat16=cost)
+        # What was published in 16 bits stays so.
+        conversion.model.save_preset(temporary, dtype="exact", files=files, facts=facts, bfloat16=cost)
     return cost
 
 

@@ -45,7 +45,8 @@ class SavedAsPreset:
 
         Args:
             folder: made where missing; an existing preset there is replaced, file by file.
-            dtype: what weights are stored as, "float32" or "float16".
+            dtype: what weights are stored as, "float32", "float16", or "exact": each array as float16 if that
+                holds all its numbers, else as float32.
             files: further texts by file name, such as `card.md`.
             facts: what `isr models` prints of it: `parameters`, `val_psnr_y`, `over_bicubic`, `licence`.
             bfloat16: what bfloat16 costs, `psnr_loss` in dB and `levels` of 255 at most; see `suits_bfloat16`.
@@ -56,16 +57,27 @@ class SavedAsPreset:
         target = Path(folder)
         arrays = {name: np.asarray(value) for name, value in self.named_weights().items()}
         stored = {
-            name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in arrays.items()
+            name: _stored(value, dtype) if value.dtype.kind == "f" else value
+            for name, value in arrays.items()
         }
         write_safetensors(target / WEIGHTS, stored)
-        config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": dtype}
+        kinds = ", ".join(sorted({value.dtype.name for value in stored.values()}))
+        config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": kinds}
         if facts:
             config["facts"] = dict(facts)
         if bfloat16:
             config["bfloat16"] = dict(bfloat16)
         for name, text in {**(files or {}), CONFIG: json.dumps(config, indent=2) + "\n"}.items():
             write_text(target / name, text)
+
+
+def _stored(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Floats as `save_preset` stores them."""
+    if dtype != "exact":
+        return values.astype(dtype)
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(values.dtype), values) else values.astype(np.float32)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

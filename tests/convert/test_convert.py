@@ -297,6 +297,21 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert "ESRGAN+ cannot be converted" in error(plus)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_weights_of_16_bits_stay_so_on_the_disk(tmp_path: Path, dtype: str) -> None:
+    stored = {name: value.astype(dtype) for name, value in small_edsr().items()}
+    save_file(stored, tmp_path / "net.safetensors")
+    save(convert(tmp_path / "net.safetensors"), tmp_path / "net")
+    weights = tmp_path / "net" / "weights.safetensors"
+    numbers = sum(value.nbytes for value in stored.values())
+    assert numbers <= weights.stat().st_size <= numbers + 8192
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["weights"] == dtype
+    opened = load_preset(tmp_path / "net")
+    assert {np.asarray(value).dtype.name for value in opened.named_weights().values()} == {"float32"}
+    lr = np.random.default_rng(2).random((1, 5, 6, 3), np.float32)
+    np.testing.assert_array_equal(numpy(opened(lr)), numpy(load(tmp_path / "net.safetensors")(lr)))
+
+
 def test_a_preset_is_written_whole_and_works_as_any_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
