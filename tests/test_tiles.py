@@ -191,3 +191,21 @@ def test_exact_is_refused_where_it_cannot_be() -> None:
     wide.spec = ModelSpec("wide", (2,), receptive_radius=30)
     with pytest.raises(RequestError, match="tile 48: keeps nothing with an overlap of 30"):
         enlarge(wide, photograph(90, 90), TileOptions(tile=48, overlap="exact"))
+
+
+@pytest.mark.parametrize(
+    ("radius", "tile", "overlap"),
+    [
+        (0, None, 12),
+        (36, None, 12),
+        (18, None, 18),
+        (94, None, 48),
+        (400, None, 48),
+        (94, 64, 16),
+        (94, 32, 12),
+        (None, None, 24),
+    ],
+)
+def test_the_default_overlap_follows_the_network(radius: int | None, tile: int | None, overlap: int) -> None:
+    spec = ModelSpec("net", (4,), receptive_radius=radius)
+    assert TileOptions(tile).geometry(spec, 4)[1] == overlap

@@ -263,7 +263,7 @@ OPTIONS = (
         "options.tile_overlap",
         str,
         SPEED,
-        "Pixels at each side of a tile that its neighbours keep; default: 12.",
+        "Pixels at each side of a tile that its neighbours keep; default: by the network.",
         unit="N|exact",
         read=_read_overlap,
     ),

@@ -18,8 +18,12 @@ AUTOMATIC_SIDE = 1024
 SMALLEST_AUTOMATIC = 192
 # Input pixels, for windows of frames: a frame of 320x180 is one tile.
 AUTOMATIC_FRAME_SIDE = 320
-# Input pixels.
+# Input pixels, of automatic overlaps, as measured on trained networks (`docs/tiling.md`): the whole receptive radius
+# counts where it is small; where it is large, its last pixels hardly do.
 OVERLAP = 12
+LARGEST_OVERLAP = 48
+ALL_COUNTS = 18
+HARDLY_COUNTS = 24
 # Rounds of back projection.
 MOST_ROUNDS = 100
 # Input pixels, where offsets reach as far as they like.
@@ -34,8 +38,8 @@ class TileOptions:
         tile: largest side of a tile in input pixels, overlap included; a picture no larger is one tile. None:
             chosen by the scale.
         overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
-            radius, so that the result equals the whole picture's; None: 12, and 24 for networks whose reach is
-            unbounded. Both deviated by less than 1/255 (`docs/tiling.md`, `docs/video.md`).
+            radius, so that the result equals the whole picture's; None: 12 to 48 by that radius, and 24 for
+            networks whose reach is unbounded. See `docs/tiling.md` for how little that deviates.
         batch: tiles per call.
         self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
             times the cost.
@@ -78,15 +82,24 @@ class TileOptions:
         """
         if self.overlap == "exact" and spec.receptive_radius is None:
             raise RequestError("overlap 'exact': every output of this network depends on the whole picture")
-        automatic = OVERLAP if spec.receptive_radius is not None else UNBOUNDED_OVERLAP
         overlap = spec.receptive_radius if self.overlap == "exact" else self.overlap
-        overlap = automatic if overlap is None else overlap
+        overlap = self._automatic_overlap(spec) if overlap is None else overlap
         overlap += -overlap % spec.size_multiple
         self._check_kept(overlap)
         # Four times the overlap keeps at least a quarter of what is computed.
         fits = AUTOMATIC_SIDE // scale if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
         side = self.tile or max(fits, SMALLEST_AUTOMATIC, 4 * overlap)
         return side + -side % spec.size_multiple, overlap
+
+    def _automatic_overlap(self, spec: ModelSpec) -> int:
+        """What is taken where no overlap is given."""
+        if spec.receptive_radius is None:
+            return UNBOUNDED_OVERLAP
+        radius = spec.receptive_radius
+        counts = radius if radius <= ALL_COUNTS else min(radius - HARDLY_COUNTS, LARGEST_OVERLAP)
+        overlap = max(OVERLAP, counts)
+        # A small tile, which was asked for, has to keep something.
+        return overlap if self.tile is None else min(overlap, max(OVERLAP, self.tile // 4))
 
 
 def plan_tiles(height: int, width: int, spec: ModelSpec, options: TileOptions, scale: int) -> list[Tile]:
