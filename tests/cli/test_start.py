@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from children import run_python
+from children import ROOT, run_python
 
 from isr.cli.app import COMMANDS, app_of
 from isr.io import pictures
@@ -71,3 +72,32 @@ def test_openvino_still_converts_after_its_converter_was_left_out() -> None:
 
 def test_every_command_is_in_the_program() -> None:
     assert [command.name for command in app_of().registered_commands] == list(COMMANDS)
+
+
+def names(text: str) -> set[str]:
+    """The distributions in lines or quoted lists of requirements."""
+    return {name.lower() for name in re.findall(r'^[\s"]*([A-Za-z0-9_.-]+)(?=>=)', text, re.MULTILINE)}
+
+
+def test_presets_work_without_tensorflow_by_the_requirements_of_the_repository(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    installed = names((ROOT / "setup.py").read_text().split("install_requires=[")[1].split("]")[0])
+    enough = names((ROOT / "requirements" / "openvino.txt").read_text())
+    left_out = installed - enough
+    assert enough < installed and {"tensorflow", "keras"} <= left_out
+    packages = {"ruamel.yaml": "ruamel", "tensorboardx": "tensorboardX"}
+    blocked = {packages.get(name, name): None for name in left_out}
+    rng = np.random.default_rng(0)
+    pictures.write(tmp_path / "photo.png", pictures.Picture(rng.integers(0, 256, (20, 24, 3), np.uint8)))
+    for preset in ("edsr_fast_x2", "mdsr_baseline"):
+        line = [
+            "predict",
+            str(tmp_path / "photo.png"),
+            "--preset",
+            preset,
+            "-o",
+            str(tmp_path / f"{preset}.png"),
+        ]
+        code = f"import sys; sys.modules.update({blocked!r}); from isr.cli.app import run; sys.exit(run({line!r}))"
+        run_python("-c", code)
+        assert (tmp_path / f"{preset}.png").exists()

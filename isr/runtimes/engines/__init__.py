@@ -168,8 +168,9 @@ def check_engine(name: str) -> None:
 
 def backend() -> str:
     """Return the name of Keras' backend, without importing Keras where that has not happened yet."""
-    if "keras" in sys.modules:
-        return str(sys.modules["keras"].backend.backend())
+    # None where a program keeps Keras out.
+    if keras := sys.modules.get("keras"):
+        return str(keras.backend.backend())
     if "KERAS_BACKEND" in os.environ:
         return os.environ["KERAS_BACKEND"]
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
