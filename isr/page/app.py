@@ -224,6 +224,7 @@ class Page:
             "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
             "fastest": fastest(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
+            "knobs": any(presets.has_corners(presets.find(name)) for name in presets.shipped()),
             "speeds": speeds,
             "roots": [str(folder) for folder in self.roots.folders],
             "folder": str(self.queue.folder),
@@ -357,7 +358,9 @@ class Page:
         ):
             raise RequestError("no such piece")
         values = {**self.queue.settings.values, **item.changes}
-        values.pop("sources", None)
+        # Knobs are those of the look without a name.
+        for field in ("sources", *(("options.denoise", "options.texture") if asked.get("sources") else ())):
+            values.pop(field, None)
         values = checked({**values, "sources": asked.get("sources")})
         said = await self.trials.run(item, values, number, (place[0], place[1]), float(start))
         return JSONResponse(said)

@@ -30,6 +30,8 @@ SETTABLE = frozenset(
         "sources",
         "options.scale",
         "options.size",
+        "options.denoise",
+        "options.texture",
         "options.crop",
         "options.tile",
         "options.precision",

@@ -77,9 +77,12 @@ def test_an_upload_comes_back_larger(page: Client) -> None:
 
 def test_the_command_of_an_item_is_its_settings(page: Client, root: Path) -> None:
     wanted = {"options.scale": 4, "sources": ["edsr_fast_x2"], "options.quality": 80, "options.format": "jpg"}
+    wanted |= {"options.denoise": "auto", "options.texture": 0.25, "options.name": "{stem}-{scale}"}
     page.json("PUT", "/settings", wanted)
     id = page.json("POST", "/add", {"root": 0, "path": "a.png"})["ids"][0]
-    line = f"isr predict --scale 4 --preset edsr_fast_x2 --format jpg --quality 80 {root / 'a.png'}"
+    knobs = "--denoise auto --texture 0.25"
+    named = "--format jpg --name '{stem}-{scale}' --quality 80"
+    line = f"isr predict --scale 4 {knobs} --preset edsr_fast_x2 {named} {root / 'a.png'}"
     assert page.json("GET", f"/items/{id}")["command"] == line
     page.json("PUT", "/settings", {})
     assert page.json("GET", f"/items/{id}")["command"] == f"isr predict {root / 'a.png'}"
@@ -98,6 +101,8 @@ def test_the_command_of_an_item_is_its_settings(page: Client, root: Path) -> Non
         {"options.scale": "two"},
         {"options.scale": -1},
         {"options.quality": 0},
+        {"options.name": "../{stem}"},
+        {"options.denoise": 2},
         {"options.format": "exe"},
         {"options.resume": True},
         {"options.video.crf": []},

@@ -76,6 +76,14 @@ class How extends HTMLElement {
       ),
       make(
         "div",
+        { class: "fields knobs", hidden: true },
+        ...["denoise", "texture"].map((knob) => {
+          const amounts = words.amounts[knob].map((pair) => option(...pair));
+          return field(words[knob], make("select", { name: knob }, ...amounts));
+        }),
+      ),
+      make(
+        "div",
         { class: "fields" },
         field(words.savePictures, menu("pictures", words.same, PICTURES)),
         field(words.saveClips, menu("clips", words.same, CLIPS)),
@@ -150,8 +158,10 @@ class How extends HTMLElement {
     return this.values()["options.scale"] ?? 2;
   }
 
-  engines(names) {
-    for (const name of names) this.form.engine.append(option(name, name));
+  know(about) {
+    for (const name of about.engines) this.form.engine.append(option(name, name));
+    this.knobs = about.knobs;
+    this.show();
   }
 
   values() {
@@ -160,7 +170,11 @@ class How extends HTMLElement {
     const side = form.other.value;
     const pixels = Math.round(Number(form.side.value)) || 1920;
     const factor = Number(other ? side : form.size.value) || 2;
+    const turned = form.look.value === "best" && this.knobs;
+    const denoise = turned ? form.denoise.value : "";
     const values = {
+      "options.denoise": denoise === "auto" ? denoise : denoise ? Number(denoise) : null,
+      "options.texture": turned && form.texture.value ? Number(form.texture.value) : null,
       "options.scale": other && !Number(side) ? null : factor,
       "options.size": other && !Number(side) ? (side === "width" ? [null, pixels] : [pixels, null]) : null,
       sources: sourcesOf(form.look.value, factor),
@@ -213,6 +227,8 @@ class How extends HTMLElement {
     form.engine.value = settings["options.engine"] ?? "auto";
     form.metadata.checked = !settings["options.strip_metadata"];
     form.ensemble.checked = Boolean(settings["options.self_ensemble"]);
+    form.denoise.value = settings["options.denoise"] ?? "";
+    form.texture.value = settings["options.texture"] ?? "";
     form.device.value = settings["options.device"] ?? "";
     form.tile.value = settings["options.tile"] ?? "";
     form.names.value = settings["options.name"] ?? "";
@@ -223,6 +239,8 @@ class How extends HTMLElement {
   show() {
     const other = this.form.size.value === "other";
     this.querySelector(".other").hidden = !other;
+    // Where a look has them.
+    this.querySelector(".knobs").hidden = !(this.knobs && this.form.look.value === "best");
     this.form.side.hidden = Boolean(Number(this.form.other.value));
   }
 }

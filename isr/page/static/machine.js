@@ -9,7 +9,7 @@ class Machine extends HTMLElement {
     const details = make("details", {}, make("summary", {}, words.machine));
     details.addEventListener("toggle", () => details.open && this.fill(details));
     this.append(details);
-    ask("GET", "/machine").then((about) => document.querySelector("isr-how").engines(about.engines), () => {});
+    ask("GET", "/machine").then((about) => document.querySelector("isr-how").know(about), () => {});
   }
 
   async fill(details) {

@@ -32,6 +32,15 @@ export const words = {
     classic: ["Gentle", "A method without a neural network. Soft, and never invents anything."],
     plain: ["Plain", "Ordinary enlargement, to compare with. Done at once."],
   },
+  denoise: "Clean noise and JPEG blocks",
+  texture: "Make up texture",
+  amounts: {
+    denoise: [
+      ["", "as usual"], ["auto", "by what each file looks like"], ["0", "not at all"], ["0.25", "a little"],
+      ["0.5", "half"], ["0.75", "much"], ["1", "fully"],
+    ],
+    texture: [["", "none"], ["0.25", "a little"], ["0.5", "half"], ["0.75", "much"], ["1", "fully"]],
+  },
   savePictures: "Save pictures as",
   saveClips: "Save videos as",
   same: "the same kind",
