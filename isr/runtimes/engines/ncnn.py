@@ -16,12 +16,12 @@ import numpy as np
 from isr.errors import ISRError, MachineError
 from isr.runtimes.devices import quiet_stderr
 from isr.runtimes.engines import Session
-from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, find_waist
-from isr.tiles import Span, tiles
+from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist
+from isr.tiles import Span, spans
 
 SUFFIX = ".param"  # the weights lie beside it in a .bin
 # Pixels of the result along the side of a piece that is enlarged at a time.
-PIECE = 384
+PIECE = 320
 
 
 def devices() -> list[str]:
@@ -104,19 +104,15 @@ def load(path: Path, device: str | None = None) -> Session:
         if waist is None:
             return compute(planes, INPUT, OUTPUT)
         features = compute(planes, INPUT, waist.blob)
-        _, height, width = features.shape
-        pieces = list(tiles(height, width, PIECE // waist.scale + 2 * waist.reach, waist.reach))
-        if len(pieces) == 1:
-            return compute(features, waist.blob, OUTPUT)
-        rows: list[list[np.ndarray]] = []
-        for piece in pieces:
-            if piece.columns.start == 0:
-                rows.append([])
-            down, right = piece.rows, piece.columns
-            part = features[:, down.start : down.stop, right.start : right.stop]
-            part = compute(part, waist.blob, OUTPUT)
-            rows[-1].append(part[:, _kept(down, waist.scale), _kept(right, waist.scale)])
-        return np.block(rows)
+        rows, columns = (_pieces(length, waist) for length in features.shape[1:])
+        parts: list[list[np.ndarray]] = []
+        for down in rows:
+            parts.append([])
+            for right in columns:
+                part = features[:, down.start : down.stop, right.start : right.stop]
+                part = compute(part, waist.blob, OUTPUT)
+                parts[-1].append(part[:, _kept(down, waist), _kept(right, waist)])
+        return np.block(parts)
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = [enlarge(picture.transpose(2, 0, 1)).transpose(1, 2, 0) for picture in given["lr"]]
@@ -125,8 +121,16 @@ def load(path: Path, device: str | None = None) -> Session:
     return run
 
 
-def _kept(span: Span, scale: int) -> slice:
+def _pieces(length: int, waist: Waist) -> list[Span]:
+    """As few pieces along one side as `PIECE` allows, and as short as they can be then."""
+    inside = max(1, length - 2 * waist.reach)
+    count = -(-inside * waist.scale // PIECE)
+    return spans(length, -(-inside // count) + 2 * waist.reach, waist.reach)
+
+
+def _kept(span: Span, waist: Waist) -> slice:
     """What is kept of a piece along one side, in its own pixels of the result."""
+    scale = waist.scale
     return slice(scale * (span.inner_start - span.start), scale * (span.inner_stop - span.start))
 
 
