@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,9 +24,23 @@ def predict(**given: Any) -> int:
     from isr.predict.request import plan
 
     quiet, as_json, dry_run = (given.pop(name) for name in ("quiet", "json", "dry_run"))
+    as_jobs = given.pop("as_jobs")
     request = request_of(given)
+    if as_jobs is not None:
+        from isr.cluster.batch import write_jobs
+
+        for path in write_jobs(request, as_jobs):
+            typer.echo(str(path))
+        return 0
+    if request.streams and dry_run:
+        from isr.predict.calculation import calculate, lines
+
+        found = calculate(request)
+        for line in [_json(found)] if as_json else lines(found):
+            typer.echo(line)
+        return 0
     if request.streams:
-        return _predict_stream(request, quiet, as_json, dry_run)
+        return carry_out(_stream(request), quiet, as_json)
     planned = plan(request)
     if dry_run:
         return show_plan(planned, as_json)
@@ -34,11 +49,11 @@ def predict(**given: Any) -> int:
     return carry_out(lambda progress: run_plan(planned, progress), quiet, as_json)
 
 
-def _predict_stream(request: PredictRequest, quiet: bool, as_json: bool, dry_run: bool) -> int:
-    """Make inputs of object stores and lists, or tell what that would take."""
+def _stream(request: PredictRequest) -> Callable[[Progress], Iterator[Outcome]]:
+    """What makes inputs of object stores and lists."""
     from isr.predict.stream import run_stream
 
-    return carry_out(lambda progress: run_stream(request, progress), quiet, as_json)
+    return lambda progress: run_stream(request, progress)
 
 
 def request_of(given: dict[str, Any]) -> PredictRequest:
@@ -112,6 +127,15 @@ def _signature() -> inspect.Signature:
         ("quiet", "--quiet", "No progress and no messages on stderr, except errors."),
         ("json", "--json", "Print what became of each file as JSON."),
     )
+    elsewhere = (
+        (
+            "as_jobs",
+            "--as-jobs",
+            "FOLDER",
+            Path,
+            "Write files for Kubernetes and Slurm there that run every shard; do nothing else.",
+        ),
+    )
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("inputs", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=inputs)]
     for option in command.OPTIONS:
@@ -127,6 +151,10 @@ def _signature() -> inspect.Signature:
     for key, name, text in own:
         about = typer.Option(name, help=text, rich_help_panel=command.FILES)
         parameters.append(inspect.Parameter(key, keyword, annotation=Annotated[bool, about], default=False))
+    for key, name, unit, kind, text in elsewhere:
+        about = typer.Option(name, help=text, metavar=unit, rich_help_panel=command.SPEED)
+        value: Any = Annotated[kind | None, about]
+        parameters.append(inspect.Parameter(key, keyword, annotation=value, default=None))
     return inspect.Signature(parameters)
 
 

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io import places
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
@@ -32,15 +34,16 @@ from isr.predict.jobs.shards import Share
 from isr.predict.networks import NETWORKS
 from isr.predict.options import PredictOptions
 from isr.predict.plain import to_plain
+from isr.predict.precision import expected_device, resolve_precision, supported_precision
 from isr.predict.request import PredictRequest, changed, standing
-from isr.predict.source import ByScale, default_scale, networks_of
+from isr.predict.source import default_scale, networks_of
 from isr.progress import Estimate, Progress, Within, check_cancelled, tell_estimates
 
 KNOWN = READABLE | VIDEO_SUFFIXES | ANIMATION_SUFFIXES
 # What a line of a list may say beside options: where the input is, what its result is called, and facts for estimates.
-ABOUT = ("source", "name", "width", "height", "frames")
+ABOUT = ("source", "result", "width", "height", "frames")
 # Options of the whole request, not of one input.
-WHOLE = ("output", "shard", "overwrite", "resume")
+WHOLE = ("output", "name", "shard", "overwrite", "resume")
 # Inputs up to which they are counted before the first one is made.
 COUNTED = 10_000
 # Version of what a digest is made of.
@@ -149,7 +152,19 @@ def _line(text: str, folder: Path | str, where: str) -> Item:
     if not all(isinstance(value, int) and value > 0 for value in facts.values()):
         raise RequestError(f"{where}: width, height and frames are whole numbers from 1")
     options = {key: value for key, value in said.items() if key in keys}
-    return Item(str(place), str(said.get("name") or name), options=options, facts=facts)
+    return Item(str(place), str(said.get("result") or name), options=options, facts=facts)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a driver has chosen for all machines: engine and precision of 8-bit pixels; "auto" where it is open.
+
+    Attributes:
+        pictures, clips: of these.
+    """
+
+    pictures: tuple[str, str]
+    clips: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -159,34 +174,58 @@ class Asked:
     Attributes:
         options: how they are made.
         source: of networks.
+        settled: what others have chosen; None: this machine chooses.
     """
 
     options: PredictOptions
     source: Any
+    settled: Settled | None = None
 
     @cached_property
     def pictures(self) -> Setting:
         """Return what pictures share."""
-        return self._setting(networks_of(self.source, engine=self.options.runs_on))
+        return self._setting(self.settled.pictures if self.settled else None, video=False)
 
     @cached_property
     def clips(self) -> Setting:
         """Return what clips share."""
-        return self._setting(networks_of(self.source, video=True, engine=self.options.runs_on))
+        return self._setting(self.settled.clips if self.settled else None, video=True)
 
-    def _setting(self, networks: ByScale) -> Setting:
-        target = self.options.target.or_scale(default_scale(self.source, networks))
-        return Setting(self.options, networks, target)
+    def _setting(self, settled: tuple[str, str] | None, video: bool) -> Setting:
+        options = self.options
+        if settled is not None:
+            engine, precision = settled
+            options = replace(
+                options,
+                engine=engine if options.engine == "auto" else options.engine,
+                precision=precision if options.precision in ("auto", "fast") else options.precision,
+            )
+        networks = networks_of(self.source, video=video, engine=options.runs_on)
+        return Setting(options, networks, options.target.or_scale(default_scale(self.source, networks)))
+
+    def settle(self) -> Settled:
+        """Choose engine and precision, as this machine does."""
+        pictures = self._choice(self.pictures) if self.single else self._choice(self.clips)
+        return Settled(pictures, self._choice(self.clips))
+
+    def _choice(self, setting: Setting) -> tuple[str, str]:
+        networks = [network for network in setting.networks.values() if network.precisions]
+        engines = {network.engine for network in networks}
+        if len(engines) != 1:
+            return setting.options.engine, setting.options.precision
+        wanted, _ = resolve_precision(setting.options.precision, np.dtype(np.uint8), networks)
+        device = expected_device(setting.options.device, networks)
+        return engines.pop(), supported_precision(wanted, device)[0]
 
     @cached_property
     def digested(self) -> dict[str, Any]:
         """Return what decides the result, beside the input, as plain JSON values."""
         made: dict[str, Any] = to_plain(self.options)
-        for free in ("overwrite", "resume", "max_pixels", "device"):
+        for free in ("overwrite", "resume", "max_pixels", "device", "engine", "precision"):
             del made[free]
         networks = {**self.clips.networks, **self.pictures.networks} if self.single else self.clips.networks
-        weights = {str(scale): (n.fingerprint(), n.engine) for scale, n in networks.items()}
-        return {"version": VERSION, "options": made, "networks": weights}
+        weights = {str(scale): network.fingerprint() for scale, network in networks.items()}
+        return {"version": VERSION, "options": made, "networks": weights, "settled": asdict(self.settle())}
 
     @property
     def single(self) -> bool:
@@ -199,17 +238,21 @@ class Maker:
 
     Args:
         request: what is asked for.
+        settled: what a driver has chosen for all machines; None: this machine chooses. With it, a result that agrees
+            is no reason to refuse: this process may have made it before it ended.
 
     Raises:
         RequestError: it is not what can be done item by item.
     """
 
-    def __init__(self, request: PredictRequest) -> None:
+    def __init__(self, request: PredictRequest, settled: Settled | None = None) -> None:
         if request.output is None:
             raise RequestError("name a place for the results of object stores and lists by --output")
         if len(request.sources) > 1:
             raise RequestError("--preset: one at a time for object stores and lists")
-        self.request = request
+        if request.options.name is not None:
+            raise RequestError("--name: results of object stores and lists keep their names")
+        self.request, self.settled = request, settled
         self.output = request.output
         if isinstance(self.output, Path) and self.output.suffix.lower() in READABLE | WRITABLE_SUFFIXES:
             raise RequestError(f"{self.output}: name a folder for the results of object stores and lists")
@@ -224,8 +267,12 @@ class Maker:
         if key not in self._asked:
             request = changed(self.request, _read(options)) if options else self.request
             source = request.sources[0] if request.sources else None
-            self._asked[key] = Asked(request.options, source)
+            self._asked[key] = Asked(request.options, source, self.settled)
         return self._asked[key]
+
+    def settle(self) -> Settled:
+        """Choose engine and precision for all machines."""
+        return self.asked({}).settle()
 
     def target(self, item: Item) -> Path | str:
         """Name the result: names stay, below the output; the format may change the suffix.
@@ -273,6 +320,9 @@ class Maker:
         assert isinstance(self.output, Path)
         job = self._plan(item, Input(source, source.parent, self.output, target))
         options = self.asked(item.options).options
+        if self._again(options) and job.exists:
+            options = replace(options, resume=True)
+            self._records = None
         state = standing(job, self.records if options.resume else None, options)
         if state == "finished":
             return Outcome(source, target, "skipped")
@@ -280,13 +330,17 @@ class Maker:
             raise _refused(target, options)
         return job.run(NETWORKS, progress)
 
+    def _again(self, options: PredictOptions) -> bool:
+        """Whether a result that agrees may be one that this process made before it ended."""
+        return self.settled is not None and not options.overwrite
+
     def _make_between(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
         options = self.asked(item.options).options
         digest = self.digest(item)
         # The object that is there, or the record of the file.
         known = self._known(target)
         if known is not None:
-            if options.resume and known == digest:
+            if (options.resume or self._again(options)) and known == digest:
                 return Outcome(_shown(item.source), target, "skipped")
             if not options.overwrite and not (options.resume and known):
                 raise _refused(target, options)
@@ -372,9 +426,18 @@ class Maker:
             raise RequestError(f"{item.source}: a clip cannot be written as {asked.options.suffix}")
         kind = ClipJob if clip else PictureJob
         try:
-            return kind.plan(source, asked.clips if clip else asked.pictures)
+            job = kind.plan(source, asked.clips if clip else asked.pictures)
         except Unreadable as error:
             raise error.reason from None
+        if self.settled is not None:
+            chosen = (self.settled.clips if clip else self.settled.pictures)[1]
+            # Float32 instead would make other pixels than the other machines make.
+            if job.networks and supported_precision(chosen, job.processor)[0] != chosen:
+                raise MachineError(
+                    f"{item.source}: a machine of the cluster does not compute in {chosen}; "
+                    "give --precision float32"
+                )
+        return job
 
 
 def run_stream(request: PredictRequest, progress: Progress) -> Iterator[Outcome]:

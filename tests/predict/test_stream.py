@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from object_store import SECRET
 from pictures import photograph
 from PIL import Image
 
@@ -24,6 +20,7 @@ from isr.io import places
 from isr.io.places import is_remote, place_of
 from isr.predict import PredictRequest
 from isr.predict.jobs.shards import shard_of
+from isr.predict.speeds import Speeds
 from isr.predict.stream import items_of
 
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
@@ -103,7 +100,7 @@ def test_a_list_gives_inputs_and_their_options(here: Path) -> None:
         "a.png",
         json.dumps({"source": "b.png", "scale": 3}),
         "",
-        json.dumps({"source": "c.png", "name": "x/y.png"}),
+        json.dumps({"source": "c.png", "result": "x/y.png"}),
     ]
     Path("photos/list.txt").write_text("\n".join(lines))
     arguments = [
@@ -156,7 +153,8 @@ def test_a_line_that_is_none_is_said(line: str, said: str, capsys: pytest.Captur
 def test_one_that_fails_does_not_stop_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos/broken.png").write_text("no picture")
     Path("photos/list.txt").write_text(
-        'missing.png\nbroken.png\n{"source": "b.png", "scale": "x"}\n{"source": "c.png", "name": "../c.png"}\na.png\n'
+        'missing.png\nbroken.png\n{"source": "b.png", "scale": "x"}\n'
+        '{"source": "c.png", "result": "../c.png"}\na.png\n'
     )
     assert app.run(["predict", "@photos/list.txt", "-o", "out", "--preset", "bicubic", "--quiet"]) == 1
     assert names_below("out") == ["a.png"]
@@ -182,6 +180,26 @@ def test_what_a_list_needs_is_said(here: Path) -> None:
     )
 
 
+def test_what_a_list_would_take_is_added_up_and_nothing_made(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Speeds, "get", lambda self, kind: 3.0)
+    lines = [json.dumps({"source": f"s3://in/{n}.jpg", "width": 2000, "height": 1000}) for n in range(10)]
+    clip = {"source": "s3://in/clip.mp4", "width": 1000, "height": 1000, "frames": 50}
+    Path("list.txt").write_text("\n".join([*lines, json.dumps(clip), "s3://in/none.jpg", "photos/a.png"]))
+    arguments = ["predict", "@list.txt", "-o", "s3://out/x", "--preset", "edsr_fast_x2", "--dry-run"]
+    assert app.run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    megapixels = 10 * 2 + 50 + 16 * 20 / 1e6
+    assert (found["files"], found["unknown"]) == (13, 1)
+    assert found["megapixels"] == pytest.approx(megapixels)
+    assert found["seconds"] == pytest.approx(3 * megapixels)
+    # Of 12 objects the size is asked for and they are fetched; of 13 results it is asked whether they are there.
+    assert found["requests"] == {"read": 2 * 12 + 13, "write": 13, "list": 0}
+    assert app.run(arguments) == 0
+    assert "13 files, 70.0 MP" in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------------------------------ places
 
 
@@ -205,49 +223,6 @@ def test_an_address_that_is_none_is_said(text: str) -> None:
     with pytest.raises(RequestError) as error:
         place_of(text)
     assert "secret" not in str(error.value)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """A server of S3's protocol on the loopback, with the bucket `pictures`."""
-    pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in {
-                "AWS_ENDPOINT_URL": address,
-                "AWS_ACCESS_KEY_ID": "a-key",
-                "AWS_SECRET_ACCESS_KEY": SECRET,
-                "AWS_DEFAULT_REGION": "us-east-1",
-            }.items():
-                patch.setenv(name, value)
-            places._filesystem.cache_clear()
-            places._filesystem("s3").mkdir("pictures")
-            yield "s3://pictures"
-            places._filesystem.cache_clear()
-    finally:
-        server.kill()
-        server.wait()
-
-
-SECRET = "kept-to-itself"
 
 
 def send(store: str, folder: str) -> None:

@@ -1,0 +1,54 @@
+"""A server of S3's protocol on the loopback, for tests."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from isr.io import places
+
+SECRET = "kept-to-itself"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """A server of S3's protocol on the loopback, with the bucket `pictures`."""
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(address, timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {
+                "AWS_ENDPOINT_URL": address,
+                "AWS_ACCESS_KEY_ID": "a-key",
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }.items():
+                patch.setenv(name, value)
+            places._filesystem.cache_clear()
+            places._filesystem("s3").mkdir("pictures")
+            yield "s3://pictures"
+            places._filesystem.cache_clear()
+    finally:
+        server.kill()
+        server.wait()
