@@ -30,7 +30,9 @@ def known() -> dict[str, tuple[int, float]]:
     found = {}
     for name in presets.shipped():
         facts = presets.read_config(presets.find(name)).get("facts", {})
-        if presets.num_frames(name) == 1 and len(presets.scales(name)) == 1:
+        # Gains of presets with corners are on damaged pictures.
+        plain = presets.num_frames(name) == 1 and not presets.has_corners(presets.find(name))
+        if plain and len(presets.scales(name)) == 1:
             found[name] = (presets.scales(name)[0], float(facts["over_bicubic"].split()[0]))
     return found
 

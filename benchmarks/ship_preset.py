@@ -19,6 +19,7 @@ from measure import machine
 
 from isr import config as configuration
 from isr import presets
+from isr.data.degrade import FixedDegradation
 from isr.data.pairs import find_pairs
 from isr.evaluate import Protocol, Table, evaluate, read_pairs
 from isr.models import SuperResolutionModel
@@ -30,16 +31,19 @@ from isr.spec import Upscaler
 from isr.train.log import read_log
 
 
-def score(model: SuperResolutionModel | Upscaler, hr: Path, scale: int) -> Table:
-    """The model on a folder under the standard protocol."""
+def score(
+    model: SuperResolutionModel | Upscaler, hr: Path, scale: int, damage: FixedDegradation | None = None
+) -> Table:
+    """The model on a folder under the standard protocol; with a damage, on pictures that have it."""
     upscaler = as_upscaler(model)
     spec = upscaler.spec
-    pairs = read_pairs(find_pairs(hr, None, scale), scale, spec.num_channels)
+    pairs = read_pairs(find_pairs(hr, None, scale), scale, spec.num_channels, damage)
 
     def run(x: np.ndarray) -> np.ndarray:
         return enlarge(upscaler, x, TileOptions(), scale=scale)
 
-    return evaluate(run, pairs, Protocol(scale), model=spec.name)
+    protocol = Protocol(scale) if damage is None else Protocol(scale, lr=damage.describe(scale))
+    return evaluate(run, pairs, protocol, model=spec.name)
 
 
 def as_markdown(table: Table) -> str:
@@ -66,6 +70,20 @@ def credits(manifest: Path) -> str:
         name = Path(row["file"]).name
         lines.append(f"| {name} | {row['source']} | {row['author']} | {row['licence']} |")
     return "\n".join(lines)
+
+
+def training_pictures(manifest: Path) -> str:
+    """The section of a card on what its network was trained on."""
+    pictures = credits(manifest)
+    return f"""## Training pictures
+
+{len(pictures.splitlines()) - 2} photographs, 96 megapixels, made smaller and cropped.
+Unsplash and Pexels: free use, no attribution needed (https://unsplash.com/license,
+https://www.pexels.com/license/); CC0-1.0 and public domain: no conditions; CC-BY-4.0: the pictures were downscaled,
+cropped and re-encoded. "not stated": the source names no author.
+
+{pictures}
+"""
 
 
 def curve(run: Path) -> str:
@@ -118,6 +136,7 @@ def portable(recipe: Path) -> str:
         start = Path(start).parent.name
     changed = config.model_copy(
         update={
+            "run": f"runs/{Path(config.run).name}",
             "data": config.data.model_copy(update=folders),
             "model": config.model.model_copy(update={"start_from": start}),
         }
@@ -216,15 +235,7 @@ Same protocol, each set read once per finished run; every reading is listed.
 
 {looks(folder / "card.md", model, sets, steps)}
 
-## Training pictures
-
-{sum(1 for _ in credits(arguments.manifest).splitlines()) - 2} photographs, 96 megapixels, made smaller and cropped.
-Unsplash and Pexels: free use, no attribution needed (https://unsplash.com/license,
-https://www.pexels.com/license/); CC0-1.0 and public domain: no conditions; CC-BY-4.0: the pictures were downscaled,
-cropped and re-encoded. "not stated": the source names no author.
-
-{credits(arguments.manifest)}
-"""
+{training_pictures(arguments.manifest)}"""
     facts = {
         "parameters": model.count_params(),
         "val_psnr_y": round(tables[model.scales[0]].mean.psnr, 2),

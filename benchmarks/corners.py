@@ -1,0 +1,87 @@
+"""What networks make of damaged photographs, before they ship as the corners of a preset.
+
+    python benchmarks/corners.py PHOTOS/val clean=edsr_baseline_x4 restored=runs/restored/best --side 256
+
+PSNR and SSIM beside bicubic, for every damage of `isr degrade` in its three strengths; the networks in bfloat16. What
+lies between the corners of a preset is measured by `photo_curves.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from measure import machine
+
+from isr.data.degrade import STRENGTHS, FixedDegradation
+from isr.data.pairs import find_pairs
+from isr.evaluate import Protocol, evaluate, read_pairs
+from isr.models.loading import load
+from isr.predict.picture import enlarge
+from isr.predict.tiling import TileOptions
+from isr.runtimes import as_upscaler
+from isr.spec import Upscaler
+
+DAMAGES = ("blur", "noise", "jpeg", "real")
+
+
+def middles(lr: np.ndarray, hr: np.ndarray, side: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the middles of a pair, `side` HR pixels wide and high."""
+    low = side // scale
+    top, left = ((length - low) // 2 for length in lr.shape[:2])
+    return (
+        lr[top : top + low, left : left + low],
+        hr[top * scale : (top + low) * scale, left * scale : (left + low) * scale],
+    )
+
+
+def enlarged(upscaler: Upscaler, scale: int, lr: np.ndarray) -> np.ndarray:
+    """What a network makes of a picture."""
+    return enlarge(upscaler, lr, TileOptions(), scale=scale)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("networks", nargs="+", help="NAME=PRESET, all of one scale")
+    parser.add_argument(
+        "--side", type=int, help="of the middle of each photograph, in HR pixels; default: all of it"
+    )
+    arguments = parser.parse_args()
+
+    networks = {}
+    for name, preset in (text.split("=", 1) for text in arguments.networks):
+        network = load(preset)
+        (scale,) = network.scales
+        networks[name] = partial(enlarged, as_upscaler(network.with_policy("mixed_bfloat16")), scale)
+    files = find_pairs(arguments.photos, None, scale)
+    cut = f", the middle {arguments.side} px of each" if arguments.side else ""
+    print(f"{machine()}; x{scale}, {len(files)} photographs{cut}\n")
+    print("| damage | | PSNR-Y | over bicubic | SSIM | over bicubic |\n|---|---|---|---|---|---|")
+    gains: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
+    for fixed in (FixedDegradation(damage, strength) for damage in DAMAGES for strength in STRENGTHS):
+        pairs = read_pairs(files, scale, 3, fixed)
+        if arguments.side:
+            pairs = ((name, *middles(lr, hr, arguments.side, scale)) for name, lr, hr in pairs)
+        figures = evaluate(networks, pairs, Protocol(scale, lr=fixed.describe(scale))).mean.figures
+        bicubic = figures["bicubic"]
+        print(f"| {fixed} | bicubic | {bicubic.psnr:.3f} dB | | {bicubic.ssim:.4f} | |")
+        for name, own in gains.items():
+            psnr, ssim = figures[name].psnr, figures[name].ssim
+            own.append((psnr - bicubic.psnr, ssim - bicubic.ssim))
+            print(
+                f"| | {name} | {psnr:.3f} dB | {own[-1][0]:+.3f} dB | {ssim:.4f} | {own[-1][1]:+.4f} |",
+                flush=True,
+            )
+    for name, own in gains.items():
+        psnr, ssim = (fmean(values) for values in zip(*own, strict=True))
+        print(f"| mean | {name} | | {psnr:+.3f} dB | | {ssim:+.4f} |")
+
+
+if __name__ == "__main__":
+    main()
