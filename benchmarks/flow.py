@@ -1,6 +1,7 @@
-"""How exact the flow of a FlowVSR is: between the frames of clips, and of photographs that are shifted.
+"""How exact the flow of a FlowVSR is, between the frames of clips and of photographs that are shifted; and its cost.
 
     python benchmarks/flow.py PRESET --clips CLIPS/val --photos PHOTOS/val
+    python benchmarks/flow.py PRESET --cost
 
 Of clips nobody knows the true flow. The yardstick is OpenCV's DIS on the high-resolution frames, which the flow does
 not see; `pip install opencv-python-headless` for it. Beside the flow stand DIS on the frames that the base enlarged,
@@ -10,11 +11,12 @@ and no motion at all. Photographs are shifted by whole pixels of high resolution
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
-from measure import machine
+from measure import machine, timed
 
 from isr.data.clips import find_clips, read_clip
 from isr.data.pairs import find_pairs
@@ -129,6 +131,27 @@ def cut(picture: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
     return picture[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
+def cost(model: FlowVSR, size: tuple[int, int] = (88, 160)) -> None:
+    """Print the processor time of a frame in bfloat16: of the base alone, and of the two halves of the network."""
+    import tensorflow as tf
+
+    model = model.with_policy("mixed_bfloat16")
+    frame = np.random.default_rng(0).random((1, *size, 3), np.float32)
+    features = {
+        name: tf.stack([value] * model.num_frames, axis=1) for name, value in model.encode(frame).items()
+    }
+    calls = {
+        "base": (model.enlarge, frame),
+        "encode": (model.encode, frame),
+        "decode": (model.decode, features),
+    }
+    graphs = {
+        name: partial(tf.function(call, jit_compile=False), given) for name, (call, given) in calls.items()
+    }
+    for name, seconds in timed(graphs).items():
+        print(f"{name:8} {seconds.processor:.3f} processor s for {size[1]}x{size[0]} pixels")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -137,9 +160,12 @@ def main() -> None:
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=8, help="photographs to shift")
+    parser.add_argument("--cost", action="store_true", help="processor time of a frame")
     arguments = parser.parse_args()
     model = load(arguments.preset)
     print(f"{arguments.preset}; {machine()}")
+    if arguments.cost:
+        cost(model)
     if arguments.clips:
         clips(model, arguments.clips, model.scales[0])
     if arguments.photos:
