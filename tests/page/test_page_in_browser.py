@@ -192,6 +192,43 @@ def test_a_folder_of_this_computer(page: Any) -> None:
     row(page, "holiday/beach.png", "waiting")
 
 
+def test_a_folder_is_dropped(page: Any, tmp_path: Path) -> None:
+    """As the file manager drops it: the browser makes the entries, and the page walks them."""
+    folder = tmp_path / "trip"
+    (folder / "day").mkdir(parents=True)
+    for name in ("a.png", "day/b.png", ".hidden.png"):
+        (folder / name).write_bytes(png())
+    box = page.locator(".drop").bounding_box()
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    devtools = page.context.new_cdp_session(page)
+    for event in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": event, **at, "data": data})
+    for name in ("trip/a.png", "trip/day/b.png"):
+        row(page, name, "waiting")
+    page.get_by_text("2 files added").wait_for()
+    assert page.locator("isr-row").count() == 2
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator("isr-row .name").all_inner_texts()
+    return found
+
+
+def test_the_order_is_changed_by_drag_and_by_keys(page: Any, server: Client) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        server.upload(name, png())
+    row(page, "c.png", "waiting").drag_to(row(page, "a.png", "waiting"))
+    page.locator("isr-row:first-child", has_text="c.png").wait_for()
+    assert names(page) == ["c.png", "a.png", "b.png"]
+    row(page, "a.png", "waiting").get_by_role("button", name="Later: a.png").focus()
+    page.keyboard.press("Enter")
+    page.locator("isr-row:last-child", has_text="a.png").wait_for()
+    page.reload()
+    row(page, "a.png", "waiting")
+    assert names(page) == ["c.png", "b.png", "a.png"]
+
+
 def test_eight_tabs_see_the_same(page: Any, server: Client) -> None:
     server.upload("shared.png", png())
     tabs = [page.context.new_page() for _ in range(7)]
