@@ -75,7 +75,8 @@ class Item:
         size_in, size_out: `(width, height)`.
         frames: of a clip.
         seconds: that it took.
-        kills: how often the worker died of it.
+        kills: how often in a row the worker died of it without getting further.
+        reached: the units, such as frames, that were done when it died and had got furthest.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Item:
     frames: int | None = None
     seconds: float = 0.0
     kills: int = 0
+    reached: int = 0
 
 
 @dataclass(frozen=True)

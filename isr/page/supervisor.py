@@ -20,7 +20,7 @@ from isr.predict.speeds import Kind, Speeds
 
 WORKER = (sys.executable, "-m", "isr.page.worker")
 PATIENCE = 10.0  # seconds from asking the worker to stop to killing it; files are whole anyway
-MOST_KILLS = 3  # deaths of the worker after which an item has failed
+MOST_KILLS = 3  # deaths of the worker, none behind where one was before, after which an item has failed
 LONGEST_LINE = 2**22  # bytes
 IDLE = 300.0  # seconds without work after which the worker, with its networks, is let go
 PROGRESS = ("done", "total", "unit", "seconds", "pace", "shown")
@@ -265,6 +265,7 @@ class Supervisor:
             reason="",
             remedy="",
             kills=0,
+            reached=0,
             target=None,
             changes={**item.changes, **changes},
         )
@@ -402,13 +403,16 @@ class Supervisor:
         if id is None or self._changing:
             return
         item = self.queue[id]
+        # Work of days may see many deaths; what gets on is not given up.
+        reached = max(item.reached, self.progress.get("done", 0))
+        kills = 1 if reached > item.reached else item.kills + 1
         if self.stopping:
             self.queue.change(id, state="waiting")
-        elif item.kills + 1 >= MOST_KILLS:
-            self.queue.change(id, state="failed", reason=DIED, remedy="tile", kills=item.kills + 1)
+        elif kills >= MOST_KILLS:
+            self.queue.change(id, state="failed", reason=DIED, remedy="tile", kills=kills, reached=reached)
         else:
             # It goes on behind its last finished segment.
-            self.queue.change(id, state="waiting", kills=item.kills + 1)
+            self.queue.change(id, state="waiting", kills=kills, reached=reached)
         self._over()
 
     def _over(self) -> None:

@@ -407,6 +407,29 @@ def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
         assert client.wait(id, "failed")["remedy"] == "tile"
 
 
+# Gets one unit further in each of five lives, and no further in those after them.
+GETS_ON = """
+import json, sys
+from pathlib import Path
+asked = json.loads(sys.stdin.readline())
+lives = Path(sys.argv[1])
+count = len(lives.read_text()) + 1 if lives.exists() else 1
+lives.write_text("x" * count)
+progress = {"done": min(count, 5), "total": 9, "unit": "frames", "seconds": None, "pace": None, "shown": 0}
+print(json.dumps({"say": "progress", "id": asked["id"], **progress}), flush=True)
+sys.exit(9)
+"""
+
+
+def test_deaths_are_counted_anew_when_an_item_gets_further(tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    with served(tmp_path / "state", worker=[sys.executable, "-c", GETS_ON, str(lives)]) as client:
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, "failed")
+    assert len(lives.read_text(encoding="utf-8")) == 7
+
+
 def all_finished(count: int, items: dict[str, dict[str, object]]) -> bool:
     return [item["state"] for item in items.values()] == ["finished"] * count
 
