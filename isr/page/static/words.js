@@ -59,9 +59,9 @@ export const words = {
   devices: { cpu: "the processor", gpu: "the graphics card" },
   names: "Names of results ({stem} is the name of the file)",
   overwrite: "Replace results that are there already",
-  engine: "Computes with",
-  precision: "Numbers",
-  precisions: { auto: "automatic", float32: "exact", bfloat16: "half as long", fast: "shortest" },
+  engine: "Engine (leave on automatic)",
+  precision: "Exactness",
+  precisions: { auto: "automatic", float32: "exact, slow", bfloat16: "nearly exact, faster", fast: "fastest" },
 
   go: "3 · Go",
   start: "Start",
@@ -163,7 +163,7 @@ export const words = {
 
   machine: "This computer",
   machineLine: (cores, memory) => `${cores} cores, ${memory} GB of memory`,
-  computesWith: (names) => `Computes with ${names}`,
+  computesWith: (names) => `Engines: ${names}`,
   measured: "Measured so far",
   perMegapixel: (name, seconds) => `${name}: ${seconds} s a megapixel`,
   keeps: (path) => `Copies and results lie in ${path}`,
