@@ -373,7 +373,7 @@ class Supervisor:
                 if self.paused:
                     self.queue.change(id, state="paused")
             case "message":
-                self.notes[id] = [*self.notes[id], answer["text"]][-NOTES:]
+                self._note(id, answer["text"])
                 self.queue.touch(id)
             case "finished":
                 size_in, size_out = (tuple(answer[key]) for key in ("size_in", "size_out"))
@@ -390,6 +390,8 @@ class Supervisor:
                 self.speeds = Speeds()
                 self._over()
             case "failed":
+                # As it was said, too, for those who can help.
+                self._note(id, answer["text"])
                 reason, remedy = explain(answer["text"], self.queue[id].source)
                 self.queue.change(id, state="failed", reason=reason, remedy=remedy)
                 self._over()
@@ -398,10 +400,14 @@ class Supervisor:
                 self.queue.change(id, state="waiting", target=part)
                 self._over()
 
+    def _note(self, id: str, text: str) -> None:
+        self.notes[id] = [*self.notes[id], text][-NOTES:]
+
     def _ended(self, code: int) -> None:
         id = self.current
         if id is None or self._changing:
             return
+        self._note(id, f"the worker ended with the code {code}")
         item = self.queue[id]
         # Work of days may see many deaths; what gets on is not given up.
         reached = max(item.reached, self.progress.get("done", 0))

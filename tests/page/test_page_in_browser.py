@@ -251,6 +251,81 @@ def test_a_piece_is_tried_by_several_looks(page: Any, server: Client) -> None:
     page.get_by_role("radio", name="Best").check()
 
 
+def test_the_wheel_zooms_at_the_pointer(page: Any, server: Client) -> None:
+    server.upload("large.png", png(300, 400))
+    page.get_by_role("button", name="Start", exact=True).click()
+    row(page, "large.png", "finished").get_by_role("button", name="Compare: large.png").click()
+    page.locator("img.after[src]").wait_for()
+    view = (
+        "const { scale, middle, full } = document.querySelector('isr-compare'); return [scale, middle, full];"
+    )
+    before, middle, full = page.evaluate(f"() => {{ {view} }}")
+    box = page.locator(".stage").bounding_box()
+    away = (-150.0, 100.0)
+    page.mouse.move(box["x"] + box["width"] / 2 + away[0], box["y"] + box["height"] / 2 + away[1])
+    page.mouse.wheel(0, -400)
+    page.wait_for_function(f"document.querySelector('isr-compare').scale > {before}")
+    after, moved, _ = page.evaluate(f"() => {{ {view} }}")
+    assert after == pytest.approx(before * np.e)
+    # The same place of the picture lies under the pointer; edges are whole pixels.
+    for n in range(2):
+        assert middle[n] + away[n] / before / full[n] == pytest.approx(
+            moved[n] + away[n] / after / full[n], abs=2e-3
+        )
+    page.mouse.wheel(0, 4000)
+    page.wait_for_function(f"document.querySelector('isr-compare').scale < {after}")
+
+
+NOTIFICATION = """
+window.told = [];
+window.Notification = class {
+  static requestPermission() { return Promise.resolve("granted"); }
+  constructor(title, { body }) { window.told.push([title, body]); }
+};
+"""
+
+
+def test_the_end_is_notified_where_that_is_wanted(page: Any, server: Client) -> None:
+    page.add_init_script(NOTIFICATION)
+    page.reload()
+    for name, wanted in (("quiet.png", False), ("loud.png", True)):
+        server.upload(name, png())
+        row(page, name, "waiting")
+        page.get_by_role("checkbox", name="Tell me when all is done").set_checked(wanted)
+        page.get_by_role("button", name="Start", exact=True).click()
+        row(page, name, "finished")
+        page.locator(".news", has_text="All is done").wait_for()
+    assert page.evaluate("told") == [["All is done", "2 of 2 done"]]
+
+
+def test_news_stand_before_an_open_dialog(page: Any, server: Client) -> None:
+    server.upload("cat.png", png())
+    row(page, "cat.png", "waiting").get_by_role("button", name="Try a piece: cat.png").click()
+    page.evaluate(PASTE, ["notes.txt", "text/plain", [1]])
+    said = page.get_by_role("dialog").locator(".news", has_text="notes.txt")
+    said.wait_for()
+    # What a click at its middle would meet.
+    assert said.evaluate(
+        """node => {
+          const box = node.getBoundingClientRect();
+          return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === node;
+        }"""
+    )
+
+
+def test_what_a_failed_file_said_is_copied(page: Any, server: Client) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    server.upload("bad.png", png()[:900])
+    page.get_by_role("button", name="Start", exact=True).click()
+    found = row(page, "bad.png", "failed")
+    found.get_by_role("button", name="Details: bad.png").click()
+    found.get_by_role("button", name="Copy").click()
+    page.locator(".news", has_text="Copied").wait_for()
+    command, reason, *lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert command.startswith("isr predict ") and "damaged" in reason
+    assert any("bad.png" in line for line in lines)
+
+
 @pytest.mark.parametrize("width", [360, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off(page: Any, server: Client, scheme: str, width: int) -> None:

@@ -1,6 +1,6 @@
 // COMPARE: before and after in one place, divided by a line; both move and zoom together.
 
-import { make } from "./element.js";
+import { make, news } from "./element.js";
 import { ask } from "./server.js";
 import { words } from "./words.js";
 
@@ -54,6 +54,7 @@ class Compare extends HTMLElement {
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close),
       ),
       this.said,
+      news(),
     );
     this.append(this.dialog);
     this.divider.addEventListener("input", () => this.divide());

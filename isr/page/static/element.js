@@ -19,11 +19,19 @@ const LONGEST = 8000; // ms that news stand
 let said = "";
 let timer = 0;
 
+export function news() {
+  return make("div", { class: "news", role: "status", "aria-live": "polite" });
+}
+
 export function tell(text) {
-  // To the eye and to a screen reader; the same words again are news again.
-  const news = document.getElementById("news");
-  news.textContent = text === said ? `${text}\u00a0` : text;
-  said = news.textContent;
+  // To the eye and to a screen reader; the same words again are news again. What is behind an open dialog is neither
+  // seen nor read.
+  const all = [...document.querySelectorAll(".news")];
+  const place = document.querySelector("dialog[open]") ?? document.body;
+  const here = place.querySelector(":scope > .news");
+  for (const other of all) if (other !== here) other.textContent = "";
+  here.textContent = text === said ? `${text}\u00a0` : text;
+  said = here.textContent;
   clearTimeout(timer);
-  timer = setTimeout(() => (news.textContent = ""), LONGEST);
+  timer = setTimeout(() => (here.textContent = ""), LONGEST);
 }

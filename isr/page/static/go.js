@@ -9,7 +9,7 @@ const size = ([width, height]) => `${width}×${height}`;
 class Go extends HTMLElement {
   connectedCallback() {
     const button = (name, act, more = {}) => make("button", { type: "button", onclick: act, ...more }, words[name]);
-    this.start = button("start", () => order("POST", "/go", { do: "start" }), { class: "main" });
+    this.start = button("start", () => this.begin(), { class: "main" });
     this.pause = button("pause", () => order("POST", "/go", { do: "pause" }));
     this.finish = button("stopAfter", () => order("POST", "/go", { do: "finish" }));
     this.stop = button("stopNow", () => order("POST", "/go", { do: "stop" }));
@@ -76,6 +76,11 @@ class Go extends HTMLElement {
       if (this.notify.checked) new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
     }
     this.wasBusy = busy;
+  }
+
+  async begin() {
+    // What is done before the next look was begun nevertheless.
+    if (await order("POST", "/go", { do: "start" })) this.wasBusy = true;
   }
 
   share(items, current) {
@@ -264,7 +269,9 @@ class Row extends HTMLElement {
     }
     const copy = make("button", { type: "button" }, words.copy);
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(about.command);
+      // Of what failed, also what is asked for first by those who can help.
+      const said = about.state === "failed" ? [about.reason, ...about.notes] : [];
+      await navigator.clipboard.writeText([about.command, ...said].join("\n"));
       tell(words.copied);
     });
     this.more.replaceChildren(

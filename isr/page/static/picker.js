@@ -1,6 +1,6 @@
 // A folder on this computer: looked into from the roots that the program was started with.
 
-import { make, tell } from "./element.js";
+import { make, news, tell } from "./element.js";
 import { ask, order } from "./server.js";
 import { words } from "./words.js";
 
@@ -23,6 +23,7 @@ class Picker extends HTMLElement {
         this.back,
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close),
       ),
+      news(),
     );
     this.append(this.dialog);
   }
@@ -87,8 +88,8 @@ class Picker extends HTMLElement {
   async add(path) {
     const said = await order("POST", "/add", { root: this.root, path });
     if (said) {
-      tell(words.added(said.ids.length));
       if (path === this.path) this.dialog.close();
+      tell(words.added(said.ids.length));
     }
   }
 }

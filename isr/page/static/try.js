@@ -1,6 +1,6 @@
 // TRY: a piece of a file by several looks, side by side, each with its time and that of the whole.
 
-import { make } from "./element.js";
+import { make, news } from "./element.js";
 import { LOOKS, sourcesOf } from "./how.js";
 import { ask } from "./server.js";
 import { duration, words } from "./words.js";
@@ -33,7 +33,7 @@ class Try extends HTMLElement {
       this.heading, this.hint, this.whole,
       make("p", { class: "buttons" }, this.from, ...this.looks, this.run,
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close)),
-      this.said, this.pieces,
+      this.said, this.pieces, news(),
     );
     this.append(this.dialog);
     this.image.addEventListener("load", () => this.mark());
