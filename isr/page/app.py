@@ -224,7 +224,7 @@ class Page:
             "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
             "fastest": fastest(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
-            "knobs": any(presets.has_corners(presets.find(name)) for name in presets.shipped()),
+            "knobs": _knobs(),
             "speeds": speeds,
             "roots": [str(folder) for folder in self.roots.folders],
             "folder": str(self.queue.folder),
@@ -545,6 +545,13 @@ async def _question(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise RequestError("what was sent is no JSON object")
     return asked
+
+
+def _knobs() -> list[str]:
+    """What can be turned of the networks that ship."""
+    configs = (presets.read_config(presets.find(name)) for name in presets.shipped())
+    corners = {corner for config in configs for corner in config.get("corners", ())}
+    return [knob for knob, corner in (("denoise", "clean"), ("texture", "textured")) if corner in corners]
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from children import ROOT
-from page_server import Client, served
+from page_server import PROGRAM, Client, served
 from pictures import photograph
 from PIL import Image
 
@@ -274,6 +274,47 @@ def test_the_wheel_zooms_at_the_pointer(page: Any, server: Client) -> None:
         )
     page.mouse.wheel(0, 4000)
     page.wait_for_function(f"document.querySelector('isr-compare').scale < {after}")
+
+
+# As if the preset with corners had one for texture.
+TEXTURED = """
+import isr.presets, isr.presets.corners
+real = isr.presets.read_config
+def config(folder):
+    found = real(folder)
+    if "corners" in found:
+        found = {**found, "corners": {**found["corners"], "textured": found["corners"]["clean"]}}
+    return found
+isr.presets.read_config = isr.presets.corners.read_config = config
+"""
+
+
+def test_the_knobs_are_turned_and_kept(browser: Any, tmp_path: Path) -> None:
+    program = PROGRAM.replace("import json, sys", "import json, sys" + TEXTURED)
+    with served(tmp_path, program=program) as server:
+        server.upload("cat.png", png())
+        page = browser.new_page()
+        page.goto(server.address)
+        page.get_by_role("radio", name="4 times").check()
+        page.get_by_label("Clean noise and JPEG blocks").select_option("half")
+        page.get_by_label("Make up texture").select_option("a little")
+        for _ in range(2):
+            found = row(page, "cat.png", "waiting")
+            found.get_by_text(re.compile("60.40 → 240.160")).wait_for()
+            found.get_by_role("button", name="Details: cat.png").click()
+            found.locator("code", has_text="--scale 4 --denoise 0.5 --texture 0.25").wait_for()
+            page.reload()
+        # They are those of one look.
+        page.get_by_role("radio", name="Plain").check()
+        assert not page.get_by_label("Make up texture").is_visible()
+        found.get_by_role("button", name="Details: cat.png").click()
+        found.locator("code", has_text=re.compile("--preset bicubic ((?!texture).)*$")).wait_for()
+        page.close()
+
+
+def test_a_knob_that_no_preset_has_is_not_shown(page: Any) -> None:
+    page.get_by_label("Clean noise and JPEG blocks").wait_for()
+    assert not page.get_by_label("Make up texture").is_visible()
 
 
 NOTIFICATION = """

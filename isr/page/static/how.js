@@ -79,7 +79,9 @@ class How extends HTMLElement {
         { class: "fields knobs", hidden: true },
         ...["denoise", "texture"].map((knob) => {
           const amounts = words.amounts[knob].map((pair) => option(...pair));
-          return field(words[knob], make("select", { name: knob }, ...amounts));
+          const turned = field(words[knob], make("select", { name: knob }, ...amounts));
+          turned.dataset.knob = knob;
+          return turned;
         }),
       ),
       make(
@@ -161,6 +163,7 @@ class How extends HTMLElement {
   know(about) {
     for (const name of about.engines) this.form.engine.append(option(name, name));
     this.knobs = about.knobs;
+    for (const label of this.querySelectorAll("[data-knob]")) label.hidden = !this.knobs.includes(label.dataset.knob);
     this.show();
   }
 
@@ -170,11 +173,11 @@ class How extends HTMLElement {
     const side = form.other.value;
     const pixels = Math.round(Number(form.side.value)) || 1920;
     const factor = Number(other ? side : form.size.value) || 2;
-    const turned = form.look.value === "best" && this.knobs;
-    const denoise = turned ? form.denoise.value : "";
+    const turned = (knob) => form.look.value === "best" && this.knobs?.includes(knob) && form[knob].value;
+    const denoise = turned("denoise") || "";
     const values = {
       "options.denoise": denoise === "auto" ? denoise : denoise ? Number(denoise) : null,
-      "options.texture": turned && form.texture.value ? Number(form.texture.value) : null,
+      "options.texture": turned("texture") ? Number(form.texture.value) : null,
       "options.scale": other && !Number(side) ? null : factor,
       "options.size": other && !Number(side) ? (side === "width" ? [null, pixels] : [pixels, null]) : null,
       sources: sourcesOf(form.look.value, factor),
@@ -240,7 +243,7 @@ class How extends HTMLElement {
     const other = this.form.size.value === "other";
     this.querySelector(".other").hidden = !other;
     // Where a look has them.
-    this.querySelector(".knobs").hidden = !(this.knobs && this.form.look.value === "best");
+    this.querySelector(".knobs").hidden = !(this.knobs?.length && this.form.look.value === "best");
     this.form.side.hidden = Boolean(Number(this.form.other.value));
   }
 }
