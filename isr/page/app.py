@@ -25,6 +25,7 @@ from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import walk
 from isr.page.items import Item, Queue, checked, new_id, new_item, request_of
 from isr.page.live import Live
+from isr.page.networks import networks_in
 from isr.page.roots import SUFFIXES, Roots
 from isr.page.supervisor import WORKER, Supervisor
 from isr.page.trials import Trials
@@ -58,7 +59,7 @@ class Page:
         largest: int = LARGEST,
         watched: Watched | None = None,
     ) -> None:
-        self.queue = Queue(state)
+        self.queue = Queue(state, roots)
         self.roots = roots
         self.supervisor = Supervisor(self.queue, worker)
         self.views = Views(state / "views", state / "views.log")
@@ -259,7 +260,12 @@ class Page:
         if root is None:
             return JSONResponse({"roots": [str(folder) for folder in self.roots.folders]})
         path = request.query_params.get("path", "")
-        return JSONResponse(await asyncio.to_thread(self.roots.listed, _number(root), path))
+
+        def listed() -> dict[str, Any]:
+            there = self.roots.listed(_number(root), path)
+            return {**there, "networks": networks_in(self.roots.find(_number(root), path), self.roots)}
+
+        return JSONResponse(await asyncio.to_thread(listed))
 
     async def add(self, request: Request) -> Response:
         """Files of this computer, and all that is in a folder of it."""
@@ -308,7 +314,7 @@ class Page:
     # What the buttons do.
 
     async def settings(self, request: Request) -> Response:
-        self.supervisor.set(checked(await _question(request)))
+        self.supervisor.set(checked(await _question(request), self.roots))
         return JSONResponse({})
 
     async def go(self, request: Request) -> Response:
@@ -334,7 +340,7 @@ class Page:
                 changes = asked.get("changes", {})
                 if not isinstance(changes, dict):
                     raise RequestError("changes are named values")
-                checked({**self.queue.settings.values, **item.changes, **changes})
+                checked({**self.queue.settings.values, **item.changes, **changes}, self.roots)
                 self.supervisor.again(item.id, changes)
             case "move":
                 before = asked.get("before")
@@ -361,7 +367,7 @@ class Page:
         # Knobs are those of the look without a name.
         for field in ("sources", *(("options.denoise", "options.texture") if asked.get("sources") else ())):
             values.pop(field, None)
-        values = checked({**values, "sources": asked.get("sources")})
+        values = checked({**values, "sources": asked.get("sources")}, self.roots)
         said = await self.trials.run(item, values, number, (place[0], place[1]), float(start))
         return JSONResponse(said)
 

@@ -15,6 +15,8 @@ from isr import presets
 from isr.errors import RequestError
 from isr.io.clips import is_clip
 from isr.io.files import atomic, mirrored
+from isr.page.networks import check_network
+from isr.page.roots import Roots
 from isr.predict.plain import from_plain, to_plain
 from isr.predict.request import PredictRequest
 from isr.predict.source import BICUBIC
@@ -115,11 +117,12 @@ class Settings:
     running: bool = False
 
 
-def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked(values: Mapping[str, Any], roots: Roots | None = None) -> dict[str, Any]:
     """Give what a page asks for, as it is kept.
 
     Args:
         values: fields of a request by their dotted names; None for a field means its default.
+        roots: that networks which do not ship may lie in, as folders; None: there are none.
 
     Raises RequestError where one is unknown, may not be set here, or is out of its range.
     """
@@ -131,8 +134,10 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(f"sources: give a list of at most {MOST_LOOKS} names")
     known = {*presets.shipped(), BICUBIC}
     for source in sources:
+        if not isinstance(source, str):
+            raise RequestError("sources: give a list of names")
         if source not in known:
-            raise RequestError(f"{source!r}: no network of that name ships; `isr models` lists them")
+            check_network(source, roots)
     for clip in (False, True):
         _request(Path("x"), clip, kept)
     return kept
@@ -185,11 +190,12 @@ class Queue:
 
     Args:
         folder: of the page's state; made where missing, for the user alone.
+        roots: that networks of the settings may lie in.
 
     What was at work when the last server ended waits again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roots: Roots | None = None) -> None:
         self.folder = folder
         for part in (folder, folder / "items", folder / "files", folder / "views"):
             part.mkdir(parents=True, exist_ok=True)
@@ -213,7 +219,7 @@ class Queue:
             self.touch(item.id)
         try:
             self.settings: Settings = from_plain(Settings, json.loads(self._settings.read_text("utf-8")))
-            checked(self.settings.values)
+            checked(self.settings.values, roots)
         except (ValueError, TypeError, KeyError, OSError):
             self.settings = Settings()
 

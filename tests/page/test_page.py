@@ -24,6 +24,7 @@ from page_server import PROGRAM, Client, served
 from pictures import photograph
 from PIL import Image
 
+from isr import presets
 from isr.errors import RequestError
 
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
@@ -114,6 +115,55 @@ def test_the_command_of_an_item_is_its_settings(page: Client, root: Path) -> Non
 def test_settings_that_are_refused(page: Client, wanted: dict[str, object]) -> None:
     assert page.ask("PUT", "/settings", wanted)[0] == 400
     assert page.json("GET", "/state?since=0")["settings"] == {}
+
+
+def test_networks_of_ones_own_lie_in_the_roots(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "good", root / "leads", root / "corner", outside):
+        shutil.copytree(presets.find("live_x2"), folder)
+    for name in ("link", "damaged", "empty"):
+        (root / name).mkdir()
+    (root / "damaged" / "config.json").write_text('{"model": "EDSR"}', encoding="utf-8")
+    (root / "link").rmdir()
+    (root / "link").symlink_to(outside, target_is_directory=True)
+    weights = root / "leads" / "weights.safetensors"
+    weights.unlink()
+    weights.symlink_to(outside / "weights.safetensors")
+    config = root / "corner" / "config.json"
+    corners = {"corners": {"clean": "../../outside/weights.safetensors"}}
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | corners), encoding="utf-8")
+    with served(tmp_path / "state", (root,)) as client:
+        found = client.json("GET", "/folders?root=0&path=")["networks"]
+        expected = {"path": str(root / "good"), "name": "good", "model": found[0]["model"], "scales": [2]}
+        assert found == [expected]
+        bad = [
+            "leads",
+            "corner",
+            "link",
+            "damaged",
+            "empty",
+            "missing",
+            "../outside",
+            "good/weights.safetensors",
+        ]
+        for path in [
+            *(f"{root}/{name}" for name in bad),
+            str(outside),
+            "good",
+            "root/good",
+            "/\0",
+            "/" * 5000,
+            [1],
+        ]:
+            assert client.ask("PUT", "/settings", {"sources": [path]})[0] == 400, path
+        client.json("PUT", "/settings", {"sources": [str(root / "good")]})
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, "finished")
+        assert f"--preset {root / 'good'}" in client.json("GET", f"/items/{id}")["command"]
+    # Where it is allowed no more, it is chosen no more.
+    with served(tmp_path / "state") as client:
+        assert client.json("GET", "/state?since=0")["settings"] == {}
 
 
 def test_a_folder_is_added_file_by_file_and_its_results_lie_in_the_root(page: Client, root: Path) -> None:

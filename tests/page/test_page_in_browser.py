@@ -16,6 +16,8 @@ from page_server import PROGRAM, Client, served
 from pictures import photograph
 from PIL import Image
 
+from isr import presets
+
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install keras-isr[test]")
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
 
@@ -71,6 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     root = tmp_path_factory.mktemp("browser") / "holiday"
     root.mkdir()
     (root / "beach.png").write_bytes(png(seed=5))
+    shutil.copytree(presets.find("live_x2"), root.parent / "holiday" / "nets" / "mine")
     with served(tmp_path_factory.mktemp("state"), (root,)) as client:
         yield client
 
@@ -227,6 +230,30 @@ def test_the_order_is_changed_by_drag_and_by_keys(page: Any, server: Client) -> 
     page.reload()
     row(page, "a.png", "waiting")
     assert names(page) == ["c.png", "b.png", "a.png"]
+
+
+def test_a_network_of_ones_own_is_a_look(page: Any, server: Client) -> None:
+    server.upload("cat.png", png(300, 400))
+    page.get_by_text("More", exact=True).click()
+    assert not page.get_by_role("radio", name="Your own").is_visible()
+    page.get_by_role("button", name="Choose a folder", exact=True).click()
+    page.get_by_role("button", name="holiday").click()
+    page.get_by_text("No network lies in this folder").wait_for()
+    page.get_by_role("button", name="nets").click()
+    page.get_by_role("button", name="Use: mine").click()
+    page.locator('input[name="look"][value="own"]:checked').wait_for()
+    page.reload()
+    page.locator('input[name="look"][value="own"]:checked').wait_for()
+    found = row(page, "cat.png", "waiting")
+    found.get_by_role("button", name="Details: cat.png").click()
+    found.locator("code", has_text=re.compile("--preset .*/holiday/nets/mine")).wait_for()
+    found.get_by_role("button", name="Try a piece: cat.png").click()
+    dialog = page.get_by_role("dialog")
+    for box in dialog.get_by_role("checkbox").all():
+        box.set_checked(False)
+    dialog.get_by_role("checkbox", name="Your own").check()
+    dialog.get_by_role("button", name="Try it").click()
+    dialog.locator("figure", has_text="Your own").wait_for(timeout=60_000)
 
 
 def test_eight_tabs_see_the_same(page: Any, server: Client) -> None:

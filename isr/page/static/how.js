@@ -6,11 +6,20 @@ import { words } from "./words.js";
 
 const OTHERS = ["1.5", "3", "8"];
 export const LOOKS = ["best", "quick", "live", "classic", "plain"];
+const OWN = "own";
+// The folder of the reader's own network.
+let own = null;
+
+export function looksNow() {
+  return own === null ? LOOKS : [...LOOKS, OWN];
+}
+
 const SMALLEST_TILE = 32;
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
 const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
 
 export function sourcesOf(look, factor) {
+  if (look === OWN) return [own];
   if (look === "quick") return ["edsr_fast_x2"];
   if (look === "live") return ["live_x2"];
   if (look === "classic") return [`aplus_x${factor > 3 ? 4 : factor > 2 ? 3 : 2}`];
@@ -21,6 +30,7 @@ function lookOf(sources) {
   const name = sources?.[0];
   if (!name) return "best";
   if (name === "bicubic") return "plain";
+  if (/[\\/]/.test(name)) return OWN;
   if (name === "live_x2") return "live";
   return name.startsWith("aplus") ? "classic" : "quick";
 }
@@ -35,7 +45,7 @@ function choice(name, value, label, sentence) {
     { class: sentence ? "choice card" : "choice" },
     make("input", { type: "radio", name, value }),
     make("span", {}, make("b", {}, label), sentence ? make("small", {}, sentence) : null),
-    sentence ? make("img", { src: `/static/look-${value}.jpg`, alt: "", width: 192, height: 96 }) : null,
+    sentence && value !== OWN ? make("img", { src: `/static/look-${value}.jpg`, alt: "", width: 192, height: 96 }) : null,
   );
 }
 
@@ -72,7 +82,7 @@ class How extends HTMLElement {
         "fieldset",
         { class: "looks" },
         make("legend", {}, words.look),
-        ...LOOKS.map((look) => choice("look", look, ...words.looks[look])),
+        ...[...LOOKS, OWN].map((look) => choice("look", look, ...words.looks[look])),
       ),
       make(
         "div",
@@ -121,6 +131,16 @@ class How extends HTMLElement {
               ...["auto", "float32", "bfloat16", "fast"].map((name) => option(name, words.precisions[name])),
             ),
           ),
+          make(
+            "div",
+            { class: "field" },
+            make("span", {}, words.network),
+            make(
+              "button",
+              { type: "button", onclick: () => document.querySelector("isr-picker").show((path) => this.own(path)) },
+              words.chooseNetwork,
+            ),
+          ),
           field(words.engine, make("select", { name: "engine" }, option("auto", words.automatic))),
           field(words.metadata, make("input", { type: "checkbox", name: "metadata", checked: true })),
           field(words.ensemble, make("input", { type: "checkbox", name: "ensemble" })),
@@ -154,6 +174,12 @@ class How extends HTMLElement {
   choose(look) {
     this.form.look.value = look;
     this.sendOff();
+  }
+
+  own(path) {
+    own = path;
+    this.choose(OWN);
+    this.show();
   }
 
   get factor() {
@@ -220,7 +246,9 @@ class How extends HTMLElement {
       form.other.value = size[0] === null ? "width" : "height";
       form.side.value = size[0] ?? size[1];
     } else if (OTHERS.includes(scale)) form.other.value = scale;
-    form.look.value = lookOf(settings.sources);
+    const look = lookOf(settings.sources);
+    if (look === OWN) [own] = settings.sources;
+    form.look.value = look;
     form.pictures.value = settings["options.format"] ?? "";
     form.clips.value = settings["clip.format"] ?? "";
     form.quality.value = settings["options.quality"] ?? 95;
@@ -242,6 +270,9 @@ class How extends HTMLElement {
   show() {
     const other = this.form.size.value === "other";
     this.querySelector(".other").hidden = !other;
+    const card = this.querySelector(`[value="${OWN}"]`).parentElement;
+    card.hidden = own === null;
+    if (own !== null) card.querySelector("small").textContent = own.split(/[\\/]/).pop();
     // Where a look has them.
     this.querySelector(".knobs").hidden = !(this.knobs?.length && this.form.look.value === "best");
     this.form.side.hidden = Boolean(Number(this.form.other.value));

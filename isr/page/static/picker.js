@@ -6,6 +6,7 @@ import { words } from "./words.js";
 
 class Picker extends HTMLElement {
   connectedCallback() {
+    this.heading = make("h2", { id: "pick" });
     this.where = make("p", { class: "quiet" });
     this.list = make("ul", { class: "entries" });
     this.all = make("button", { type: "button", class: "main", onclick: () => this.add(this.path) }, words.pickAll);
@@ -13,7 +14,7 @@ class Picker extends HTMLElement {
     this.dialog = make(
       "dialog",
       { "aria-labelledby": "pick" },
-      make("h2", { id: "pick" }, words.pickTitle),
+      this.heading,
       this.where,
       this.list,
       make(
@@ -28,7 +29,10 @@ class Picker extends HTMLElement {
     this.append(this.dialog);
   }
 
-  async show() {
+  async show(take = null) {
+    // With `take`, a network is chosen, and handed to it; else files are added.
+    this.take = take;
+    this.heading.textContent = take ? words.pickNetwork : words.pickTitle;
     this.root = null;
     this.path = "";
     this.dialog.showModal();
@@ -46,9 +50,13 @@ class Picker extends HTMLElement {
         this.draw(
           [
             ...said.folders.map((name) => this.folder(name, () => this.enter(this.root, below(name)))),
-            ...said.files.map((name) => this.file(name, below(name))),
+            ...(this.take
+              ? said.networks.map((network) => this.network(network))
+              : said.files.map((name) => this.file(name, below(name)))),
           ],
-          said.folders.length + said.files.length ? this.path : words.pickEmpty,
+          (this.take ? said.networks : [...said.folders, ...said.files]).length
+            ? this.path
+            : this.take ? words.pickNoNetwork : words.pickEmpty,
         );
       }
     } catch (error) {
@@ -59,7 +67,8 @@ class Picker extends HTMLElement {
   draw(rows, where) {
     this.list.replaceChildren(...rows);
     this.where.textContent = where;
-    this.all.hidden = this.back.hidden = this.root === null;
+    this.back.hidden = this.root === null;
+    this.all.hidden = this.back.hidden || this.take !== null;
   }
 
   folder(name, open) {
@@ -67,10 +76,19 @@ class Picker extends HTMLElement {
   }
 
   file(name, path) {
-    const add = () => this.add(path);
-    const label = words.of(words.pickAdd, name);
-    return make("li", {}, make("span", {}, name),
-      make("button", { type: "button", onclick: add, "aria-label": label }, words.pickAdd));
+    return this.row(name, name, words.pickAdd, () => this.add(path));
+  }
+
+  network({ path, name, model, scales }) {
+    return this.row(words.networkLine(name, model, scales), name, words.pickUse, () => {
+      this.dialog.close();
+      this.take(path);
+    });
+  }
+
+  row(line, name, what, act) {
+    return make("li", {}, make("span", {}, line),
+      make("button", { type: "button", onclick: act, "aria-label": words.of(what, name) }, what));
   }
 
   enter(root, path) {

@@ -1,7 +1,7 @@
 // TRY: a piece of a file by several looks, side by side, each with its time and that of the whole.
 
 import { make, news } from "./element.js";
-import { LOOKS, sourcesOf } from "./how.js";
+import { LOOKS, looksNow, sourcesOf } from "./how.js";
 import { ask } from "./server.js";
 import { duration, words } from "./words.js";
 
@@ -24,7 +24,7 @@ class Try extends HTMLElement {
     this.run = make("button", { type: "button", class: "main", onclick: () => this.go() }, words.tryGo);
     this.pieces = make("div", { class: "pieces" });
     this.said = make("p", { class: "quiet", role: "status" });
-    this.looks = LOOKS.map((look) => {
+    this.looks = [...LOOKS, "own"].map((look) => {
       const box = make("input", { type: "checkbox", value: look, checked: TRIED.includes(look) });
       return make("label", { class: "check" }, box, make("span", {}, words.looks[look][0]));
     });
@@ -63,6 +63,7 @@ class Try extends HTMLElement {
     this.from.hidden = !item.clip;
     this.square.hidden = item.clip;
     this.pieces.replaceChildren();
+    for (const label of this.looks) label.hidden = !looksNow().includes(label.firstChild.value);
     this.said.textContent = "";
     const [wide, high] = item.size_in;
     const scale = Math.min(1, WIDE / Math.max(wide, high));
@@ -95,7 +96,7 @@ class Try extends HTMLElement {
     this.run.disabled = true;
     this.pieces.replaceChildren();
     for (const look of looks) {
-      const number = LOOKS.indexOf(look);
+      const number = looksNow().indexOf(look);
       this.said.textContent = words.tryWorking(words.looks[look][0]);
       try {
         const start = Number(this.begin.value) || 0;
