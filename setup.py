@@ -32,6 +32,8 @@ HEIC = ["pillow-heif>=0.18"]
 LITERT = ["ai-edge-litert>=1.2"]
 # put_file with metadata, and errors of its own for objects that are missing.
 S3 = ["s3fs>=2024.6"]
+# The first with tokens between its processes.
+CLUSTER = ["ray[data]>=2.52"]
 SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 
@@ -93,6 +95,7 @@ setup(
         "s3": S3,
         "gs": ["gcsfs>=2024.6"],
         "az": ["adlfs>=2024.6"],
+        "cluster": CLUSTER,
         "test": TEST,
         "docs": DOCS,
         "dev": [

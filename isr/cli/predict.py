@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isr.cli.terminal import terminal
+from isr.errors import RequestError
 from isr.predict import command
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ def predict(**given: Any) -> int:
     from isr.predict.request import plan
 
     quiet, as_json, dry_run = (given.pop(name) for name in ("quiet", "json", "dry_run"))
-    as_jobs = given.pop("as_jobs")
+    cluster, workers, as_jobs = (given.pop(name) for name in ("cluster", "workers", "as_jobs"))
+    if cluster not in (None, "ray"):
+        raise RequestError(f"--cluster {cluster}: it is ray")
+    if workers is not None and (cluster is None or workers < 1):
+        raise RequestError("--workers: at least 1, and only with --cluster ray")
     request = request_of(given)
     if as_jobs is not None:
         from isr.cluster.batch import write_jobs
@@ -40,17 +45,30 @@ def predict(**given: Any) -> int:
             typer.echo(line)
         return 0
     if request.streams:
-        return carry_out(_stream(request), quiet, as_json)
+        return carry_out(_stream(request, cluster, workers), quiet, as_json)
     planned = plan(request)
     if dry_run:
         return show_plan(planned, as_json)
+    if cluster:
+        from isr.cluster.prediction import run_plan_on_ray
+
+        overwrite = request.options.overwrite
+        return carry_out(
+            lambda progress: run_plan_on_ray(planned, progress, overwrite, workers), quiet, as_json
+        )
     from isr.predict.predictor import run_plan
 
     return carry_out(lambda progress: run_plan(planned, progress), quiet, as_json)
 
 
-def _stream(request: PredictRequest) -> Callable[[Progress], Iterator[Outcome]]:
+def _stream(
+    request: PredictRequest, cluster: str | None, workers: int | None
+) -> Callable[[Progress], Iterator[Outcome]]:
     """What makes inputs of object stores and lists."""
+    if cluster:
+        from isr.cluster.prediction import run_stream_on_ray
+
+        return lambda progress: run_stream_on_ray(request, progress, workers)
     from isr.predict.stream import run_stream
 
     return lambda progress: run_stream(request, progress)
@@ -128,6 +146,14 @@ def _signature() -> inspect.Signature:
         ("json", "--json", "Print what became of each file as JSON."),
     )
     elsewhere = (
+        (
+            "cluster",
+            "--cluster",
+            "NAME",
+            str,
+            "ray: on all cores of this machine, or on those of RAY_ADDRESS.",
+        ),
+        ("workers", "--workers", "N", int, "Processes of the cluster; default: one a core."),
         (
             "as_jobs",
             "--as-jobs",

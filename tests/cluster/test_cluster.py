@@ -1,0 +1,187 @@
+"""Prediction on a Ray of this machine, with processes that end in the middle of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pictures import photograph
+from PIL import Image
+
+from isr.cli import app
+from isr.cluster.connection import warning
+from isr.errors import Cancelled
+from isr.io import places
+from isr.predict import PredictOptions, PredictRequest, plan
+from isr.predict.jobs.job import Outcome
+from isr.predict.stream import Maker, Settled, items_of
+from isr.progress import Silent
+
+NAMES = [f"{number:02}.png" for number in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("address", "mode", "warned"),
+    [
+        ("", "", False),
+        ("127.0.0.1:6379", "", False),
+        ("ray://[::1]:10001", "", False),
+        ("10.0.0.7:6379", "", True),
+        ("ray://head.example:10001", "", True),
+        ("10.0.0.7:6379", "token", False),
+    ],
+)
+def test_a_ray_that_anyone_may_use_is_told(address: str, mode: str, warned: bool) -> None:
+    assert bool(warning(address, mode)) == warned
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--cluster", "dask"], ["--workers", "2"], ["--cluster", "ray", "--workers", "0"]]
+)
+def test_what_is_no_cluster_is_said(arguments: list[str]) -> None:
+    assert app.run(["predict", "a.png", *arguments]) == 2
+
+
+@pytest.fixture(scope="module")
+def ray(store: str) -> Iterator[Any]:
+    """A Ray of this machine, for all tests here; its processes speak to each other alone."""
+    # Not imported before it is told how to run.
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    from isr.cluster.connection import connected
+
+    with connected(Silent()) as ray:
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        yield ray
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for seed, name in enumerate(NAMES):
+        Image.fromarray(photograph(24, 32, seed)).save(f"photos/{name}")
+    return tmp_path
+
+
+def request(**options: Any) -> PredictRequest:
+    return PredictRequest((Path("photos"),), "out", ("aplus_x2",), PredictOptions(resume=True, **options))
+
+
+def outcomes(progress: Any = None) -> list[Outcome]:
+    from isr.cluster.prediction import run_plan_on_ray
+
+    return list(run_plan_on_ray(plan(request()), progress or Silent(), workers=2))
+
+
+@pytest.mark.slow
+def test_pictures_are_made_by_the_command_and_skipped_the_next_time(
+    ray: Any, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", "photos", "-o", "out", "--preset", "aplus_x2", "--resume", "--json", "--quiet"]
+    for status in ("written", "skipped"):
+        assert app.run([*arguments, "--cluster", "ray", "--workers", "2"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert sorted(Path(one["source"]).name for one in told) == NAMES
+        assert {one["status"] for one in told} == {status}
+    assert app.run(["predict", "photos", "-o", "alone", "--preset", "aplus_x2", "--quiet"]) == 0
+    for name in NAMES:
+        assert Path("out", name).read_bytes() == Path("alone", name).read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_that_end_lose_nothing_and_take_nothing_with_them(
+    ray: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is killed once, behind a picture; one picture ends each process that reads it."""
+    from isr.cluster import prediction
+
+    # In a function, so that actors get the class itself and not its name.
+    class Mortal(prediction.Upscale):
+        def make(self, unit: str) -> Outcome:
+            name = Path(json.loads(unit)["job"]["source"]).name
+            if name == "05.png":
+                os.kill(os.getpid(), signal.SIGKILL)
+            outcome = super().make(unit)
+            with Path("made.txt").open("a") as file:
+                file.write(f"{name} {outcome.status}\n")
+            if name == "18.png" and outcome.status == "written":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, "Upscale", Mortal)
+        patch.setattr(prediction, "RETRIES", 0)
+        done = outcomes()
+    assert sorted(Path(one.source).name for one in done) == NAMES
+    failed = [one for one in done if one.status == "failed"]
+    assert [Path(one.source).name for one in failed] == ["05.png"]
+    assert failed[0].error.startswith(str(Path("photos/05.png"))) and "process ended" in failed[0].error
+    # What an actor had finished is found by its records, and not made again.
+    written = [line for line in Path("made.txt").read_text().splitlines() if line.endswith("written")]
+    assert sorted(written) == [f"{name} written" for name in NAMES if name != "05.png"]
+    assert app.run(["predict", "photos", "-o", "alone", "--preset", "aplus_x2", "--quiet"]) == 0
+    for name in set(NAMES) - {"05.png"}:
+        assert Path("out", name).read_bytes() == Path("alone", name).read_bytes()
+    assert not list(Path("out").glob(".*.png"))
+    planned = plan(request())
+    assert [job.source.name for job in planned.jobs] == ["05.png"] and len(planned.finished) == 23
+
+
+@pytest.mark.slow
+def test_a_bucket_is_made_by_the_command(
+    ray: Any, store: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES[:3]:
+        places.put(Path("photos", name), f"{store}/cluster/{name}")
+    lines = [f"{store}/cluster/{name}" for name in (*NAMES[:3], "missing.png")]
+    Path("list.txt").write_text("\n".join(lines))
+    arguments = ["predict", "@list.txt", "-o", f"{store}/made", "--preset", "bicubic", "--resume", "--quiet"]
+    assert app.run([*arguments, "--cluster", "ray", "--workers", "1"]) == 1
+    said = capsys.readouterr()
+    assert sorted(said.out.split()) == [f"{store}/made/cluster/{name}" for name in NAMES[:3]]
+    assert "missing.png: no such object" in said.err and "1 of 4" in said.err
+    # Another process, of no cluster, trusts what the actors noted.
+    assert app.run([*arguments, "--json"]) == 1
+    statuses = [one["status"] for one in json.loads(capsys.readouterr().out)]
+    assert statuses == ["skipped", "skipped", "skipped", "failed"]
+    assert app.run(["predict", "photos", "-o", "alone", "--preset", "bicubic", "--quiet"]) == 0
+    for name in NAMES[:3]:
+        places.fetch(f"{store}/made/cluster/{name}", Path("back.png"))
+        assert Path("back.png").read_bytes() == Path("alone", name).read_bytes()
+
+    from isr.cluster.prediction import run_plan_on_ray
+
+    progress = Silent()
+    progress.cancelled = True
+    with pytest.raises(Cancelled):
+        list(run_plan_on_ray(plan(request()), progress, workers=1))
+
+
+def test_a_machine_that_computes_otherwise_refuses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mixed cluster makes the same results or none."""
+    from isr.cluster.prediction import lacking, obeyed
+    from isr.runtimes import devices
+
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
+    asked = PredictRequest(
+        (Path("photos/00.png"),), "out", ("edsr_fast_x2",), PredictOptions(precision="bfloat16")
+    )
+    (job,) = plan(asked).jobs
+    assert lacking(job) == "" and not obeyed(job).networks[0].automatic
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: False)
+    assert "give --precision float32" in lacking(job)
+    assert not lacking(replace(job, networks=()))
+    Path("list.txt").write_text("photos/00.png")
+    listed = PredictRequest(("@list.txt",), "out", ("edsr_fast_x2",))
+    choice = ("openvino", "bfloat16")
+    maker = Maker(listed, Settled(choice, choice))
+    outcome = maker.make(next(items_of(listed)), Silent())
+    assert outcome.status == "failed" and "give --precision float32" in outcome.error
