@@ -74,6 +74,7 @@ class Page:
                 Route("/hello", self.hello),
                 Route("/state", self.state),
                 Route("/machine", self.machine),
+                Route("/measure", self.measure, methods=["POST"]),
                 Route("/settings", self.settings, methods=["PUT"]),
                 Route("/go", self.go, methods=["POST"]),
                 Route("/upload", self.upload, methods=["PUT"]),
@@ -230,6 +231,18 @@ class Page:
             "roots": [str(folder) for folder in self.roots.folders],
             "folder": str(self.queue.folder),
         }
+
+    async def measure(self, request: Request) -> Response:
+        """Measure how fast a look is here; answered when that is done."""
+        asked = await _question(request)
+        values = checked({**self.queue.settings.values, "sources": asked.get("sources")}, self.roots)
+        for field in ("options.denoise", "options.texture", "options.size"):
+            values.pop(field, None)
+        if self.supervisor.current is not None:
+            raise RequestError("Files are being made. Test this machine when nothing else runs.")
+        pace = await self.trials.measure(values)
+        self.supervisor.reread_speeds()
+        return JSONResponse({"pace": pace})
 
     # What goes in.
 

@@ -305,6 +305,14 @@ class Supervisor:
                 self._facts[item.id] = facts
                 self.queue.touch(item.id)
 
+    def reread_speeds(self) -> None:
+        """Estimate by what was measured since."""
+        before, self.speeds = self.speeds, Speeds()
+        for id, facts in self._facts.items():
+            # Others are told later, lest a long list is sent anew with every file.
+            if id in self.queue and facts.seconds(before) is None and facts.seconds(self.speeds) is not None:
+                self.queue.touch(id)
+
     def seconds_left(self) -> tuple[float, bool]:
         """How long what is waiting or at work will take, as far as it is known, and whether it is known of all."""
         total, all_known = 0.0, True
@@ -387,7 +395,7 @@ class Supervisor:
                     seconds=answer["seconds"],
                     reason=explain(answer["warning"], self.queue[id].source)[0] if answer["warning"] else "",
                 )
-                self.speeds = Speeds()
+                self.reread_speeds()
                 self._over()
             case "failed":
                 # As it was said, too, for those who can help.

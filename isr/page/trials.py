@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from isr.errors import ISRError, RequestError
-from isr.page.items import Item, Queue, request_of
+from isr.io.files import atomic
+from isr.page.items import Item, Queue, new_item, request_of
 from isr.page.reasons import DIED, explain
 from isr.page.supervisor import Child, facts_of
+from isr.predict.request import PredictRequest
 from isr.predict.speeds import Speeds
 
 SIDE = 240  # pixels of the square's side
 STRETCH = 3.0  # seconds of a clip
+TEST_SIZE = (256, 192)  # pixels of the picture that speeds are measured by
+MEASURED = "measured"  # the folder in which that is done
 IDLE = 60.0  # seconds without a trial after which its worker is let go
 
 
@@ -71,11 +76,7 @@ class Trials:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
             for old in folder.glob(f"{number}.*"):
                 old.unlink()
-            self._answer = asyncio.get_running_loop().create_future()
-            await self._worker.say(do="run", id=item.id, request=request.to_json())
-            answer = await self._answer
-        if answer["say"] != "finished":
-            raise ISRError(explain(answer.get("text", DIED), item.source)[0])
+            answer = await self._make(item, request)
         facts = await asyncio.to_thread(facts_of, replace(item, request=None), dict(values))
         return {
             "seconds": answer["seconds"],
@@ -83,6 +84,42 @@ class Trials:
             "size_out": answer["size_out"],
             "clip": item.clip,
         }
+
+    async def measure(self, values: Mapping[str, Any]) -> float | None:
+        """Make a small picture, so that what is waiting can be estimated.
+
+        Args:
+            values: fields of its request, with the look that is measured.
+
+        Returns:
+            Seconds per megapixel, as every job of this kind is estimated from now on; None: not known.
+
+        Raises ISRError, in plain words, where it cannot be made.
+        """
+        folder = self.queue.folder / MEASURED
+        async with self._one:
+            source = await asyncio.to_thread(_test_picture, folder)
+            item = new_item(source.name, source, own=True, id=MEASURED)
+            asked = request_of(item, values)
+            options = replace(asked.options, overwrite=True, resume=False, format=None, name=None)
+            target = folder / "result.png"
+            # The first time, networks are opened, and the first tile does not count.
+            for _ in range(2):
+                # What is there is not made again.
+                target.unlink(missing_ok=True)
+                await self._make(item, replace(asked, output=target, options=options))
+            target.unlink(missing_ok=True)
+        kind = (await asyncio.to_thread(facts_of, item, dict(values))).kind
+        return None if kind is None else Speeds().get(kind)
+
+    async def _make(self, item: Item, request: PredictRequest) -> dict[str, Any]:
+        """What the worker answers when it is done; raises ISRError where it fails."""
+        self._answer = asyncio.get_running_loop().create_future()
+        await self._worker.say(do="run", id=item.id, request=request.to_json())
+        answer = await self._answer
+        if answer["say"] != "finished":
+            raise ISRError(explain(answer.get("text", DIED), item.source)[0])
+        return answer
 
     async def close(self) -> None:
         """End the worker."""
@@ -109,6 +146,19 @@ class Trials:
 
     def _let_go(self) -> None:
         self._closing = asyncio.ensure_future(self._worker.close(2.0))
+
+
+def _test_picture(folder: Path) -> Path:
+    """A photograph, made of one that ships."""
+    from PIL import Image
+
+    path = folder / "test.png"
+    if not path.is_file():
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        shipped = resources.files("isr.page") / "static" / "look-best.jpg"
+        with shipped.open("rb") as file, Image.open(file) as image, atomic(path) as temporary:
+            image.resize(TEST_SIZE, Image.Resampling.BICUBIC).save(temporary, "PNG")
+    return path
 
 
 def _square(item: Item, place: tuple[float, float]) -> tuple[int, int, int, int]:

@@ -285,6 +285,21 @@ def test_a_piece_is_tried_beside_the_queue(page: Client) -> None:
         page.json("POST", f"/items/{item}", {"do": "remove"})
 
 
+def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
+    with served(tmp_path / "state", env={"ISR_CACHE": str(tmp_path / "cache"), "SLOW": "0.2"}) as client:
+        id = client.upload("cat.png", png())
+        assert client.wait(id, lambda item: item["size_out"] is not None)["left"] is None
+        pace = client.json("POST", "/measure", {"sources": []})["pace"]
+        assert pace > 0
+        assert client.items()[id]["left"] == pytest.approx(pace * 60 * 40 / 1e6, rel=0.05)
+        assert len(client.items()) == 1
+        assert client.ask("POST", "/measure", {"sources": ["/etc/x"]})[0] == 400
+        client.json("PUT", "/settings", {"options.tile": 32})
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(id, "working")
+        assert client.ask("POST", "/measure", {"sources": []})[0] == 400
+
+
 def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:
     ids = [page.upload(f"{n}.png", png()) for n in range(3)]
     page.json("POST", f"/items/{ids[2]}", {"do": "move", "before": ids[0]})

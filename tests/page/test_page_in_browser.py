@@ -256,6 +256,13 @@ def test_a_network_of_ones_own_is_a_look(page: Any, server: Client) -> None:
     dialog.locator("figure", has_text="Your own").wait_for(timeout=60_000)
 
 
+def test_this_machine_is_tested_by_a_button(page: Any) -> None:
+    page.get_by_text("This computer", exact=True).click()
+    page.get_by_role("button", name="Test this machine").click()
+    page.get_by_text("Tested: waiting files").wait_for(timeout=60_000)
+    page.locator("isr-machine li", has_text="bicubic").wait_for()
+
+
 def test_eight_tabs_see_the_same(page: Any, server: Client) -> None:
     server.upload("shared.png", png())
     tabs = [page.context.new_page() for _ in range(7)]
