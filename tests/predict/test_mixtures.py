@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from pictures import photograph
 from PIL import Image
 
@@ -120,8 +121,38 @@ def test_resume_makes_another_mixture_again(photo: str, capsys: pytest.CaptureFi
     assert Path("out.png").read_bytes() != first
 
 
+@pytest.mark.parametrize(("denoise", "texture"), [(0.6, None), (0.3, 0.5), (0, None)])
+def test_export_writes_one_fixed_mixture(
+    photo: str, corners: dict[str, EDSR], denoise: float, texture: float | None, tmp_path: Path
+) -> None:
+    knobs = ["--denoise", str(denoise), *([] if texture is None else ["--texture", str(texture)])]
+    assert app.run(["export", "--preset", photo, "-o", "model", "--tile", "64", "--quiet", *knobs]) == 0
+    image = photograph(24, 32, 1)[np.newaxis]
+    served = tf.saved_model.load("model/1").signatures["serving_uint8"]
+    found = served(lr=tf.constant(image))["sr"].numpy()[0]
+    expected = isr.upscale(by_hand(corners, denoise, texture or 0), image[0])
+    difference = np.abs(found.astype(int) - expected)
+    # Sums in another order round otherwise, in places.
+    assert difference.max() <= 1 and np.mean(difference > 0) < 0.01
+    restored = isr.upscale(corners["restored"], image[0]).astype(int)
+    assert np.abs(found - restored).max() > 1
+
+
+def test_export_refuses_a_mixture_of_what_has_no_corners(
+    photo: str, corners: dict[str, EDSR], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corners["clean"].save_preset("single")
+    corners["clean"].save("single.keras")
+    for line in (["--preset", "single"], ["--weights", "single.keras"]):
+        assert app.run(["export", *line, "-o", "model", "--denoise", "0.5"]) == 2
+        assert "corners" in capsys.readouterr().err
+    assert app.run(["export", "--preset", photo, "-o", "model", "--denoise", "2"]) == 2
+    assert "denoise 2: must be 0 to 1" in capsys.readouterr().err
+    assert not Path("model").exists()
+
+
 def test_auto_looks_at_every_file(photo: str) -> None:
-    noisy = np.clip(photograph(96, 96, 0) + np.random.default_rng(0).normal(0, 12, (96, 96, 3)), 0, 255)
+    noisy = np.clip(photograph(96, 96, 0) + np.random.default_rng(0).normal(0, 25, (96, 96, 3)), 0, 255)
     Image.fromarray(noisy.astype(np.uint8)).save("noisy.png")
     flat = np.full((96, 96, 3), 90, np.uint8)
     Image.fromarray(flat).save("flat.png")
