@@ -2,9 +2,9 @@
 
     python benchmarks/photo_curves.py photo_x4 photos/val
 
-Every picture is degraded by the fixed strengths, which no training draws from, and upscaled at five mixtures. The
-middle of each picture is enough. The step from one mixture to the next should only ever lead away from the first:
-"moves on" counts the pictures where it does.
+Every picture is degraded by the fixed strengths, which no training draws from. `auto` looks at the whole of it, as for
+users; its middle is upscaled at five mixtures, and scored. The step from one mixture to the next should only ever lead
+away from the first: "moves on" counts the pictures where it does.
 """
 
 from __future__ import annotations
@@ -37,15 +37,22 @@ DAMAGES = (
 )
 
 
-def pictures(folder: Path, side: int, scale: int) -> Iterator[np.ndarray]:
-    """The middles of the pictures of a folder."""
-    side -= side % scale
-    for path in sorted(folder.glob("*.png")):
+def pictures(folder: Path, scale: int, half: int | None) -> Iterator[np.ndarray]:
+    """The pictures of a folder or of every second one of them, of sides that the scale divides."""
+    paths = sorted(folder.glob("*.png"))
+    for path in paths if half is None else paths[half - 1 :: 2]:
         pixels = read(path).pixels
-        top, left = (max(0, length - side) // 2 for length in pixels.shape[:2])
-        middle = pixels[top : top + side, left : left + side]
-        height, width = (length - length % scale for length in middle.shape[:2])
-        yield middle[:height, :width]
+        height, width = (length - length % scale for length in pixels.shape[:2])
+        yield pixels[:height, :width]
+
+
+def middle(hr: np.ndarray, lr: np.ndarray, side: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same middle of both, of at most `side` pixels of the larger one."""
+    height, width = (min(side // scale, length) for length in lr.shape[:2])
+    top, left = (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    wide = (slice(each.start * scale, each.stop * scale) for each in (rows, columns))
+    return hr[tuple(wide)], lr[rows, columns]
 
 
 def main() -> None:
@@ -54,12 +61,15 @@ def main() -> None:
     )
     parser.add_argument("preset")
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--side", type=int, default=256, help="of the middle of each picture, in HR pixels")
+    parser.add_argument("--side", type=int, default=256, help="of what is scored of each, in HR pixels")
+    parser.add_argument(
+        "--half", type=int, choices=(1, 2), help="every second picture; `auto` was fitted to the first half"
+    )
     parser.add_argument("--texture", type=float, default=0.0)
     parser.add_argument("--engine", default="openvino")
     given = parser.parse_args()
     (scale,) = presets.scales(given.preset)
-    originals = list(pictures(given.photos, given.side, scale))
+    originals = list(pictures(given.photos, scale, given.half))
 
     def upscaled(lr: np.ndarray, denoise: float) -> np.ndarray:
         network = networks_of(given.preset, engine=given.engine, mixture=Mixture(denoise, given.texture))[
@@ -80,11 +90,14 @@ def main() -> None:
     for damage in DAMAGES:
         found: list[list[tuple[float, float]]] = []
         taken, straight = [], 0
-        for hr in originals:
-            lr = imresize(hr, scale=1 / scale) if damage is None else damage(hr, scale)
+        for original in originals:
+            whole = imresize(original, scale=1 / scale) if damage is None else damage(original, scale)
+            hr, lr = middle(original, whole, given.side, scale)
             results = [upscaled(lr, denoise) for denoise in MIXTURES]
-            taken.append(assess(lr).denoise)
-            shown = [imresize(lr, scale=scale), *results, upscaled(lr, taken[-1])]
+            taken.append(assess(whole).denoise)
+            known = dict(zip(MIXTURES, results, strict=True))
+            automatic = known[taken[-1]] if taken[-1] in known else upscaled(lr, taken[-1])
+            shown = [imresize(lr, scale=scale), *results, automatic]
             found.append([figures(hr, sr) for sr in shown])
             away = [float(np.abs(sr.astype(float) - results[0]).mean()) for sr in results]
             straight += away == sorted(away)

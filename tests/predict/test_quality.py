@@ -107,10 +107,20 @@ def test_pictures_of_any_size_and_channels_have_a_quality(shape: tuple[int, ...]
 
 def test_worse_pictures_ask_for_more() -> None:
     assert Quality(None, 0.5, 0.5).denoise == 0
-    assert [Quality(None, noise, 0.5).denoise for noise in (2, 5, 10, 40)] == [0.4, 0.7, 1, 1]
-    assert [Quality(jpeg, 0, 0.5).denoise for jpeg in (99, 75, 50, 30, 5)] == [0, 0.4, 0.7, 1, 1]
-    assert Quality(45, 6.2, 0.6).describe() == "looks like JPEG q~45, noise ~6, blur ~0.6: denoise 0.8"
+    assert [Quality(None, noise, 0.5).denoise for noise in (2.5, 5.5, 10, 40)] == [0, 0.4, 0.8, 1]
+    assert [Quality(jpeg, 0, 0.5).denoise for jpeg in (99, 75, 50, 30, 5)] == [0, 0.5, 0.7, 0.8, 1]
+    assert [Quality(None, 0, blur).denoise for blur in (0.4, 0.65, 2)] == [0, 0.9, 1]
+    assert Quality(45, 6.2, 0.6).describe() == "looks like JPEG q~45, noise ~6, blur ~0.6: denoise 0.7"
     assert "JPEG" not in Quality(None, 6.2, 0.6).describe()
+
+
+def test_texture_that_fills_a_clean_picture_asks_for_nothing() -> None:
+    # Grain finer than the blur below would be noise: nothing of a picture made smaller is that fine.
+    texture = gaussian_filter(np.random.default_rng(3).normal(0, 40, (160, 160, 1)), (0.8, 0.8, 0))
+    sharp = 110 + 60 * (np.mgrid[:160, :160][1] > 80)[..., np.newaxis]
+    found = assess(rounded(np.repeat(sharp + texture / 4, 3, axis=-1)))
+    assert found.noise > 0.7
+    assert found.denoise == 0
 
 
 def test_what_is_asked_for_becomes_a_mixture() -> None:
