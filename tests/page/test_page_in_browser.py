@@ -399,6 +399,11 @@ def test_what_a_failed_file_said_is_copied(page: Any, server: Client) -> None:
     command, reason, *lines = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert command.startswith("isr predict ") and "damaged" in reason
     assert any("bad.png" in line for line in lines)
+    # As in a page from the network, which is not encrypted.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    found.get_by_role("button", name="Copy").click()
+    page.locator(".news", has_text="press Ctrl+C").wait_for()
+    assert page.evaluate("getSelection().toString()") == command
 
 
 @pytest.mark.parametrize("width", [360, 1100])

@@ -258,6 +258,7 @@ class Row extends HTMLElement {
   async details() {
     if (!this.more.hidden) {
       this.more.hidden = true;
+      this.draggable = true;
       return;
     }
     let about;
@@ -267,19 +268,28 @@ class Row extends HTMLElement {
       tell(error.message);
       return;
     }
+    const code = make("code", {}, about.command);
     const copy = make("button", { type: "button" }, words.copy);
     copy.addEventListener("click", async () => {
       // Of what failed, also what is asked for first by those who can help.
       const said = about.state === "failed" ? [about.reason, ...about.notes] : [];
-      await navigator.clipboard.writeText([about.command, ...said].join("\n"));
-      tell(words.copied);
+      try {
+        await navigator.clipboard.writeText([about.command, ...said].join("\n"));
+        tell(words.copied);
+      } catch {
+        // Browsers copy only from pages of this machine, and those that are encrypted.
+        getSelection().selectAllChildren(code);
+        tell(words.copyByHand);
+      }
     });
     this.more.replaceChildren(
-      make("p", {}, words.command, ": ", make("code", {}, about.command), " ", copy),
+      make("p", {}, words.command, ": ", code, " ", copy),
       ...(about.target ? [make("p", {}, words.liesAt(about.target))] : []),
       ...about.notes.map((line) => make("p", { class: "quiet" }, line)),
     );
     this.more.hidden = false;
+    // In what can be dragged, no text can be selected.
+    this.draggable = false;
   }
 }
 

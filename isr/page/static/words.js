@@ -136,6 +136,7 @@ export const words = {
   command: "The same as a command",
   copy: "Copy",
   copied: "Copied",
+  copyByHand: "This browser does not let the page copy. The command is selected: press Ctrl+C.",
   liesAt: (path) => `Lies at ${path}`,
 
   pickTitle: "A folder on this computer",
