@@ -38,10 +38,15 @@ def train(
     # JSON text is YAML, whatever the name of the folder.
     run = () if output is None else (f"run={json.dumps(str(output))}",)
     chosen = configuration.load(config, (*(settings or ()), *run))
-    from isr.runtimes.devices import use_device
+    from isr.runtimes.devices import check_name, import_keras, use_device
 
+    check_name(device)
+    import_keras()
+    from isr.train import Trainer, ranks
+
+    # JAX meets the other processes before it looks for devices.
+    ranks.join()
     name = use_device(device)
-    from isr.train import Trainer
 
     with terminal(quiet) as progress:
         progress.message(f"{chosen.run}: training on {name}, {chosen.precision}")

@@ -9,15 +9,22 @@ import keras
 import numpy as np
 
 from isr.data.batches import WORKERS, Batch, Batches
+from isr.train.ranks import Ranks
 
 
-def feed(batches: Batches, first: int, stop: int) -> Any:
-    """Give batches `first` to `stop - 1`, in order, as `fit` takes them on the running backend."""
+def feed(batches: Batches, first: int, stop: int, ranks: Ranks | None = None) -> Any:
+    """Give batches `first` to `stop - 1`, in order, as `fit` takes them on the running backend.
+
+    Args:
+        batches: all of them.
+        first, stop: their numbers.
+        ranks: the processes that share each batch; None: this one alone.
+    """
     if keras.backend.backend() == "tensorflow":
         from isr.data.tfdata import dataset
 
         return dataset(batches, first, stop)
-    return KerasBatches(batches, first, stop)
+    return KerasBatches(batches, first, stop, ranks)
 
 
 class KerasBatches(keras.utils.PyDataset):
@@ -30,8 +37,9 @@ class KerasBatches(keras.utils.PyDataset):
     # Batches.
     AHEAD = 8
 
-    def __init__(self, batches: Batches, start: int, stop: int) -> None:
+    def __init__(self, batches: Batches, start: int, stop: int, ranks: Ranks | None = None) -> None:
         super().__init__()
+        self.ranks = ranks or Ranks()
         self.batches, self.start, self.stop = batches, start, stop
         self.threads = ThreadPoolExecutor(WORKERS)
         self.drawn: dict[int, Future[Batch]] = {}
@@ -44,4 +52,5 @@ class KerasBatches(keras.utils.PyDataset):
             if i not in self.drawn:
                 self.drawn[i] = self.threads.submit(self.batches.__getitem__, self.start + i)
         batch = self.drawn.pop(index).result()
-        return batch.lr, batch.hr
+        own = self.ranks.share(len(batch.hr))
+        return batch.lr[own], batch.hr[own]

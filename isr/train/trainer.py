@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from isr.data.batches import Batches
 from isr.models import VGG, SuperResolutionModel
 from isr.progress import Progress, Silent, check_cancelled
 from isr.runtimes import as_upscaler
+from isr.train import ranks
 from isr.train.build import all_devices, build_model, build_objective, build_optimizer, find_strategy
 from isr.train.environment import note_environment
 from isr.train.feed import feed
@@ -61,6 +63,9 @@ class Trainer:
         self.progress = progress or Silent()
         self.folder = RunFolder(config)
         self.state = State()
+        # Before anything computes.
+        self.ranks = ranks.join()
+        ranks.check(config, self.ranks)
         self.strategy = find_strategy(config, [model, discriminator, extractor])
 
         keras.utils.set_random_seed(config.seed)
@@ -90,12 +95,13 @@ class Trainer:
         batches = sources.batches()
         validate = validator(as_upscaler(self.averaged), sources, self.config)
         watch = Watch(folder.path, self.objective, progress)
-        note_environment(folder.path, state.step)
+        if self.ranks.writes:
+            note_environment(folder.path, state.step)
 
         total, fresh = self.config.steps.total, not folder.begun
         progress.start(f"train {folder.path.name}", total, "steps")
         progress.advance(state.step)
-        with folder.log(-1 if fresh else state.step) as log:
+        with folder.log(-1 if fresh else state.step) if self.ranks.writes else nullcontext() as log:
             if fresh:
                 # The start is a candidate for the best, and validating it shows that validation works.
                 self._record(log, validate)
@@ -112,8 +118,10 @@ class Trainer:
                 self._record(log, validate, losses, offset)
 
         self._keep(folder.last)
-        if self.objective.discriminator is not None:
+        if self.objective.discriminator is not None and self.ranks.writes:
             folder.write_discriminator(self.objective.discriminator)
+        # None leaves before the results are whole.
+        self.ranks.meet("end")
         return folder.best
 
     def _take_up(self) -> State:
@@ -122,7 +130,10 @@ class Trainer:
         if self.folder.begun:
             self.state = self.folder.read_state(self.objective, self.optimizer)
             self.progress.message(f"{self.folder.path}: going on at step {self.state.step}")
-        self.folder.note_configuration()
+        # None writes before all have read.
+        self.ranks.meet("begin")
+        if self.ranks.writes:
+            self.folder.note_configuration()
         return self.state
 
     # Steps
@@ -138,7 +149,7 @@ class Trainer:
         """Train up to step `stop`; the mean of every loss since the last state."""
         accumulate = self.config.optimizer.accumulate
         first, end = self.state.step * accumulate, stop * accumulate
-        data = feed(batches, first, end)
+        data = feed(batches, first, end, self.ranks)
         self._compile()
         report = Report(self.progress, end - first, accumulate)
         history = self.objective.fit(data, verbose=0, shuffle=False, callbacks=[report])
@@ -165,7 +176,7 @@ class Trainer:
 
     def _record(
         self,
-        log: Log,
+        log: Log | None,
         validate: Callable[[], Score],
         losses: Mapping[str, float] | None = None,
         offset: float | None = None,
@@ -185,12 +196,14 @@ class Trainer:
                 self._keep(self.folder.best)
             row |= {"val_psnr_y": score.psnr, "val_bicubic_psnr_y": score.bicubic_psnr}
             row["best_psnr_y"] = state.best_psnr_y
-            log.add_pictures(state.step, score.pictures)
+            if log is not None:
+                log.add_pictures(state.step, score.pictures)
             self.progress.message(
                 f"step {state.step}: val_psnr_y {score.describe()}, best {state.best_psnr_y:.3f}"
             )
-        log.add(row)
-        self.folder.write_state(state, self.objective, self.optimizer)
+        if log is not None:
+            log.add(row)
+            self.folder.write_state(state, self.objective, self.optimizer)
 
     def _average(self) -> None:
         """Copy the averaged weights (or the plain ones where none are kept) into `self.averaged`."""
@@ -201,6 +214,8 @@ class Trainer:
     def _keep(self, preset: Path) -> None:
         """Write the averaged weights as a preset, with the recipe that made them."""
         self._average()
+        if not self.ranks.writes:
+            return
         self.averaged.reparametrise().save_preset(
             preset, files={"recipe.yml": self.folder.recipe(self.state)}
         )

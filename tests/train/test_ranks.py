@@ -1,0 +1,92 @@
+"""One run by several processes: the same weights, also where their number changes on the way."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from children import ROOT
+from training_runs import keys_of, weights
+
+from isr.errors import RequestError
+from isr.train.ranks import Ranks, asked
+
+pytest.importorskip("jax", reason="JAX is not installed")
+
+
+def test_shares_are_parts_of_a_batch() -> None:
+    for count in (1, 2, 3):
+        parts = [np.arange(6)[Ranks(rank, count).share(6)] for rank in range(count)]
+        assert np.array_equal(np.concatenate(parts), np.arange(6))
+        assert {len(part) for part in parts} == {6 // count}
+
+
+@pytest.mark.parametrize(
+    "values", [("host", "0", "2"), ("host:1", "2", "2"), ("host:1", "", "2"), ("host:1", "a", "2")]
+)
+def test_variables_that_do_not_fit_are_said(
+    values: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in zip(("ISR_COORDINATOR", "ISR_RANK", "ISR_RANKS"), values, strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match="ISR_RANK"):
+        asked()
+
+
+TRAIN = """
+import sys
+from isr.cli.app import run
+sys.exit(run(["train", "--quiet", *sys.argv[1:]]))
+"""
+
+
+def train(ranks: int, photos: Path, run: Path, steps: int) -> None:
+    """Train to a step, on so many processes."""
+    changes = {"data.batch_size": 6, "steps.total": steps, "steps.validate_every": 5, "steps.save_every": 2}
+    keys = keys_of(
+        photos, run, **changes, **{"data.cache": photos / "cache", "optimizer.schedule": "constant"}
+    )
+    settings = [word for key in keys for word in ("--set", key)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAIN, *settings],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "KERAS_BACKEND": "jax",
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+                **(
+                    {"ISR_COORDINATOR": address, "ISR_RANK": str(rank), "ISR_RANKS": str(ranks)}
+                    if ranks > 1
+                    else {}
+                ),
+            },
+        )
+        for rank in range(ranks)
+    ]
+    assert [process.wait(timeout=400) for process in processes] == [0] * ranks
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
+    train(1, photos, tmp_path / "one", 5)
+    train(2, photos, tmp_path / "two", 5)
+    # Begun on two, stopped, finished on one and on three.
+    for ranks in (1, 3):
+        run = tmp_path / f"changed{ranks}"
+        train(2, photos, run, 3)
+        train(ranks, photos, run, 5)
+    first = weights(tmp_path / "one" / "last")
+    for name in ("two", "changed1", "changed3"):
+        other = weights(tmp_path / name / "last")
+        assert first.keys() == other.keys()
+        for key, value in first.items():
+            assert np.abs(other[key] - value).max() <= 1e-6 * np.abs(value).max(), (name, key)
