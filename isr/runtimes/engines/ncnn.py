@@ -25,19 +25,31 @@ PIECE = 320
 
 
 def devices() -> list[str]:
-    """List the GPUs that Vulkan finds, by name; a driver that computes on the processor is one of them.
+    """List the GPUs that Vulkan finds, by name; a driver that computes on the processor is one of them."""
+    return list(_gpus())
 
-    Asked in a process of its own: a driver may crash.
-    """
-    code = f"import json; from {__name__} import _gpus; print(json.dumps(_gpus()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return list(json.loads(done.stdout)) if done.returncode == 0 else []
+
+def _gpus() -> tuple[str, ...]:
+    return _asked()[0]
 
 
 @cache
-def _gpus() -> tuple[str, ...]:
+def _asked() -> tuple[tuple[str, ...], int]:
+    """The names of the GPUs, and which of them is taken by itself.
+
+    Asked in a process of its own: a driver may crash, and one that compiles for the processor crashes TensorFlow in
+    the same process later.
+    """
+    code = f"import json; from {__name__} import _found; print(json.dumps(_found()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    names, first = json.loads(done.stdout) if done.returncode == 0 else ([], 0)
+    return tuple(names), first
+
+
+def _found() -> tuple[tuple[str, ...], int]:
     with quiet_stderr():  # on which ncnn describes what it finds
-        return tuple(ncnn.get_gpu_info(i).device_name() for i in range(ncnn.get_gpu_count()))
+        names = tuple(ncnn.get_gpu_info(i).device_name() for i in range(ncnn.get_gpu_count()))
+        return names, ncnn.get_default_gpu_index() if names else 0
 
 
 def describe(device: str | None) -> str:
@@ -58,7 +70,7 @@ def _index(device: str | None) -> int | None:
         return None
     found = _gpus()
     _, _, number = device.partition(":")
-    index = int(number) if number else ncnn.get_default_gpu_index() if found else 0
+    index = int(number) if number else _asked()[1] if found else 0
     if index >= len(found):
         there = f"there are {len(found)}" if found else "Vulkan finds none"
         raise MachineError(f"device {device}: no such GPU ({there}); `isr engines` lists them")
@@ -80,8 +92,8 @@ def load(path: Path, device: str | None = None) -> Session:
     net = ncnn.Net()
     # In float32; on processors that have it, ncnn would take half precision.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.opt.use_vulkan_compute = index is not None
     if index is not None:
-        net.opt.use_vulkan_compute = True
         net.set_vulkan_device(index)
     with quiet_stderr():
         failed = net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin")))
