@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
+import numpy as np
+
 from isr.errors import RequestError
 from isr.spec import ModelSpec
 
@@ -84,6 +86,31 @@ class Operations(Protocol):
 
     def enlarge_nearest(self, x: Value, factor: int) -> Value:
         """As `isr.ops.enlarge_nearest`."""
+
+
+def conv_weights(
+    weights: Mapping[str, np.ndarray], used: set[str], name: str, kernel_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the weights of a convolution as engines take them.
+
+    Args:
+        weights: by their names in a preset, any float dtype; kernels are `[k, k, in, out]`.
+        used: gets the names of both.
+        name: of the convolution.
+        kernel_size: k.
+
+    Returns:
+        The kernel, float32 `[out, in, k, k]`, and the bias, float32 `[out]`.
+
+    Raises:
+        KeyError: they are missing.
+        RuntimeError: the kernel is of another size, or the bias of other channels.
+    """
+    kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
+    used |= {f"{name}/kernel", f"{name}/bias"}
+    if kernel.shape[:2] != (kernel_size, kernel_size) or bias.shape != kernel.shape[3:]:
+        raise RuntimeError(f"{name}/kernel is {kernel.shape}, not {kernel_size}x{kernel_size}")
+    return np.asarray(kernel, np.float32).transpose(3, 2, 0, 1), np.asarray(bias, np.float32)
 
 
 # Blocks

@@ -180,11 +180,7 @@ class _Operations:
         factor: float = 1.0,
         exact: bool = False,
     ) -> _Value:
-        stored, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
-        self.used |= {f"{name}/kernel", f"{name}/bias"}
-        if stored.shape[:2] != (kernel_size, kernel_size) or bias.shape != stored.shape[3:]:
-            raise RuntimeError(f"{name}/kernel is {stored.shape}, not {kernel_size}x{kernel_size}")
-        kernel = np.asarray(stored, np.float32).transpose(3, 2, 0, 1)
+        kernel, bias = wirings.conv_weights(self.weights, self.used, name, kernel_size)
         settings = {
             0: str(len(kernel)),
             1: str(kernel_size),
@@ -195,7 +191,7 @@ class _Operations:
         if slope is not None:
             settings |= {9: "1"} if slope == 0 else {9: "2", 10: _list(slope)}
         layer = self._add("Convolution", [x], settings, name)
-        layer.kernel, layer.plain = kernel, np.asarray(bias, np.float32)
+        layer.kernel, layer.plain = kernel, bias
         if slope is not None:
             return _Value(layer.output, factor)
         return _Value(layer.output, factor, layer if factor == 1.0 else None)

@@ -93,17 +93,13 @@ class _Operations:
         exact: bool = False,
     ) -> Output:
         factor32 = np.float32(factor)
-        stored, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
-        self.used |= {f"{name}/kernel", f"{name}/bias"}
-        if stored.shape[:2] != (kernel_size, kernel_size):
-            raise RuntimeError(f"{name}/kernel is {stored.shape}, not {kernel_size}x{kernel_size}")
-        bias = np.asarray(bias, np.float32).reshape(1, -1, 1, 1) * factor32
+        values, bias = wirings.conv_weights(self.weights, self.used, name, kernel_size)
+        bias = bias.reshape(1, -1, 1, 1) * factor32
         half = self.half and not exact
         if not exact and name in self.convs:
             x, kernel = self._in_8_bits(x, self.convs[name], factor32)
         else:
             x = self.lower(x) if half else self._exact(x)
-            values = np.asarray(stored, np.float32).transpose(3, 2, 0, 1)
             kernel = _constant(values * factor32, half)
         pads = [kernel_size // 2] * 2
         y = opset.convolution(x, kernel, [1, 1], pads, pads, [1, 1])
