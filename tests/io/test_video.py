@@ -1136,6 +1136,24 @@ print(hashlib.md5(open(sys.argv[2] + ".nut", "rb").read()).hexdigest())
     assert len(made) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_av1_leaves_the_process_as_it_was_scheduled(tmp_path: Path) -> None:
+    """For root, SVT-AV1 makes whoever opens it real-time, and nothing else on the machine runs any more."""
+    code = """
+import os, sys
+from isr.io.clips import Frame, SegmentWriter, join, plan_output, probe
+from pictures import photograph
+picture = photograph(64, 64, seed=3)
+output = plan_output(probe(sys.argv[1], timeline=True), sys.argv[2] + ".mkv", 64, 64, codec="libsvtav1")
+with SegmentWriter(output, sys.argv[2] + ".nut") as writer:
+    for index in range(4):
+        writer.write(Frame(index, picture, 400 * index, 400))
+        print({os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")})
+print(os.sched_getscheduler(0))
+"""
+    assert run_python("-c", code, str(FRIDAY), str(tmp_path / "out")).split() == ["{0}"] * 4 + ["0"]
+
+
 def test_uneven_times_fit_together_at_the_seams(tmp_path: Path) -> None:
     rng = random.Random(1)
     times = [0]

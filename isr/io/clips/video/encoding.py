@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,31 @@ def add_video(container: Any, output: Output) -> Any:
     # By its other name Apple's players do not play it.
     if container.format.name in ("mp4", "mov") and output.codec == "libx265":
         context.codec_tag = "hvc1"
+    if output.codec == "libsvtav1":
+        with _scheduled_as_before():
+            context.open()
     return stream
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Let no thread of this process become real-time.
+
+    For root, opening SVT-AV1 gives its threads and the caller's the highest real-time priority, and all that the
+    process starts later inherits it: nothing else on the machine runs any more.
+    """
+    # Linux alone lists a process's threads, and its SVT-AV1 alone does this.
+    threads = Path("/proc/self/task")
+    if not threads.exists():
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    for thread in threads.iterdir():
+        # A thread may have ended since.
+        with suppress(OSError):
+            if os.sched_getscheduler(int(thread.name)) != before:
+                os.sched_setscheduler(int(thread.name), before, os.sched_getparam(0) if before else os.sched_param(0))
 
 
 def _pixel_aspect(output: Output) -> Fraction:

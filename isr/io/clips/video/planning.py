@@ -110,6 +110,8 @@ def _try_encoder(output: Output) -> None:
     with one_line(target, what, advice), writing(io.BytesIO(), output.container.format) as trial:
         try:
             add_video(trial, output)
+        except av.error.FFmpegError:
+            raise
         except ValueError:
             raise RequestError(
                 f"{target}: {target.suffix} cannot hold {output.codec}: choose .mkv or another codec"
