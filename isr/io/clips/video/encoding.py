@@ -85,7 +85,9 @@ def _scheduled_as_before() -> Iterator[None]:
         # A thread may have ended since.
         with suppress(OSError):
             if os.sched_getscheduler(int(thread.name)) != before:
-                os.sched_setscheduler(int(thread.name), before, os.sched_getparam(0) if before else os.sched_param(0))
+                os.sched_setscheduler(
+                    int(thread.name), before, os.sched_getparam(0) if before else os.sched_param(0)
+                )
 
 
 def _pixel_aspect(output: Output) -> Fraction:
