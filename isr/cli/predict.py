@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,8 +94,10 @@ def carry_out(work: Callable[[Progress], Iterator[Outcome]], quiet: bool, as_jso
     failed: list[str] = []
     damaged: list[str] = []
     count = 0
+    # What libraries print, Ray's threads among them, is not what was asked for.
+    out = sys.stdout
     try:
-        with terminal(quiet) as progress:
+        with redirect_stdout(sys.stderr), terminal(quiet) as progress:
             for outcome in work(progress):
                 count += 1
                 if as_json:
@@ -105,10 +109,10 @@ def carry_out(work: Callable[[Progress], Iterator[Outcome]], quiet: bool, as_jso
                 if outcome.warning:
                     damaged.append(outcome.warning)
                 if outcome.status == "written" and not as_json:
-                    typer.echo(str(outcome.target))
+                    typer.echo(str(outcome.target), file=out)
     finally:
         if as_json:
-            typer.echo(_json([outcome.to_json() for outcome in made]))
+            typer.echo(_json([outcome.to_json() for outcome in made]), file=out)
     if failed:
         typer.echo(f"isr: {len(failed)} of {count} pictures and clips have no result:", err=True)
         for line in failed:

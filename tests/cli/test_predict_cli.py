@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,10 +24,13 @@ from tiny_models import randomise
 import isr
 from isr import presets
 from isr.cli.app import run
+from isr.cli.predict import carry_out
 from isr.errors import RequestError
 from isr.models import EDSR
 from isr.predict.command import PANELS
+from isr.predict.jobs.job import Outcome
 from isr.predict.jobs.journal import NAME
+from isr.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
 
@@ -539,6 +543,22 @@ def test_help_is_fast_and_needs_neither_keras_nor_tensorflow() -> None:
     said = run_python("-c", code)
     assert "--self-ensemble" in said
     assert said.splitlines()[-1] in ("[]", "['PIL']")
+
+
+def test_what_libraries_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is what a thread of theirs prints, such as Ray's on a process that ended."""
+
+    def work(progress: Progress) -> Iterator[Outcome]:
+        thread = threading.Thread(target=print, args=("from a thread",))
+        thread.start()
+        thread.join()
+        print("from here")
+        yield Outcome(Path("a.png"), Path("b.png"), "skipped")
+
+    assert carry_out(work, quiet=True, as_json=True) == 0
+    said = capsys.readouterr()
+    assert [one["status"] for one in json.loads(said.out)] == ["skipped"]
+    assert said.err == "from a thread\nfrom here\n"
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

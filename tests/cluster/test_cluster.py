@@ -75,12 +75,6 @@ def request(**options: Any) -> PredictRequest:
     return PredictRequest((Path("photos"),), "out", ("aplus_x2",), PredictOptions(resume=True, **options))
 
 
-def outcomes(progress: Any = None) -> list[Outcome]:
-    from isr.cluster.prediction import run_plan_on_ray
-
-    return list(run_plan_on_ray(plan(request()), progress or Silent(), workers=2))
-
-
 @pytest.mark.slow
 def test_pictures_are_made_by_the_command_and_skipped_the_next_time(
     ray: Any, here: Path, capsys: pytest.CaptureFixture[str]
@@ -98,7 +92,7 @@ def test_pictures_are_made_by_the_command_and_skipped_the_next_time(
 
 @pytest.mark.slow
 def test_processes_that_end_lose_nothing_and_take_nothing_with_them(
-    ray: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+    ray: Any, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One is killed once, behind a picture; one picture ends each process that reads it."""
     from isr.cluster import prediction
@@ -119,11 +113,13 @@ def test_processes_that_end_lose_nothing_and_take_nothing_with_them(
     with monkeypatch.context() as patch:
         patch.setattr(prediction, "Upscale", Mortal)
         patch.setattr(prediction, "RETRIES", 0)
-        done = outcomes()
-    assert sorted(Path(one.source).name for one in done) == NAMES
-    failed = [one for one in done if one.status == "failed"]
-    assert [Path(one.source).name for one in failed] == ["05.png"]
-    assert failed[0].error.startswith(str(Path("photos/05.png"))) and "process ended" in failed[0].error
+        arguments = ["photos", "-o", "out", "--preset", "aplus_x2", "--resume", "--json", "--quiet"]
+        assert app.run(["predict", *arguments, "--cluster", "ray", "--workers", "2"]) == 1
+    done = json.loads(capsys.readouterr().out)
+    assert sorted(Path(one["source"]).name for one in done) == NAMES
+    failed = [one for one in done if one["status"] == "failed"]
+    assert [Path(one["source"]).name for one in failed] == ["05.png"]
+    assert failed[0]["error"].startswith(str(Path("photos/05.png"))) and "process ended" in failed[0]["error"]
     # What an actor had finished is found by its records, and not made again.
     written = [line for line in Path("made.txt").read_text().splitlines() if line.endswith("written")]
     assert sorted(written) == [f"{name} written" for name in NAMES if name != "05.png"]
