@@ -450,6 +450,49 @@ def test_isr_export_writes_other_formats(
     assert "writes the bare network" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("preset", "precision"),
+    [
+        ("edsr_fast_x2", "bfloat16"),
+        pytest.param("edsr_fast_x2", "float32", marks=pytest.mark.slow),
+        pytest.param("edsr_baseline_x2", "int8", marks=pytest.mark.slow),
+        pytest.param("mdsr_baseline", "bfloat16", marks=pytest.mark.slow),
+    ],
+)
+def test_an_openvino_file_is_what_the_engine_runs(preset: str, precision: str, tmp_path: Path) -> None:
+    """As another program opens it: with OpenVINO alone, by the signature that the documentation has."""
+    openvino = pytest.importorskip("openvino")
+    line = ["export", "--preset", preset, "--format", "openvino", "--precision", precision]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    engine = Network(preset, "openvino").open(precision)
+    lr = np.random.default_rng(0).random((2, 17, 30, 3), np.float32)
+    for scale in engine.spec.scales:
+        model = openvino.Core().read_model(tmp_path / "out" / f"x{scale}.xml")
+        (given,), (made,) = model.inputs, model.outputs
+        assert (given.any_name, made.any_name) == ("lr", "sr")
+        assert str(given.partial_shape) == "[?,?,?,3]" and given.element_type == openvino.Type.f32
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        np.testing.assert_array_equal(compiled(lr)["sr"], engine(lr, scale=scale))
+
+
+class Bent(EDSR):
+    """What a user may make of a network: its wiring is not the package's."""
+
+    def at_scale(self, lr: Any, scale: int) -> Any:
+        return 0.5 * super().at_scale(lr, scale)
+
+
+def test_a_subclass_is_converted_as_it_computes(tmp_path: Path) -> None:
+    from isr.runtimes.engines.conversion import write
+
+    pytest.importorskip("openvino")
+    model = randomise(Bent(**TINY_PHOTO))
+    write(model, tmp_path / "bent", "openvino")
+    lr = np.random.default_rng(0).random((1, 9, 14, 3), np.float32)
+    found = open_exported(tmp_path / "bent")(lr)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(model.at_scale(lr, 2)), atol=2e-5)
+
+
 def test_an_onnx_file_is_one_that_onnx_accepts(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     save_tiny(tmp_path / "tiny")
@@ -584,9 +627,7 @@ def test_auto_falls_back_where_a_graph_cannot_be_built(
     ]
 
 
-def test_what_a_converter_raises_becomes_one_line(
-    photo_model: SuperResolutionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_converter_raises_becomes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = pytest.importorskip("isr.runtimes.engines.openvino")
     from isr.runtimes.engines import conversion
 
@@ -595,7 +636,7 @@ def test_what_a_converter_raises_becomes_one_line(
 
     monkeypatch.setattr(openvino, "convert", broken)
     with pytest.raises(ISRError, match=r"cannot take it in float32: whose end says why$"):
-        conversion.write(photo_model, tmp_path / "net", "openvino")
+        conversion.write(Bent(**TINY_PHOTO), tmp_path / "net", "openvino")
 
 
 def test_no_host_is_looked_up(tiny_preset: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_pair_is_what_the_reader_reads(
     cls: type[SuperResolutionModel], arguments: dict[str, Any], precision: str, tmp_path: Path
 ) -> None:
     model = randomise(cls(**arguments))
-    graph_of(model, arguments["scale"], precision).save(tmp_path / "net.param")
+    ncnn_graph.save(graph_of(model, arguments["scale"], precision), tmp_path / "net.param")
     conversion = convert(tmp_path / "net.param")
     again = conversion.model
     assert type(again) is cls and again.preset_arguments() == model.preset_arguments()
@@ -93,7 +93,7 @@ def test_the_wheel_computes_a_pair_by_itself(engine: Any, tmp_path: Path) -> Non
     import ncnn
 
     model = randomise(EDSR(**TINY["EDSR"][0]))
-    graph_of(model, 2).save(tmp_path / "net.param")
+    ncnn_graph.save(graph_of(model, 2), tmp_path / "net.param")
     net = ncnn.Net()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     assert net.load_param(str(tmp_path / "net.param")) == 0
@@ -150,7 +150,7 @@ def test_vulkan_gives_the_same(
 ) -> None:
     """In a process of its own: where TensorFlow is loaded, Mesa's driver for the processor crashes (two LLVMs)."""
     model = randomise(EDSR(**TINY["EDSR"][0]))
-    graph_of(model, 2).save(tmp_path / "net.param")
+    ncnn_graph.save(graph_of(model, 2), tmp_path / "net.param")
     lr = np.random.default_rng(0).random((1, 21, 30, 3), np.float32)
     np.save(tmp_path / "lr.npy", lr)
     Image.fromarray((lr[0] * 255).astype(np.uint8)).save(tmp_path / "photo.png")

@@ -101,7 +101,7 @@ class Engine:
 
     @property
     def graphs(self) -> Any:
-        """Import the module that builds networks for it; raises as `require`."""
+        """Import the module that builds networks for it, and saves them; raises as `require`."""
         self.require()
         return import_module(f"{__name__}.{self.name}_graph")
 

@@ -20,7 +20,7 @@ from isr import __version__
 from isr.errors import ISRError, RequestError
 from isr.io.files import whole_folder
 from isr.layers.strips import strips
-from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.models import MODELS, MultiFrameModel, SuperResolutionModel
 from isr.presets import check_numbers
 from isr.runtimes import PRECISIONS, wirings
 from isr.runtimes.eight_bits import EightBitConv
@@ -40,6 +40,9 @@ def write(
     halves_only: bool = False,
 ) -> float:
     """Write a network as a folder of an engine's files, open it again, and compare the two.
+
+    An engine that builds networks by their wirings writes what it builds. All others are converted as TensorFlow
+    computes them, and so are networks of several frames and subclasses of this package's networks.
 
     The files are named after the scale, `x2.onnx`, and take `lr`, float32 `[b, h, w, c]` or `[b, t, h, w, c]` about
     [0, 1] of any size, and give `sr`. Networks of several frames have `encode` and `decode` too, as of
@@ -86,20 +89,21 @@ def write(
     check_numbers(model.named_weights(), model.name)
     policy = PRECISIONS.get(precision, "float32")
     model = model.with_policy(policy)
-    if precision == "bfloat16":
+    wired = _is_wired(model, known)
+    if precision == "bfloat16" and not wired:
         round_kernels(model)
     eight_bits = computing_in_8_bits(model, convs or {}) if precision == "int8" else nullcontext()
     with whole_folder(folder) as temporary, strips(megabytes=None), eight_bits:
         about = {**describe_model(model), "engine": engine, "precision": precision}
         try:
-            if known.converts:
+            if wired:
+                about |= _write_graphs(model, temporary, known, precision, convs)
+            else:
                 names = []
                 for name, function in functions(model, halves_only).items():
                     known.module.convert(function, temporary / f"{name}{known.module.SUFFIX}")
                     names.append(name)
                 about["functions"] = names
-            else:
-                about |= _write_graphs(model, temporary, known, precision)
         except (ISRError, MemoryError, OSError):
             raise
         # Every converter has exceptions of its own, and their texts have many lines.
@@ -111,18 +115,38 @@ def write(
         return compare(temporary, model, precision)
 
 
+def _is_wired(model: SuperResolutionModel, engine: Engine) -> bool:
+    """Tell whether an engine builds a network by its wiring; a subclass may compute something else."""
+    if not engine.converts:
+        return True
+    known = type(model) in MODELS and wirings.find(type(model).__name__, model.preset_arguments()) is not None
+    return engine.builds and known
+
+
 def _write_graphs(
-    model: SuperResolutionModel, folder: Path, engine: Engine, precision: str
+    model: SuperResolutionModel,
+    folder: Path,
+    engine: Engine,
+    precision: str,
+    convs: Mapping[str, EightBitConv] | None,
 ) -> dict[str, Any]:
     """Write a network by its wiring, a graph for each scale, and return what `isr.json` says of them."""
     weights = {name: np.asarray(value) for name, value in model.named_weights().items()}
+    more = {} if precision != "int8" else {"convs": convs}
     files = {}
     for scale in model.spec.scales:
-        named = re.search(rf"(?<!\d)(x{scale}|{scale}x)(?!\d)", model.name)
-        files[f"x{scale}"] = stem = model.name if named else f"{model.name}_x{scale}"
-        graph = engine.graphs.build(type(model).__name__, model.preset_arguments(), weights, scale, precision)
-        graph.save(folder / f"{stem}{engine.module.SUFFIX}")
+        graph = engine.graphs.build(
+            type(model).__name__, model.preset_arguments(), weights, scale, precision, **more
+        )
+        files[f"x{scale}"] = stem = f"x{scale}" if engine.converts else _full_name(model.name, scale)
+        engine.graphs.save(graph, folder / f"{stem}{engine.module.SUFFIX}")
     return {"functions": list(files), "files": files}
+
+
+def _full_name(network: str, scale: int) -> str:
+    """The name of a network with its scale in it."""
+    named = re.search(rf"(?<!\d)(x{scale}|{scale}x)(?!\d)", network)
+    return network if named else f"{network}_x{scale}"
 
 
 def round_kernels(model: SuperResolutionModel) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from isr.errors import ISRError, MachineError
 from isr.runtimes.devices import quiet_stderr
 from isr.runtimes.engines import Session
-from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist
+from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist, save
 from isr.tiles import Span, spans
 
 SUFFIX = ".param"  # the weights lie beside it in a .bin
@@ -151,5 +151,5 @@ def session(graph: Graph, device: str | None = None) -> Session:
     # ncnn may keep pointers into memory that it is given, but copies what it reads of a file.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"network{SUFFIX}"
-        graph.save(path)
+        save(graph, path)
         return load(path, device)

@@ -39,11 +39,6 @@ class Graph:
     text: str
     numbers: bytes
 
-    def save(self, path: Path) -> None:
-        """Write `path`, a `.param`, and the `.bin` of the same name."""
-        path.write_text(self.text, encoding="utf-8")
-        path.with_suffix(".bin").write_bytes(self.numbers)
-
 
 def build(
     model: str,
@@ -72,6 +67,12 @@ def build(
     if used is not None:
         used |= operations.used
     return operations.graph(result, precision == "float16")
+
+
+def save(graph: Graph, path: Path) -> None:
+    """Write `path`, a `.param`, and the `.bin` of the same name."""
+    path.write_text(graph.text, encoding="utf-8")
+    path.with_suffix(".bin").write_bytes(graph.numbers)
 
 
 @dataclass

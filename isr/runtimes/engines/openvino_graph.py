@@ -7,6 +7,7 @@ as under Keras' policies (`isr.layers.exact`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ def build(
         used |= operations.used
     sr.set_names({"sr"})
     return openvino.Model([opset.result(sr)], [lr], model)
+
+
+def save(model: openvino.Model, path: Path) -> None:
+    """Write a model as `path`, an `.xml`, and the `.bin` of the same name; the numbers stay as they are."""
+    openvino.save_model(model, path, compress_to_fp16=False)
 
 
 class _Operations:
