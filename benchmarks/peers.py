@@ -47,6 +47,7 @@ def prepare(network: str, folder: Path) -> tuple[Path, int]:
     from isr import presets
     from isr.convert import ncnn as pairs
     from isr.runtimes.engines import ncnn_graph
+    from isr.runtimes.wirings import Network
 
     preset = folder / network
     if network in RANDOM:
@@ -67,7 +68,7 @@ model.save_preset(Path({str(preset)!r}))
     config = presets.read_config(preset)
     weights = presets.read_safetensors(preset / presets.WEIGHTS)
     (scale, *_) = presets.scales_of(config["model"], config["arguments"])
-    graph = ncnn_graph.build(config["model"], config["arguments"], weights, scale)
+    graph = ncnn_graph.build(Network(config["model"], config["arguments"], weights), scale)
     graph.save(folder / "network.param")
     if config["model"] == "EDSR":
         tensors = {name: np.asarray(value, np.float32) for name, value in weights.items()}
@@ -134,12 +135,12 @@ class Flop:
 
 def flop_per_pixel(preset: Path) -> float:
     from isr import presets
-    from isr.runtimes import wirings
+    from isr.runtimes.wirings import Network
 
     config = presets.read_config(preset)
     counted = Flop(presets.read_safetensors(preset / presets.WEIGHTS))
     (scale, *_) = presets.scales_of(config["model"], config["arguments"])
-    wirings.WIRINGS[config["model"]](counted, (3, Fraction(1)), scale, config["arguments"])
+    Network(config["model"], config["arguments"]).wire(counted, (3, Fraction(1)), scale)
     return float(counted.count)
 
 

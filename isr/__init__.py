@@ -15,48 +15,22 @@ if TYPE_CHECKING:
     from isr.predict import Predictor, upscale, upscale_frames
     from isr.train import Trainer
 
-_PUBLIC = {
-    "Cascade": "isr.models",
-    "Compact": "isr.models",
-    "EDSR": "isr.models",
-    "EDVR": "isr.models",
-    "FlowVSR": "isr.models",
-    "MDSR": "isr.models",
-    "RDN": "isr.models",
-    "RRDBNet": "isr.models",
-    "RRDN": "isr.models",
-    "SPAN": "isr.models",
-    "TDAN": "isr.models",
+# The networks, and the doors.
+__all__ = ["EDSR", "EDVR", "MDSR", "RDN", "RRDN", "SPAN", "TDAN", "Cascade", "Compact", "FlowVSR", "RRDBNet"]
+__all__ += ["Predictor", "Trainer", "__version__", "upscale", "upscale_frames"]
+
+_DOORS = {
     "Predictor": "isr.predict",
     "Trainer": "isr.train",
     "upscale": "isr.predict",
     "upscale_frames": "isr.predict",
 }
 
-__all__ = [
-    "EDSR",
-    "EDVR",
-    "MDSR",
-    "RDN",
-    "RRDN",
-    "SPAN",
-    "TDAN",
-    "Cascade",
-    "Compact",
-    "FlowVSR",
-    "Predictor",
-    "RRDBNet",
-    "Trainer",
-    "__version__",
-    "upscale",
-    "upscale_frames",
-]
-
 
 def __getattr__(name: str) -> Any:
     # Importing Keras takes seconds; `isr --help` and the readers of pictures do without.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in __all__:
+        return getattr(importlib.import_module(_DOORS.get(name, "isr.models")), name)
     raise AttributeError(f"module 'isr' has no attribute {name!r}")
 
 

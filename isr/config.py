@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -54,6 +54,10 @@ def _rising(span: list[Any]) -> list[Any]:
     return span
 
 
+T = TypeVar("T")
+Span = Annotated[list[T], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+
+
 def _odd(span: list[int]) -> list[int]:
     if any(taps % 2 == 0 for taps in span):
         raise ValueError("both must be odd")
@@ -71,7 +75,7 @@ def _share(of_what: str) -> Any:
 
 
 def _span(of_what: str) -> Any:
-    return Field(min_length=2, max_length=2, description=f"list: lowest and highest {of_what}")
+    return Field(description=f"list: lowest and highest {of_what}")
 
 
 Kernel = Literal[
@@ -90,9 +94,8 @@ Taps = Annotated[int, Field(ge=3, le=51)]
 
 BlurShare = Annotated[float, _share("share of patches that are blurred")]
 KernelTaps = Annotated[
-    list[Taps],
+    Span[Taps],
     _span("side of a blur kernel, odd; pixels, 3 to 51"),
-    AfterValidator(_rising),
     AfterValidator(_odd),
 ]
 Kernels = Annotated[
@@ -100,20 +103,16 @@ Kernels = Annotated[
     Field(description="how often each shape of blur kernel is drawn; relative"),
     AfterValidator(_some),
 ]
-BlurSigma = Annotated[
-    list[Sigma], _span("sigma of a blur kernel along an axis; pixels, to 20"), AfterValidator(_rising)
-]
+BlurSigma = Annotated[Span[Sigma], _span("sigma of a blur kernel along an axis; pixels, to 20")]
 GeneralisedShape = Annotated[
-    list[Shape],
+    Span[Shape],
     _span("exponent of generalised Gaussians, half of them under 1; 1: a Gaussian"),
-    AfterValidator(_rising),
 ]
-PlateauShape = Annotated[list[Shape], _span("exponent of plateau kernels"), AfterValidator(_rising)]
+PlateauShape = Annotated[Span[Shape], _span("exponent of plateau kernels")]
 SincShare = Annotated[float, _share("share of the blurs whose kernel is a sinc filter, which leaves rings")]
 SincCutoff = Annotated[
-    list[Annotated[float, Field(gt=0, le=1)]],
+    Span[Annotated[float, Field(gt=0, le=1)]],
     _span("frequency that a sinc filter keeps; 1: the Nyquist frequency"),
-    AfterValidator(_rising),
 ]
 Resize = Annotated[
     dict[Literal["up", "down", "keep"], Weight],
@@ -121,11 +120,10 @@ Resize = Annotated[
     AfterValidator(_some),
 ]
 ResizeRange = Annotated[
-    list[Annotated[float, Field(ge=0.05, le=4)]],
+    Span[Annotated[float, Field(ge=0.05, le=4)]],
     _span(
         "factor of both sides, 0.05 to 4; of the size before in a first pass of two, of the final size in the last"
     ),
-    AfterValidator(_rising),
 ]
 Interpolations = Annotated[
     dict[Literal["area", "bilinear", "bicubic"], Weight],
@@ -135,21 +133,17 @@ Interpolations = Annotated[
 NoiseShare = Annotated[float, _share("share of patches that get noise")]
 GaussianShare = Annotated[float, _share("share of the noises that are Gaussian; the others are Poisson")]
 NoiseSigma = Annotated[
-    list[Annotated[float, Field(ge=0, le=255)]],
+    Span[Annotated[float, Field(ge=0, le=255)]],
     _span("sigma of Gaussian noise; levels of 255"),
-    AfterValidator(_rising),
 ]
 PoissonScale = Annotated[
-    list[Annotated[float, Field(ge=0, le=20)]],
+    Span[Annotated[float, Field(ge=0, le=20)]],
     _span("factor on Poisson noise, to 20; 1: 256 photons in white"),
-    AfterValidator(_rising),
 ]
 GrayShare = Annotated[float, _share("share of the noises that are the same in all channels")]
 CompressShare = Annotated[float, _share("share of patches that are compressed")]
 WebpShare = Annotated[float, _share("share of the compressions that are WebP; the others are JPEG")]
-CompressQuality = Annotated[
-    list[Quality], _span("quality of JPEG and WebP, 1 to 100"), AfterValidator(_rising)
-]
+CompressQuality = Annotated[Span[Quality], _span("quality of JPEG and WebP, 1 to 100")]
 
 
 class DegradationPass(Section):
@@ -235,9 +229,10 @@ class DegradationEnd(Section):
     """How a degradation ends."""
 
     last_sinc_share: LastSincShare = 0.0
-    last_sinc_taps: Annotated[
-        list[Taps], _span("side of it, odd; pixels, 3 to 51"), AfterValidator(_rising), AfterValidator(_odd)
-    ] = [7, 21]
+    last_sinc_taps: Annotated[Span[Taps], _span("side of it, odd; pixels, 3 to 51"), AfterValidator(_odd)] = [
+        7,
+        21,
+    ]
     last_sinc_cutoff: SincCutoff = [0.33, 1.0]
     compress_first_share: CompressFirstShare = 0.0
     codec_share: Annotated[
@@ -245,9 +240,8 @@ class DegradationEnd(Section):
     ] = 1.0
     h265_share: Annotated[float, _share("share of these that are H.265; the others are H.264")] = 0.5
     crf: Annotated[
-        list[Annotated[int, Field(ge=0, le=51)]],
+        Span[Annotated[int, Field(ge=0, le=51)]],
         _span("constant rate factor of the codec, 0 to 51"),
-        AfterValidator(_rising),
     ] = [18, 35]
 
 

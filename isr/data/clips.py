@@ -15,14 +15,14 @@ import numpy as np
 
 from isr.data.batches import Batches, Degrade, PatchRecipe, detailed, own_stream
 from isr.data.degrade import Degradation, degrade, reflect
-from isr.data.pairs import Complaints, as_channels, cache_key, smaller_than_patch
+from isr.data.pairs import as_channels, cache_key, decode_each, smaller_than_patch
 from isr.dihedral import NUM_VIEWS, dihedral
 from isr.errors import RequestError
 from isr.io import pictures
 from isr.io.clips import VIDEO_SUFFIXES, FrameReader
 from isr.io.files import atomic, walk
 from isr.levels import from_float, to_float
-from isr.progress import Progress, Silent, check_cancelled
+from isr.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -221,20 +221,14 @@ class Clips(Sequence[Clip]):
         smallest: int = 1,
         progress: Progress | None = None,
     ) -> None:
-        progress = progress or Silent()
-        self.clips: list[Clip] = []
-        progress.start("decode", len(files), "clips")
-        complaints = Complaints()
-        for clip in files:
-            check_cancelled(progress)
-            with complaints.collect():
-                decoded = _cached(clip, scale, num_channels, cache, degradation)
-                width, height = decoded.width * scale, decoded.height * scale
-                if min(width, height) < smallest:
-                    raise smaller_than_patch(clip.hr[0], width, height, smallest)
-                self.clips.append(decoded)
-            progress.advance()
-        complaints.settle()
+        def decode(clip: ClipFiles) -> Clip:
+            decoded = _cached(clip, scale, num_channels, cache, degradation)
+            width, height = decoded.width * scale, decoded.height * scale
+            if min(width, height) < smallest:
+                raise smaller_than_patch(clip.hr[0], width, height, smallest)
+            return decoded
+
+        self.clips = decode_each(files, decode, "clips", progress)
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from isr.imresize import imresize
 from isr.io import pictures
 from isr.io.files import atomic, walk
 from isr.progress import Progress, Silent, check_cancelled
+
+F = TypeVar("F")
+D = TypeVar("D")
 
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, full range: how RGB becomes one channel
 
@@ -48,6 +51,35 @@ class Complaints:
         if more := len(self.lines) - len(shown):
             shown.append(f"and {more} more")
         raise RequestError("\n".join([f"{len(self.lines)} inputs do not fit:", *shown]))
+
+
+def decode_each(
+    files: Sequence[F], decode: Callable[[F], D | None], what: str, progress: Progress | None
+) -> list[D]:
+    """Decode files one after another, and tell at once of all that do not fit.
+
+    Args:
+        files: of one item each.
+        decode: gives the item, or None to leave the file out; raises RequestError where it does not fit.
+        what: the files are called.
+        progress: told of every file; asked for `cancelled` between them.
+
+    Raises:
+        RequestError: files do not fit.
+        Cancelled: the progress asks for it.
+    """
+    progress = progress or Silent()
+    progress.start("decode", len(files), what)
+    items: list[D] = []
+    complaints = Complaints()
+    for file in files:
+        check_cancelled(progress)
+        with complaints.collect():
+            if (item := decode(file)) is not None:
+                items.append(item)
+        progress.advance()
+    complaints.settle()
+    return items
 
 
 def smaller_than_patch(file: Path, width: int, height: int, patch: int) -> RequestError:
@@ -215,22 +247,18 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         smallest: int = 1,
         progress: Progress | None = None,
     ) -> None:
-        progress = progress or Silent()
         self.files = list(files)
         self.scale = scale
-        self.pairs: list[tuple[np.ndarray, np.ndarray]] = []
-        progress.start("decode", len(self.files), "pictures")
-        complaints = Complaints()
-        for pair in self.files:
-            check_cancelled(progress)
-            with complaints.collect():
-                lr, hr = self._cached(pair, scale, num_channels, cache)
-                if min(hr.shape[:2]) >= smallest:
-                    self.pairs.append((lr, hr))
-                elif pair.shrink == 1:
-                    raise smaller_than_patch(pair.hr, hr.shape[1], hr.shape[0], smallest)
-            progress.advance()
-        complaints.settle()
+
+        def decode(pair: PairFiles) -> tuple[np.ndarray, np.ndarray] | None:
+            lr, hr = self._cached(pair, scale, num_channels, cache)
+            if min(hr.shape[:2]) >= smallest:
+                return lr, hr
+            if pair.shrink == 1:
+                raise smaller_than_patch(pair.hr, hr.shape[1], hr.shape[0], smallest)
+            return None
+
+        self.pairs = decode_each(self.files, decode, "pictures", progress)
 
     def __len__(self) -> int:
         return len(self.pairs)

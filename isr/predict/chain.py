@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
@@ -51,9 +51,14 @@ def upscale_frames_along(
     progress = Within(progress)
     upscaler = upscalers[route.stages[0]] if route.stages else None
     if upscaler is None or upscaler.spec.num_frames == 1:
-        yield from _one_by_one(
-            route, itertools.islice(frames, skip, None), upscalers, options, progress, repeats or Repeats()
-        )
+        repeats = repeats or Repeats()
+        share = 1 / max(len(route.stages), 1)
+        lasts = [LastPicture(repeats, share) for _ in route.stages] if options.reuse else []
+
+        def upscale(pixels: np.ndarray) -> np.ndarray:
+            return upscale_along(route, pixels, upscalers, options.tiles, progress, lasts)
+
+        yield from _one_by_one(itertools.islice(frames, skip, None), upscale, options.reuse, repeats)
         return
     channels = upscaler.spec.num_channels
     no_alpha = np.empty(0, np.uint8)
@@ -82,22 +87,18 @@ def upscale_frames_along(
 
 
 def _one_by_one(
-    route: Route,
     frames: Iterable[tuple[T, np.ndarray]],
-    upscalers: Mapping[int, Upscaler],
-    options: WindowOptions,
-    progress: Progress,
+    upscale: Callable[[np.ndarray], np.ndarray],
+    reuse: bool,
     repeats: Repeats,
 ) -> Iterator[tuple[T, np.ndarray]]:
-    """The frames with their results, each upscaled by itself."""
-    share = 1 / max(len(route.stages), 1)
-    lasts = [LastPicture(repeats, share) for _ in route.stages] if options.reuse else []
+    """The frames with their results, each upscaled by itself; with `reuse` unless it equals the one before."""
     before = result = np.empty(0)
     for frame, pixels in frames:
-        if options.reuse and before.dtype == pixels.dtype and np.array_equal(before, pixels):
+        if reuse and before.dtype == pixels.dtype and np.array_equal(before, pixels):
             repeats.frames += 1
         else:
-            result = upscale_along(route, pixels, upscalers, options.tiles, progress, lasts)
+            result = upscale(pixels)
             before = pixels.copy()
         # Whoever takes it may write into it.
         yield frame, result.copy()

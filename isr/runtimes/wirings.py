@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +19,68 @@ from isr.errors import RequestError
 from isr.spec import ModelSpec
 
 Value = Any  # whatever an engine computes with
+ConvWeights = tuple[np.ndarray, np.ndarray]  # kernel and bias, float32 `[out, in, k, k]` and `[out]`
 Arguments = Mapping[str, Any]  # those of a network's constructor, all of them
 
 
-class Operations(Protocol):
+@dataclass(frozen=True)
+class Network:
+    """A network as an engine builds it.
+
+    Attributes:
+        model: name of its class, with a wiring.
+        arguments: its constructor's, all of them.
+        weights: by their names in a preset, any float dtype, finite; kernels are `[k, k, in, out]`.
+        used: the names of the weights that were read.
+    """
+
+    model: str
+    arguments: Arguments
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def wire(self, operations: Any, lr: Value, scale: int) -> Value:
+        """Compute `sr` of `lr`.
+
+        Args:
+            operations: `Operations` of an engine, or whatever has methods like theirs.
+            lr: what they take for the pictures.
+            scale: one of the network's.
+
+        Raises:
+            KeyError: weights are missing.
+            RuntimeError: shapes do not fit.
+        """
+        return WIRINGS[self.model](operations, lr, scale, self.arguments)
+
+    def read(self, name: str) -> np.ndarray:
+        """Read a weight, float32 in the shape of the preset."""
+        self.used.add(name)
+        return np.asarray(self.weights[name], np.float32)
+
+    def read_conv(self, name: str, kernel_size: int) -> ConvWeights:
+        """Read the weights of a convolution as engines take them."""
+        kernel, bias = self.read(f"{name}/kernel"), self.read(f"{name}/bias")
+        if kernel.shape[:2] != (kernel_size, kernel_size) or bias.shape != kernel.shape[3:]:
+            raise RuntimeError(f"{name}/kernel is {kernel.shape}, not {kernel_size}x{kernel_size}")
+        return kernel.transpose(3, 2, 0, 1), bias
+
+
+class Operations:
     """What an engine does with its values, all of them features `[b, h, w, c]` in some layout.
 
-    The body of a network may be computed in less than 32 bits. `exact` operations are not, nor are additions and
-    concatenations with an exact value.
+    Every engine derives its own. The body of a network may be computed in less than 32 bits: `exact` operations are
+    not, nor are additions and concatenations with an exact value.
+
+    Args:
+        network: whose weights they have.
     """
+
+    def __init__(self, network: Network) -> None:
+        arguments = network.arguments
+        self.network = network
+        self.mean = np.broadcast_to(np.float32(arguments["pixel_mean"]), (arguments["num_channels"],))
+        self.range = np.float32(arguments["pixel_range"])
 
     def normalise(self, lr: Value) -> Value:
         """`(lr - mean) * range`, exact."""
@@ -50,6 +103,12 @@ class Operations(Protocol):
         Args:
             slope: of a leaky ReLU behind it; 0: ReLU, None: neither.
         """
+        return self.convolve(x, name, self.network.read_conv(name, kernel_size), slope, factor, exact)
+
+    def convolve(
+        self, x: Value, name: str, weights: ConvWeights, slope: float | None, factor: float, exact: bool
+    ) -> Value:
+        """`conv` with its weights."""
 
     def lower(self, x: Value) -> Value:
         """`x` as the body holds it."""
@@ -86,31 +145,6 @@ class Operations(Protocol):
 
     def enlarge_nearest(self, x: Value, factor: int) -> Value:
         """As `isr.ops.enlarge_nearest`."""
-
-
-def conv_weights(
-    weights: Mapping[str, np.ndarray], used: set[str], name: str, kernel_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read the weights of a convolution as engines take them.
-
-    Args:
-        weights: by their names in a preset, any float dtype; kernels are `[k, k, in, out]`.
-        used: gets the names of both.
-        name: of the convolution.
-        kernel_size: k.
-
-    Returns:
-        The kernel, float32 `[out, in, k, k]`, and the bias, float32 `[out]`.
-
-    Raises:
-        KeyError: they are missing.
-        RuntimeError: the kernel is of another size, or the bias of other channels.
-    """
-    kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
-    used |= {f"{name}/kernel", f"{name}/bias"}
-    if kernel.shape[:2] != (kernel_size, kernel_size) or bias.shape != kernel.shape[3:]:
-        raise RuntimeError(f"{name}/kernel is {kernel.shape}, not {kernel_size}x{kernel_size}")
-    return np.asarray(kernel, np.float32).transpose(3, 2, 0, 1), np.asarray(bias, np.float32)
 
 
 # Blocks
@@ -302,7 +336,7 @@ class _Sight:
 
 
 class _Sights:
-    """`Operations` on `_Sight`s."""
+    """`Operations` on `_Sight`s, which need no weights."""
 
     def __init__(self) -> None:
         self.multiple = 1
@@ -346,7 +380,7 @@ def spec_of(name: str, model: str, arguments: Arguments, scales: tuple[int, ...]
     radius, multiple = 0, 1
     for scale in scales:
         sights = _Sights()
-        seen = WIRINGS[model](sights, _Sight(Fraction(1), Fraction(0)), scale, arguments)
+        seen = Network(model, arguments).wire(sights, _Sight(Fraction(1), Fraction(0)), scale)
         multiple = sights.multiple
         radius = max(radius, math.ceil(seen.reach) * multiple)
     return ModelSpec(

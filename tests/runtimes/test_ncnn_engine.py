@@ -19,6 +19,7 @@ from isr.errors import MachineError, RequestError
 from isr.models import EDSR, SPAN, Cascade, Compact, RRDBNet, SuperResolutionModel
 from isr.predict import PredictOptions
 from isr.predict.source import Network
+from isr.runtimes import wirings
 from isr.runtimes.engines import ncnn_graph
 from isr.runtimes.exported import open_exported
 
@@ -41,7 +42,9 @@ def vulkan(engine: Any) -> str:
 
 def graph_of(model: SuperResolutionModel, scale: int, precision: str = "float32") -> ncnn_graph.Graph:
     weights = {name: numpy(value) for name, value in model.named_weights().items()}
-    return ncnn_graph.build(type(model).__name__, model.preset_arguments(), weights, scale, precision)
+    return ncnn_graph.build(
+        wirings.Network(type(model).__name__, model.preset_arguments(), weights), scale, precision
+    )
 
 
 # Networks in the form in which their authors' programs keep them.

@@ -44,11 +44,9 @@ def run(engine: str, model: SuperResolutionModel, lr: np.ndarray, scale: int, *m
     known = ENGINES[engine]
     pytest.importorskip(known.package)
     weights = {name: numpy(value) for name, value in model.named_weights().items()}
-    used: set[str] = set()
-    made = known.graphs.build(
-        type(model).__name__, model.preset_arguments(), weights, scale, *more, used=used
-    )
-    assert model.spec.scales[1:] or used == weights.keys()
+    network = wirings.Network(type(model).__name__, model.preset_arguments(), weights)
+    made = known.graphs.build(network, scale, *more)
+    assert model.spec.scales[1:] or network.used == weights.keys()
     return known.module.session(made)({"lr": lr})["sr"]
 
 

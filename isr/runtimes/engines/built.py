@@ -43,23 +43,19 @@ def open_preset(
         return None
     known = ENGINES[engine]
     path = folder / presets.WEIGHTS
-    weights = presets.read_weights(folder, mixture)
+    network = wirings.Network(model, arguments, presets.read_weights(folder, mixture))
     scales = presets.scales_of(model, arguments)
-    used: set[str] = set()
     more: dict[str, Any] = {}
     if precision == "int8":
         more["convs"] = read(presets.folder_of(folder, mixture) or folder)
     try:
         spec = wirings.spec_of(folder.name, model, arguments, scales)
-        graphs = {
-            f"x{s}": known.graphs.build(model, arguments, weights, s, precision, used=used, **more)
-            for s in scales
-        }
+        graphs = {f"x{s}": known.graphs.build(network, s, precision, **more) for s in scales}
     except KeyError as error:
         raise RequestError(f"{folder}: {error} is missing; the weights do not fit the network") from None
     except RuntimeError as error:
         raise RequestError(f"{folder}: the weights do not fit the network ({_last_line(error)})") from None
-    if unknown := sorted(weights.keys() - used):
+    if unknown := sorted(network.weights.keys() - network.used):
         raise RequestError(f"{path}: holds {unknown[0]}, which the network does not have")
 
     def open(name: str) -> Session:

@@ -132,12 +132,11 @@ def _write_graphs(
 ) -> dict[str, Any]:
     """Write a network by its wiring, a graph for each scale, and return what `isr.json` says of them."""
     weights = {name: np.asarray(value) for name, value in model.named_weights().items()}
+    network = wirings.Network(type(model).__name__, model.preset_arguments(), weights)
     more = {} if precision != "int8" else {"convs": convs}
     files = {}
     for scale in model.spec.scales:
-        graph = engine.graphs.build(
-            type(model).__name__, model.preset_arguments(), weights, scale, precision, **more
-        )
+        graph = engine.graphs.build(network, scale, precision, **more)
         files[f"x{scale}"] = stem = f"x{scale}" if engine.converts else _full_name(model.name, scale)
         engine.graphs.save(graph, folder / f"{stem}{engine.module.SUFFIX}")
     return {"functions": list(files), "files": files}

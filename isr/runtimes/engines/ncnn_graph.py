@@ -40,32 +40,20 @@ class Graph:
     numbers: bytes
 
 
-def build(
-    model: str,
-    arguments: wirings.Arguments,
-    weights: Mapping[str, np.ndarray],
-    scale: int,
-    precision: str = "float32",
-    used: set[str] | None = None,
-) -> Graph:
+def build(network: wirings.Network, scale: int, precision: str = "float32") -> Graph:
     """Build a network as a graph of ncnn.
 
     Args:
-        model: name of its class, with a wiring.
-        arguments: its constructor's, all of them.
-        weights: by their names in a preset, any float dtype, finite.
+        network: with its weights.
         scale: one of its scales.
         precision: "float32" or "float16", of the kernels as they are stored.
-        used: gets the names of the weights that the network has.
 
     Raises:
         KeyError: weights are missing.
         RuntimeError: shapes do not fit, or float16 does not hold a weight.
     """
-    operations = _Operations(arguments, weights)
-    result = wirings.WIRINGS[model](operations, _Value(INPUT), scale, arguments)
-    if used is not None:
-        used |= operations.used
+    operations = _Operations(network)
+    result = network.wire(operations, _Value(INPUT), scale)
     return operations.graph(result, precision == "float16")
 
 
@@ -118,15 +106,11 @@ class _Value:
     shuffle: int = 1
 
 
-class _Operations:
+class _Operations(wirings.Operations):
     """`isr.runtimes.wirings.Operations` on lines of a graph."""
 
-    def __init__(self, arguments: wirings.Arguments, weights: Mapping[str, np.ndarray]) -> None:
-        channels = arguments["num_channels"]
-        self.mean = np.broadcast_to(np.asarray(arguments["pixel_mean"], np.float32), (channels,))
-        self.range = np.float32(arguments["pixel_range"])
-        self.weights = weights
-        self.used: set[str] = set()
+    def __init__(self, network: wirings.Network) -> None:
+        super().__init__(network)
         self.layers = [_Layer("Input", INPUT, [], INPUT)]
 
     def _add(
@@ -171,24 +155,18 @@ class _Operations:
         x = sr if self.range == 1 else self._with_number(MULTIPLY, sr, 1 / self.range)
         return self._with_mean(ADD, x) if self.mean.any() else x
 
-    def conv(
+    def convolve(
         self,
         x: _Value,
         name: str,
-        *,
-        kernel_size: int = 3,
-        slope: float | None = None,
-        factor: float = 1.0,
-        exact: bool = False,
+        weights: wirings.ConvWeights,
+        slope: float | None,
+        factor: float,
+        exact: bool,
     ) -> _Value:
-        kernel, bias = wirings.conv_weights(self.weights, self.used, name, kernel_size)
-        settings = {
-            0: str(len(kernel)),
-            1: str(kernel_size),
-            4: str(kernel_size // 2),
-            5: "1",
-            6: str(kernel.size),
-        }
+        kernel, bias = weights
+        count, _, side, _ = kernel.shape
+        settings = {0: str(count), 1: str(side), 4: str(side // 2), 5: "1", 6: str(kernel.size)}
         if slope is not None:
             settings |= {9: "1"} if slope == 0 else {9: "2", 10: _list(slope)}
         layer = self._add("Convolution", [x], settings, name)
@@ -223,8 +201,7 @@ class _Operations:
         return self._value("Swish", [x], {})
 
     def prelu(self, x: _Value, name: str) -> _Value:
-        self.used.add(f"{name}/alpha")
-        slopes = self.weights[f"{name}/alpha"].ravel()
+        slopes = self.network.read(f"{name}/alpha").ravel()
         layer = self._add("PReLU", [x], {0: str(slopes.size)}, name)
         layer.plain = slopes
         return _Value(layer.output)

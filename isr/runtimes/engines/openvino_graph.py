@@ -20,24 +20,18 @@ Output = Any  # of an operation of OpenVINO
 
 
 def build(
-    model: str,
-    arguments: wirings.Arguments,
-    weights: Mapping[str, np.ndarray],
+    network: wirings.Network,
     scale: int,
     precision: str = "float32",
     convs: Mapping[str, EightBitConv] | None = None,
-    used: set[str] | None = None,
 ) -> openvino.Model:
     """Build a network as a model of OpenVINO.
 
     Args:
-        model: name of its class, with a wiring.
-        arguments: its constructor's, all of them.
-        weights: by their names in a preset, any float dtype, finite.
+        network: with its weights.
         scale: one of its scales.
         precision: "float32", "bfloat16" or "int8", of the body.
         convs: for "int8", the convolutions in 8 bits by their names.
-        used: gets the names of the weights that the network has.
 
     Returns:
         `lr`, float32 `[b, h, w, c]` of any size, to `sr`, float32 `[b, scale * h, scale * w, c]`.
@@ -46,14 +40,12 @@ def build(
         KeyError: weights are missing.
         RuntimeError: shapes do not fit.
     """
-    lr = opset.parameter([-1, -1, -1, arguments["num_channels"]], openvino.Type.f32, "lr")
+    lr = opset.parameter([-1, -1, -1, network.arguments["num_channels"]], openvino.Type.f32, "lr")
     lr.output(0).set_names({"lr"})
-    operations = _Operations(arguments, weights, precision == "bfloat16", convs or {})
-    sr = wirings.WIRINGS[model](operations, lr.output(0), scale, arguments)
-    if used is not None:
-        used |= operations.used
+    operations = _Operations(network, precision == "bfloat16", convs or {})
+    sr = network.wire(operations, lr.output(0), scale)
     sr.set_names({"sr"})
-    return openvino.Model([opset.result(sr)], [lr], model)
+    return openvino.Model([opset.result(sr)], [lr], network.model)
 
 
 def save(model: openvino.Model, path: Path) -> None:
@@ -61,20 +53,11 @@ def save(model: openvino.Model, path: Path) -> None:
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-class _Operations:
+class _Operations(wirings.Operations):
     """`isr.runtimes.wirings.Operations` on outputs `[b, c, h, w]` of OpenVINO's operations."""
 
-    def __init__(
-        self,
-        arguments: wirings.Arguments,
-        weights: Mapping[str, np.ndarray],
-        half: bool,
-        convs: Mapping[str, EightBitConv],
-    ) -> None:
-        self.mean = np.asarray(arguments["pixel_mean"], np.float32)
-        self.range = np.float32(arguments["pixel_range"])
-        self.weights = weights
-        self.used: set[str] = set()
+    def __init__(self, network: wirings.Network, half: bool, convs: Mapping[str, EightBitConv]) -> None:
+        super().__init__(network)
         self.half = half
         self.convs = convs
         # By value and type: what is used twice is converted once.
@@ -88,28 +71,25 @@ class _Operations:
         sr = opset.transpose(self._exact(sr), _whole(0, 2, 3, 1))
         return opset.add(opset.divide(sr, _constant(self.range)), _constant(self.mean)).output(0)
 
-    def conv(
+    def convolve(
         self,
         x: Output,
         name: str,
-        *,
-        kernel_size: int = 3,
-        slope: float | None = None,
-        factor: float = 1.0,
-        exact: bool = False,
+        weights: wirings.ConvWeights,
+        slope: float | None,
+        factor: float,
+        exact: bool,
     ) -> Output:
-        factor32 = np.float32(factor)
-        values, bias = wirings.conv_weights(self.weights, self.used, name, kernel_size)
-        bias = bias.reshape(1, -1, 1, 1) * factor32
+        (kernel, bias), factor32 = weights, np.float32(factor)
         half = self.half and not exact
         if not exact and name in self.convs:
-            x, kernel = self._in_8_bits(x, self.convs[name], factor32)
+            x, factors = self._in_8_bits(x, self.convs[name], factor32)
         else:
             x = self.lower(x) if half else self._exact(x)
-            kernel = _constant(values * factor32, half)
-        pads = [kernel_size // 2] * 2
-        y = opset.convolution(x, kernel, [1, 1], pads, pads, [1, 1])
-        y = opset.add(y, _constant(bias, half))
+            factors = _constant(kernel * factor32, half)
+        pads = [kernel.shape[-1] // 2] * 2
+        y = opset.convolution(x, factors, [1, 1], pads, pads, [1, 1])
+        y = opset.add(y, _constant(bias.reshape(1, -1, 1, 1) * factor32, half))
         if slope is not None:
             y = opset.relu(y) if slope == 0 else opset.prelu(y, _constant(np.array([slope]), half))
         return y.output(0)
@@ -172,8 +152,8 @@ class _Operations:
         return opset.swish(x, _constant(np.float32(1), _is_half(x))).output(0)
 
     def prelu(self, x: Output, name: str) -> Output:
-        self.used.add(f"{name}/alpha")
-        return opset.prelu(x, _constant(self.weights[f"{name}/alpha"].ravel(), _is_half(x))).output(0)
+        slopes = self.network.read(f"{name}/alpha").ravel()
+        return opset.prelu(x, _constant(slopes, _is_half(x))).output(0)
 
     def concatenate(self, parts: Sequence[Output]) -> Output:
         return opset.concat(self._alike(parts), 1).output(0)
