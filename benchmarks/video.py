@@ -302,7 +302,7 @@ def repeats(preset: str) -> None:
             along = upscale_frames_along(
                 Route((scale,), size, False),
                 frames,
-                {scale: upscaler},
+                [upscaler],
                 WindowOptions(reuse=reuse),
                 Silent(),
                 repeats=spared if reuse else None,

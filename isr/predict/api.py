@@ -19,6 +19,7 @@ from isr.predict.source import (
     ByScale,
     check_video_route,
     default_scale,
+    networks_along,
     networks_of,
     plan_route,
 )
@@ -100,10 +101,9 @@ def upscale(
     if looks is not None:
         progress.message(looks.describe())
     route = plan_route(height, width, target, networks)
-    computed = _settle(precision, pixels.dtype, route, networks, progress)
+    upscalers = _opened(precision, pixels.dtype, route, networks, progress)
     if target.changes_aspect(height, width):
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
-    upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
     result = upscale_along(route, pixels, upscalers, tiles, progress)
     return result[..., 0] if image.ndim == 2 else result
 
@@ -173,15 +173,16 @@ def upscale_frames(
     height, width = first.shape[:2]
     route = plan_route(height, width, wanted.or_scale(default_scale(model, networks)), networks)
     check_video_route(route, networks)
-    computed = _settle(precision, first.dtype, route, networks, progress)
-    upscalers = {scale: networks[scale].open(computed, progress) for scale in route.stages}
+    upscalers = _opened(precision, first.dtype, route, networks, progress)
     for _, result in upscale_frames_along(route, pixels, upscalers, options, progress):
         yield result[..., 0] if flat else result
 
 
-def _settle(asked: str, dtype: np.dtype[Any], route: Route, networks: ByScale, progress: Progress) -> str:
-    """Settle what pictures of a dtype are computed in on this machine; tell of the route, and why not as asked."""
-    own = [networks[stage] for stage in route.stages]
+def _opened(
+    asked: str, dtype: np.dtype[Any], route: Route, networks: ByScale, progress: Progress
+) -> list[Upscaler]:
+    """Open the networks of a route in what pictures of a dtype are computed in here; tell why not as asked."""
+    own = networks_along(route, networks)
     computed, why = resolve_precision(asked, dtype, own)
     if computed == "bfloat16":
         from isr.runtimes.devices import use_device
@@ -191,4 +192,4 @@ def _settle(asked: str, dtype: np.dtype[Any], route: Route, networks: ByScale, p
     for line in (route.describe() if networks else "", why):
         if line:
             progress.message(line)
-    return computed
+    return [network.open(computed, progress) for network in own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
@@ -24,7 +24,7 @@ T = TypeVar("T")
 def upscale_frames_along(
     route: Route,
     frames: Iterable[tuple[T, np.ndarray]],
-    upscalers: Mapping[int, Upscaler],
+    upscalers: Sequence[Upscaler],
     options: WindowOptions,
     progress: Progress,
     skip: int = 0,
@@ -35,7 +35,7 @@ def upscale_frames_along(
     Args:
         route: one network of several frames, or any number of those of single pictures.
         frames: each with its pixels `[h, w, c]`; the frame itself may be anything.
-        upscalers: by the scales of the route.
+        upscalers: one for each scale of the route.
         options: tiles, scenes, memory.
         progress: asked for `cancelled` between tiles, told what is worth a line; frames are not counted.
         skip: frames at the beginning that serve as neighbours only.
@@ -49,7 +49,7 @@ def upscale_frames_along(
     """
     # Whoever reads the frames counts them.
     progress = Within(progress)
-    upscaler = upscalers[route.stages[0]] if route.stages else None
+    upscaler = upscalers[0] if route.stages else None
     if upscaler is None or upscaler.spec.num_frames == 1:
         repeats = repeats or Repeats()
         share = 1 / max(len(route.stages), 1)
@@ -107,7 +107,7 @@ def _one_by_one(
 def upscale_along(
     route: Route,
     pixels: np.ndarray,
-    upscalers: Mapping[int, Upscaler],
+    upscalers: Sequence[Upscaler],
     tiles: TileOptions,
     progress: Progress,
     lasts: Sequence[LastPicture] = (),
@@ -117,7 +117,7 @@ def upscale_along(
     Args:
         route: the networks' scales, and the size.
         pixels: `[h, w, c]` as of `isr.upscale`.
-        upscalers: by the scales of the route.
+        upscalers: one for each scale of the route.
         tiles: how the picture goes through them.
         progress: told of every tile.
         lasts: of a clip, what went through each network before; empty for a picture.
@@ -131,10 +131,10 @@ def upscale_along(
     if not route.stages:
         return reduce(pixels, route.size)
     dtype = pixels.dtype
-    for index, scale in enumerate(route.stages, start=1):
+    for index, (scale, upscaler) in enumerate(zip(route.stages, upscalers, strict=True), start=1):
         last = index == len(route.stages)
         pixels = enlarge(
-            upscalers[scale],
+            upscaler,
             pixels,
             tiles,
             scale=scale,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +84,13 @@ class Opened:
     """The networks of a job, ready to run.
 
     Attributes:
-        upscalers: by their scales.
+        upscalers: in the order of the route.
         networks: as they are computed here, which may be by another engine than was chosen.
         device: what a reader calls it; empty without a network.
         fresh: whether the first call is slower than the next, since one of them never ran in this process.
     """
 
-    upscalers: Mapping[int, Upscaler]
+    upscalers: tuple[Upscaler, ...]
     networks: tuple[ChosenNetwork, ...]
     device: str
     fresh: bool
@@ -117,7 +116,7 @@ class Networks:
             ISRError: weights were changed since the job was planned.
         """
         if not job.networks:
-            return Opened({}, (), "", False)
+            return Opened((), (), "", False)
         networks = [self._network(chosen) for chosen in job.networks]
         device = "CPU"
         if any(network.engine in BACKENDS for network in networks):
@@ -127,15 +126,15 @@ class Networks:
         for network in networks:
             if network.engine in ENGINES and job.device is not None:
                 device = ENGINES[network.engine].describe_device(job.device)
-        upscalers, used = {}, []
-        for scale, chosen, network in zip(job.route.stages, job.networks, networks, strict=True):
+        upscalers, used = [], []
+        for chosen, network in zip(job.networks, networks, strict=True):
             precision = supported_precision(chosen.precision, device)[0]
-            upscalers[scale] = network.open(precision, progress, job.device)
+            upscalers.append(network.open(precision, progress, job.device))
             computed = network.computed_in(precision) if network.precisions else ""
             used.append(replace(chosen, engine=network.engine, precision=computed))
-        fresh = any(id(upscaler) not in self._used for upscaler in upscalers.values())
-        self._used.update(map(id, upscalers.values()))
-        return Opened(upscalers, tuple(used), device, fresh)
+        fresh = any(id(upscaler) not in self._used for upscaler in upscalers)
+        self._used.update(map(id, upscalers))
+        return Opened(tuple(upscalers), tuple(used), device, fresh)
 
     def _network(self, chosen: ChosenNetwork) -> Network:
         if chosen.live is not None:

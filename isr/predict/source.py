@@ -514,6 +514,16 @@ def plan_route(height: int, width: int, target: Target, networks: ByScale) -> Ro
     return Route.plan(height, width, target, networks)
 
 
+def networks_along(route: Route, networks: ByScale) -> list[Network]:
+    """Find the networks of a route, in order.
+
+    Where corners are mixed, the first one denoises. What it has made is clean, so those after it are their corner
+    `clean`: a second pass would take detail for damage.
+    """
+    own = [networks[scale] for scale in route.stages]
+    return own[:1] + [network.remixed(Mixture(0)) if network.mixture else network for network in own[1:]]
+
+
 def check_video_route(route: Route, networks: ByScale) -> None:
     """Check that no network of several frames follows another one.
 

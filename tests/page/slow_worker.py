@@ -22,12 +22,12 @@ class Slow(Repeat):
 
 def opened(self: Networks, job: Any, progress: Any) -> Opened:
     """In place of every network, one of its scale."""
-    upscalers = {}
+    upscalers = []
     for scale, chosen in zip(job.route.stages, job.networks, strict=True):
         slow = Slow(scale)
         slow.spec = replace(chosen.spec, name="slow")
-        upscalers[scale] = slow
-    return Opened(upscalers, job.networks, "CPU", False)
+        upscalers.append(slow)
+    return Opened(tuple(upscalers), job.networks, "CPU", False)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,18 @@ def test_auto_looks_at_every_file(photo: str) -> None:
     assert isr.upscale(photo, flat, denoise="auto").shape == (192, 192, 3)
 
 
+def test_only_the_first_of_several_networks_denoises(photo: str, corners: dict[str, EDSR]) -> None:
+    image = photograph(12, 16, 0)
+    first = isr.upscale(by_hand(corners, 0.6, 0.3), image / np.float32(255))
+    expected = isr.upscale(corners["clean"], np.clip(first, 0, 1)) * 255
+    found = isr.upscale(photo, image, scale=4, denoise=0.6, texture=0.3)
+    np.testing.assert_allclose(found.astype(float), np.clip(expected, 0, 255), atol=0.51)
+    line = ["predict", "a.png", "--preset", photo, "--scale", "4", "-o", "out.png", "--quiet"]
+    assert app.run([*line, "--denoise", "0.6", "--texture", "0.3", "--engine", "tensorflow"]) == 0
+    through = isr.upscale(photo, np.asarray(Image.open("a.png")), scale=4, denoise=0.6, texture=0.3)
+    np.testing.assert_allclose(np.asarray(Image.open("out.png")).astype(int), through.astype(int), atol=1)
+
+
 def test_a_clip_is_mixed_too(photo: str, corners: dict[str, EDSR]) -> None:
     frames = [photograph(24, 32, seed) for seed in range(3)]
     Path("clip").mkdir()

@@ -63,7 +63,7 @@ def one_by_one(
 ) -> Iterator[np.ndarray]:
     route, options = Route((2,), size, size != (112, 112)), WindowOptions(tiles, reuse=reuse)
     paired = ((None, frame) for frame in frames)
-    along = upscale_frames_along(route, paired, {2: network}, options, Silent(), repeats=repeats)
+    along = upscale_frames_along(route, paired, [network], options, Silent(), repeats=repeats)
     return (result for _, result in along)
 
 

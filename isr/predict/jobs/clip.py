@@ -216,7 +216,7 @@ class ClipJob(Job):
     def _upscale(self, parts: Parts, finished: int, opened: Opened, watch: Watch) -> None:
         first, stop = parts.segments[finished].start, self.output.frames.stop
         # The frames before, that the first windows hold, and that tell where their scene begins.
-        spec = opened.upscalers[self.route.stages[0]].spec if self.route.stages else None
+        spec = opened.upscalers[0].spec if opened.upscalers else None
         before = spec.num_frames + 2 if spec and spec.num_frames > 1 else 0
         begin = max(self.output.frames.start, first - before)
         windows, repeats = WindowOptions(self.tiles, self.scene_cut), Repeats()

@@ -24,7 +24,7 @@ from isr.predict.precision import expected_device, resolve_precision, supported_
 from isr.predict.quality import Quality
 from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
-from isr.predict.source import BICUBIC, ByScale, Network
+from isr.predict.source import BICUBIC, ByScale, Network, networks_along
 from isr.predict.speeds import Kind, Speeds, speeds_here
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
@@ -148,10 +148,10 @@ class Setting:
         Raises:
             RequestError: a network lacks the precision that is asked for.
         """
-        own = [self.networks[scale] for scale in route.stages]
-        if looks is not None:
-            mixture = Mixture(looks.denoise, self.options.texture or 0.0)
-            own = [network.remixed(mixture) if network.mixture else network for network in own]
+        own = networks_along(route, self.networks)
+        if looks is not None and own:
+            # Those after the first do not denoise.
+            own[0] = own[0].remixed(Mixture(looks.denoise, self.options.texture or 0.0))
         notes = [route.describe() if self.networks else ""]
         processor = expected_device(self.options.device, own)
         asked = self.options.precision
@@ -340,13 +340,17 @@ class Job(ABC):
     @property
     def record(self) -> dict[str, Any]:
         """Return what has to be the same for a finished result to be up to date, as plain JSON values."""
-        scales = self.route.stages
+        # Where several stages share a scale, the first: it alone is mixed.
+        weights = {
+            str(scale): own.weights
+            for scale, own in reversed(list(zip(self.route.stages, self.networks, strict=True)))
+        }
         mixture = self.mixture
         return {
             "source": self.source.name,
             "input": {"bytes": self.stamp[0], "mtime_ns": self.stamp[1]},
-            "weights": {str(scale): own.weights for scale, own in zip(scales, self.networks, strict=True)},
-            "stages": list(scales),
+            "weights": weights,
+            "stages": list(self.route.stages),
             "tile": self.tiles.tile,
             "overlap": self.tiles.overlap,
             "batch": self.tiles.batch,

@@ -167,8 +167,8 @@ class PictureJob(Job):
     def _tiles(self, opened: Opened) -> int:
         """How many tiles it has, as the networks say that are open now."""
         own = (
-            replace(n, spec=opened.upscalers[s].spec)
-            for s, n in zip(self.route.stages, self.networks, strict=True)
+            replace(network, spec=upscaler.spec)
+            for network, upscaler in zip(self.networks, opened.upscalers, strict=True)
         )
         return replace(self, networks=tuple(own)).units.count
 
