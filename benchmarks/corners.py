@@ -2,8 +2,9 @@
 
     python benchmarks/corners.py PHOTOS/val clean=edsr_baseline_x4 restored=runs/restored/best --side 256
 
-PSNR and SSIM beside bicubic, for every damage of `isr degrade` in its three strengths; the networks in bfloat16. What
-lies between the corners of a preset is measured by `photo_curves.py`.
+PSNR and SSIM beside bicubic, for every damage of `isr degrade` in its three strengths; the networks in bfloat16.
+`--perceptual` adds NIQE and the distance of VGG19 features to the original. What lies between the corners of
+a preset is measured by `photo_curves.py`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, help="of the middle of each photograph, in HR pixels; default: all of it"
     )
+    parser.add_argument("--damages", nargs="+", choices=DAMAGES, default=DAMAGES)
+    parser.add_argument("--perceptual", action="store_true", help="also NIQE and VGG")
     arguments = parser.parse_args()
 
     networks = {}
@@ -62,22 +65,27 @@ def main() -> None:
     files = find_pairs(arguments.photos, None, scale)
     cut = f", the middle {arguments.side} px of each" if arguments.side else ""
     print(f"{machine()}; x{scale}, {len(files)} photographs{cut}\n")
-    print("| damage | | PSNR-Y | over bicubic | SSIM | over bicubic |\n|---|---|---|---|---|---|")
+    columns = ["damage", "", "PSNR-Y", "over bicubic", "SSIM", "over bicubic"]
+    columns += ["NIQE", "VGG"] if arguments.perceptual else []
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
-    for fixed in (FixedDegradation(damage, strength) for damage in DAMAGES for strength in STRENGTHS):
+    chosen = (FixedDegradation(damage, strength) for damage in arguments.damages for strength in STRENGTHS)
+    for fixed in chosen:
         pairs = read_pairs(files, scale, 3, fixed)
         if arguments.side:
             pairs = ((name, *middles(lr, hr, arguments.side, scale)) for name, lr, hr in pairs)
-        figures = evaluate(networks, pairs, Protocol(scale, lr=fixed.describe(scale))).mean.figures
+        protocol = Protocol(scale, lr=fixed.describe(scale), perceptual=arguments.perceptual)
+        figures = evaluate(networks, pairs, protocol).mean.figures
         bicubic = figures["bicubic"]
-        print(f"| {fixed} | bicubic | {bicubic.psnr:.3f} dB | | {bicubic.ssim:.4f} | |")
-        for name, own in gains.items():
-            psnr, ssim = figures[name].psnr, figures[name].ssim
-            own.append((psnr - bicubic.psnr, ssim - bicubic.ssim))
-            print(
-                f"| | {name} | {psnr:.3f} dB | {own[-1][0]:+.3f} dB | {ssim:.4f} | {own[-1][1]:+.4f} |",
-                flush=True,
-            )
+        for name, found in figures.items():
+            more, similar = "", ""
+            if name != "bicubic":
+                gains[name].append((found.psnr - bicubic.psnr, found.ssim - bicubic.ssim))
+                more, similar = f"{gains[name][-1][0]:+.3f} dB", f"{gains[name][-1][1]:+.4f}"
+            row = f"| {fixed} | {name} | {found.psnr:.3f} dB | {more} | {found.ssim:.4f} | {similar} |"
+            if found.niqe is not None and found.vgg is not None:
+                row += f" {found.niqe:.2f} | {found.vgg:.4f} |"
+            print(row, flush=True)
     for name, own in gains.items():
         psnr, ssim = (fmean(values) for values in zip(*own, strict=True))
         print(f"| mean | {name} | | {psnr:+.3f} dB | | {ssim:+.4f} |")
