@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from isr.models import SuperResolutionModel, list_models
 
@@ -273,6 +274,14 @@ class Case:
 
 SHARED: dict[str, SuperResolutionModel] = {}
 CASES = [Case(model, arguments) for model in list_models() for arguments in TINY.get(model.__name__, [])]
+# Past the second, the variants of the large video networks take longer than all small networks together.
+VARIANTS = [
+    pytest.param(case, id=str(case), marks=pytest.mark.slow)
+    if case.model_class.__name__ in ("EDVR", "FlowVSR")
+    and case.arguments not in TINY[case.model_class.__name__][:2]
+    else pytest.param(case, id=str(case))
+    for case in CASES
+]
 FIRST = [Case(model, TINY[model.__name__][0]) for model in list_models() if model.__name__ in TINY]
 
 

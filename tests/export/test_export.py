@@ -256,6 +256,7 @@ def test_the_model_says_what_it_is(edsr: SuperResolutionModel, folder: Path, ans
     assert (about["tile"], about["overlap"], about["max_pixels"]) == (40, 8, 20_000)
 
 
+@pytest.mark.slow
 def test_a_network_of_several_scales_has_signatures_for_each(tmp_path: Path) -> None:
     model = randomise(Case(MDSR, TINY["MDSR"][1]).build())
     made = export_savedmodel(model, tmp_path / "mdsr", options=SMALL)

@@ -23,7 +23,18 @@ import numpy as np
 import pytest
 from children import run_python
 from safetensors.numpy import load_file, save_file
-from tiny_models import BAD_ARGUMENTS, CASES, FIRST, TINY, Case, numpy, pictures, positive, randomise
+from tiny_models import (
+    BAD_ARGUMENTS,
+    CASES,
+    FIRST,
+    TINY,
+    VARIANTS,
+    Case,
+    numpy,
+    pictures,
+    positive,
+    randomise,
+)
 
 import isr.models
 from isr.errors import RequestError
@@ -34,7 +45,7 @@ from isr.models.loading import load
 from isr.runtimes import as_upscaler
 from isr.spec import ModelSpec
 
-every_variant = pytest.mark.parametrize("case", CASES, ids=str)
+every_variant = pytest.mark.parametrize("case", VARIANTS)
 every_model = pytest.mark.parametrize("case", FIRST, ids=lambda case: case.model_class.__name__)
 
 # But for what is made of other networks, and has no pixels of its own.
@@ -579,7 +590,7 @@ def test_a_training_step_moves_every_weight(case: Case) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=name, marks=[] if name in ("EDSR", "TDAN") else pytest.mark.slow)
+        pytest.param(case, id=name, marks=[] if name == "EDSR" else pytest.mark.slow)
         for case in FIRST
         for name in [case.model_class.__name__]
     ],

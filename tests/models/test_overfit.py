@@ -142,7 +142,7 @@ def test_a_loss_without_the_pixel_loss_falls(part: str, factor: float) -> None:
 @pytest.mark.parametrize(
     ("name", "discriminator"),
     [
-        ("vanilla", Discriminator),
+        pytest.param("vanilla", Discriminator, marks=pytest.mark.slow),
         ("relativistic", Discriminator),
         pytest.param("least_squares", Discriminator, marks=pytest.mark.slow),
         pytest.param("hinge", Discriminator, marks=pytest.mark.slow),

@@ -33,9 +33,8 @@ def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Compiling their many kernels takes minutes; that all of them agree with TensorFlow is also told below.
-@pytest.mark.parametrize(
-    "network", ["EDSR", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "EDSR")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NAMES)
 def test_model_contract_holds_where_tensorflow_is_absent(network: str, no_tensorflow: Path) -> None:
     # As text, RDN also chooses RRDN, and EDSR what is built on one.
     others = (name for name in NAMES if name != network and (network in name or network in str(TINY[name])))
