@@ -8,7 +8,7 @@ import json
 import mimetypes
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from starlette.routing import Route
 from isr import __version__, presets
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import walk
-from isr.page.items import Item, Queue, checked, new_id, new_item, request_of
+from isr.page.items import SIZES, Item, Queue, checked, merged, new_id, new_item, request_of
 from isr.page.live import Live
-from isr.page.networks import networks_in
+from isr.page.networks import KNOBS, knobs_of, networks_in
 from isr.page.roots import SUFFIXES, Roots
 from isr.page.supervisor import WORKER, Supervisor
 from isr.page.trials import Trials
 from isr.page.uploads import LARGEST, check_kind, receive
 from isr.page.views import Views
 from isr.page.watched import Watched
+from isr.predict.source import BICUBIC, has_corners
 
 MOST_TOLD = 60  # items in one answer, which so stays under 50 KB
 MOST_TRIED = 9  # pieces of one file
@@ -174,6 +175,10 @@ class Page:
             "part": item.state != "finished" and item.target is not None,
             "begun": item.state == "waiting" and item.request is not None,
         }
+        if item.pieces:
+            told["pieces"] = item.pieces
+        if any(name in item.changes for name in SIZES):
+            told["own_size"] = [item.changes.get(name) for name in SIZES]
         if facts is not None:
             told |= {
                 "reason": facts.problem,
@@ -199,7 +204,7 @@ class Page:
                 "command": asked.command(),
                 "source": str(item.source),
                 "target": None if item.target is None else str(item.target),
-                "notes": notes + self.supervisor.notes.get(item.id, []),
+                "notes": [*notes, *self.supervisor.notes.get(item.id, item.lines)],
             }
         )
 
@@ -226,11 +231,26 @@ class Page:
             "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
             "fastest": fastest(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
-            "knobs": _knobs(),
+            "knobs": self._knobs(),
             "speeds": speeds,
             "roots": [str(folder) for folder in self.roots.folders],
             "folder": str(self.queue.folder),
         }
+
+    def _knobs(self) -> dict[str, list[str]]:
+        """What can be turned of which network: of the default one, "", of those that ship, and of the chosen one."""
+        named = {*presets.shipped(), *self.queue.settings.values.get("sources", [])} - {BICUBIC}
+        found = {}
+        for name in named:
+            # A network of the reader's own may be gone.
+            with suppress(RequestError):
+                found[name] = knobs_of(presets.find(name))
+        photo = {
+            presets.default_for(scale, False, presets.PHOTO)
+            for scale in presets.default_scales(presets.PHOTO)
+        }
+        found[""] = [knob for knob in KNOBS if any(knob in found[name] for name in photo)]
+        return {name: knobs for name, knobs in found.items() if knobs}
 
     async def measure(self, request: Request) -> Response:
         """Measure how fast a look is here; answered when that is done."""
@@ -353,7 +373,7 @@ class Page:
                 changes = asked.get("changes", {})
                 if not isinstance(changes, dict):
                     raise RequestError("changes are named values")
-                checked({**self.queue.settings.values, **item.changes, **changes}, self.roots)
+                checked({**self.queue.settings.values, **merged(item.changes, changes)}, self.roots)
                 self.supervisor.again(item.id, changes)
             case "move":
                 before = asked.get("before")
@@ -377,10 +397,10 @@ class Page:
         ):
             raise RequestError("no such piece")
         values = {**self.queue.settings.values, **item.changes}
-        # Knobs are those of the look without a name.
-        for field in ("sources", *(("options.denoise", "options.texture") if asked.get("sources") else ())):
-            values.pop(field, None)
         values = checked({**values, "sources": asked.get("sources")}, self.roots)
+        if not all(map(has_corners, values["sources"])):
+            for field in ("options.denoise", "options.texture"):
+                values.pop(field, None)
         said = await self.trials.run(item, values, number, (place[0], place[1]), float(start))
         return JSONResponse(said)
 
@@ -564,13 +584,6 @@ async def _question(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise RequestError("what was sent is no JSON object")
     return asked
-
-
-def _knobs() -> list[str]:
-    """What can be turned of the networks that ship."""
-    configs = (presets.read_config(presets.find(name)) for name in presets.shipped())
-    corners = {corner for config in configs for corner in config.get("corners", ())}
-    return [knob for knob, corner in (("denoise", "clean"), ("texture", "textured")) if corner in corners]
 
 
 def _are_numbers(values: Any, count: int) -> bool:

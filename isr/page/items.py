@@ -26,6 +26,7 @@ State = Literal["waiting", "working", "paused", "finished", "failed"]
 MOST_ITEMS = 10_000
 MOST_LOOKS = 3  # networks that one item is made by
 CLIP_FORMAT = "clip.format"  # of clips, where `options.format` is that of pictures
+SIZES = ("options.scale", "options.size")
 # The fields of a request that the page may set; files, folders and addresses are none of them.
 SETTABLE = frozenset(
     {
@@ -77,6 +78,8 @@ class Item:
         size_in, size_out: `(width, height)`.
         frames: of a clip.
         seconds: that it took.
+        pieces: pixels of the side of a piece that it was brought down to where memory ran out; 0: it was not.
+        lines: what was said of it last, once it has failed, for those who can help.
         kills: how often in a row the worker died of it without getting further.
         reached: the units, such as frames, that were done when it died and had got furthest.
     """
@@ -100,6 +103,8 @@ class Item:
     size_out: tuple[int, int] | None = None
     frames: int | None = None
     seconds: float = 0.0
+    pieces: int = 0
+    lines: tuple[str, ...] = ()
     kills: int = 0
     reached: int = 0
 
@@ -141,6 +146,15 @@ def checked(values: Mapping[str, Any], roots: Roots | None = None) -> dict[str, 
     for clip in (False, True):
         _request(Path("x"), clip, kept)
     return kept
+
+
+def merged(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the changes of an item with some more of them; without scale and size, it has the size of all files."""
+    found = {**own, **changes}
+    if all(found.get(name) is None for name in SIZES):
+        for name in SIZES:
+            found.pop(name, None)
+    return found
 
 
 def request_of(item: Item, values: Mapping[str, Any]) -> PredictRequest:

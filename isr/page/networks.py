@@ -9,8 +9,11 @@ from isr import presets
 from isr.errors import RequestError
 from isr.page.roots import Roots
 from isr.predict.source import Network
+from isr.presets.corners import CLEAN, TEXTURED
 
 WEIGHTS = ".safetensors"
+# What can be turned, and the corner of a preset that it needs.
+KNOBS = {"denoise": CLEAN, "texture": TEXTURED}
 MOST_FILES = 1000  # in the folder of a preset
 
 
@@ -44,11 +47,17 @@ def check_network(source: str, roots: Roots | None) -> Network:
     return network
 
 
+def knobs_of(folder: Path) -> list[str]:
+    """Name what can be turned of a preset; raises as `presets.read_config`."""
+    corners = presets.read_config(folder).get("corners", {})
+    return [knob for knob, corner in KNOBS.items() if corner in corners]
+
+
 def networks_in(folder: Path, roots: Roots) -> list[dict[str, Any]]:
     """List the networks that are a folder, or folders in it.
 
     Returns:
-        A row for each: its `path`, `name`, `model`, and the `scales` that it enlarges by.
+        A row for each: its `path`, `name`, `model`, the `scales` that it enlarges by, and the `knobs` that it has.
     """
     rows = []
     for path in [folder / presets.CONFIG, *sorted(folder.glob(f"*/{presets.CONFIG}"))]:
@@ -63,6 +72,7 @@ def networks_in(folder: Path, roots: Roots) -> list[dict[str, Any]]:
                 "name": network.name,
                 "model": model,
                 "scales": list(network.scales),
+                "knobs": knobs_of(path.parent),
             }
         )
     return rows

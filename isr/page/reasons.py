@@ -14,6 +14,16 @@ KNOWN = (
     ("--overwrite", "A file of that name is there already.", "replace"),
     ("keras-isr[heic]", NO_HEIC, "again"),
     ("--max-pixels", "The picture is larger than this program takes.", ""),
+    (
+        "GiB of memory",
+        "A result of this size does not fit into the memory: choose a smaller size, or close other programs.",
+        "again",
+    ),
+    (
+        "memory, even for",
+        "There is not enough memory, even in the smallest pieces: close other programs.",
+        "again",
+    ),
     ("memory", "There is not enough memory for this.", "tile"),
     ("disk", "", "again"),
     ("cannot be written as", "", "format"),

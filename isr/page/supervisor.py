@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from isr.errors import ISRError
-from isr.page.items import Item, Queue, request_of
+from isr.page.items import Item, Queue, merged, request_of
 from isr.page.reasons import DIED, explain
 from isr.predict.report import Units, estimate
 from isr.predict.request import plan
@@ -25,6 +26,10 @@ LONGEST_LINE = 2**22  # bytes
 IDLE = 300.0  # seconds without work after which the worker, with its networks, is let go
 PROGRESS = ("done", "total", "unit", "seconds", "pace", "shown")
 NOTES = 6  # latest lines that are kept of an item
+TILE = "options.tile"
+# Pixels of a piece's side that an item is made by, one after another, where memory runs out.
+PIECES = (128, 64)
+SMALLER = re.compile(r"memory ran out; going on with tiles of (\d+) pixels")
 
 
 class Child:
@@ -266,8 +271,10 @@ class Supervisor:
             remedy="",
             kills=0,
             reached=0,
+            pieces=0,
+            lines=(),
             target=None,
-            changes={**item.changes, **changes},
+            changes=merged(item.changes, changes),
         )
         self._facts.pop(id, None)
         self.look()
@@ -301,7 +308,10 @@ class Supervisor:
                 return
             values = self.queue.settings.values
             facts = await asyncio.to_thread(facts_of, item, values)
-            if item.id in self.queue and values is self.queue.settings.values:
+            # What was changed meanwhile is planned again.
+            if item.id not in self.queue or values is not self.queue.settings.values:
+                continue
+            if self.queue[item.id].changes == item.changes:
                 self._facts[item.id] = facts
                 self.queue.touch(item.id)
 
@@ -349,7 +359,7 @@ class Supervisor:
             request = request_of(item, self.queue.settings.values).to_json()
         except ISRError as error:
             reason, remedy = explain(str(error), item.source)
-            self.queue.change(item.id, state="failed", reason=reason, remedy=remedy)
+            self._fail(item.id, reason, remedy)
             self.next()
             return
         self.current, self.progress, self.notes[item.id] = item.id, {}, []
@@ -382,6 +392,8 @@ class Supervisor:
                     self.queue.change(id, state="paused")
             case "message":
                 self._note(id, answer["text"])
+                if found := SMALLER.search(answer["text"]):
+                    self.queue.change(id, pieces=int(found[1]))
                 self.queue.touch(id)
             case "finished":
                 size_in, size_out = (tuple(answer[key]) for key in ("size_in", "size_out"))
@@ -401,7 +413,8 @@ class Supervisor:
                 # As it was said, too, for those who can help.
                 self._note(id, answer["text"])
                 reason, remedy = explain(answer["text"], self.queue[id].source)
-                self.queue.change(id, state="failed", reason=reason, remedy=remedy)
+                if remedy != "tile" or not self._in_smaller_pieces(id):
+                    self._fail(id, reason, remedy)
                 self._over()
             case "stopped":
                 part = Path(answer["part"]) if answer["part"] else None
@@ -410,6 +423,22 @@ class Supervisor:
 
     def _note(self, id: str, text: str) -> None:
         self.notes[id] = [*self.notes[id], text][-NOTES:]
+
+    def _fail(self, id: str, reason: str, remedy: str, **fields: Any) -> None:
+        lines = tuple(self.notes.get(id, ()))
+        self.queue.change(id, state="failed", reason=reason, remedy=remedy, lines=lines, **fields)
+
+    def _in_smaller_pieces(self, id: str) -> bool:
+        """Have an item wait to be made in smaller pieces; False where those are the smallest already."""
+        item = self.queue[id]
+        last = item.changes.get(TILE, self.queue.settings.values.get(TILE))
+        smaller = next((side for side in PIECES if last is None or side < last), None)
+        if smaller is None:
+            return False
+        self._facts.pop(id, None)
+        changes = {**item.changes, TILE: smaller}
+        self.queue.change(id, state="waiting", request=None, target=None, pieces=smaller, changes=changes)
+        return True
 
     def _ended(self, code: int) -> None:
         id = self.current
@@ -423,10 +452,13 @@ class Supervisor:
         if self.stopping:
             self.queue.change(id, state="waiting")
         elif kills >= MOST_KILLS:
-            self.queue.change(id, state="failed", reason=DIED, remedy="tile", kills=kills, reached=reached)
+            self._fail(id, DIED, "tile", kills=kills, reached=reached)
         else:
             # It goes on behind its last finished segment.
             self.queue.change(id, state="waiting", kills=kills, reached=reached)
+            # One death may be an accident. Segments of a clip are kept, and go with no other pieces.
+            if kills > 1 and not (item.clip and reached):
+                self._in_smaller_pieces(id)
         self._over()
 
     def _over(self) -> None:

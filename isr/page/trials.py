@@ -56,7 +56,8 @@ class Trials:
             start: of a clip's stretch, in seconds.
 
         Returns:
-            `seconds` that it took, `whole`: those that the whole would take (None: not known), and `size_out`.
+            `seconds` that it took, `whole`: those that the whole would take (None: not known), `bytes`: of its file,
+            about, and `size_out`.
 
         Raises ISRError, in plain words, where it cannot be made.
         """
@@ -81,6 +82,7 @@ class Trials:
         return {
             "seconds": answer["seconds"],
             "whole": facts.seconds(Speeds()),
+            "bytes": facts.bytes_on_disk,
             "size_out": answer["size_out"],
             "clip": item.clip,
         }

@@ -129,13 +129,14 @@ def test_networks_of_ones_own_lie_in_the_roots(tmp_path: Path) -> None:
     weights = root / "leads" / "weights.safetensors"
     weights.unlink()
     weights.symlink_to(outside / "weights.safetensors")
-    config = root / "corner" / "config.json"
-    corners = {"corners": {"clean": "../../outside/weights.safetensors"}}
-    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | corners), encoding="utf-8")
+    for name, clean in (("good", "live_x2"), ("corner", "../../outside/weights.safetensors")):
+        config = root / name / "config.json"
+        corners = {"corners": {"clean": clean}}
+        config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | corners), encoding="utf-8")
     with served(tmp_path / "state", (root,)) as client:
         found = client.json("GET", "/folders?root=0&path=")["networks"]
         expected = {"path": str(root / "good"), "name": "good", "model": found[0]["model"], "scales": [2]}
-        assert found == [expected]
+        assert found == [{**expected, "knobs": ["denoise"]}]
         bad = [
             "leads",
             "corner",
@@ -156,7 +157,9 @@ def test_networks_of_ones_own_lie_in_the_roots(tmp_path: Path) -> None:
             [1],
         ]:
             assert client.ask("PUT", "/settings", {"sources": [path]})[0] == 400, path
-        client.json("PUT", "/settings", {"sources": [str(root / "good")]})
+        client.json("PUT", "/settings", {"sources": [str(root / "good")], "options.denoise": 0.5})
+        knobs = client.json("GET", "/machine")["knobs"]
+        assert knobs[str(root / "good")] == knobs[""] == ["denoise"] and "live_x2" not in knobs
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
         client.wait(id, "finished")
@@ -469,7 +472,60 @@ def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
     with served(tmp_path, worker=dying) as client:
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
-        assert client.wait(id, "failed")["remedy"] == "tile"
+        item = client.wait(id, "failed")
+        assert (item["remedy"], item["pieces"]) == ("tile", 128)
+
+
+# Has memory for small pieces alone.
+LITTLE = """
+import json, sys
+asked = []
+def say(what, **more):
+    print(json.dumps({"say": what, "id": id, **more}), flush=True)
+for line in sys.stdin:
+    given = json.loads(line)
+    id, tile = given["id"], given["request"]["request"]["options"].get("tile")
+    asked.append(tile)
+    if tile == 32:
+        say("message", text="memory ran out; going on with tiles of 48 pixels")
+        say("progress", done=0, total=9, unit="tiles", seconds=None, pace=None, shown=0)
+    else:
+        say("failed", text=f"not enough memory, asked for {asked}")
+"""
+
+
+def test_what_lacks_memory_is_tried_in_smaller_pieces(tmp_path: Path) -> None:
+    with served(tmp_path, worker=[sys.executable, "-c", LITTLE]) as client:
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        item = client.wait(id, "failed")
+        assert (item["reason"], item["remedy"]) == ("There is not enough memory for this.", "tile")
+        assert item["pieces"] == 64
+    with served(tmp_path, worker=[sys.executable, "-c", LITTLE]) as client:
+        # What it said is kept.
+        assert "asked for [None, 128, 64]" in client.json("GET", f"/items/{id}")["notes"][-1]
+        client.json("POST", f"/items/{id}", {"do": "again", "changes": {"options.tile": 32}})
+        client.json("POST", "/go", {"do": "start"})
+        assert client.wait(id, lambda item: item.get("progress"))["pieces"] == 48
+
+
+def test_a_file_has_a_size_of_its_own(page: Client) -> None:
+    ids = [page.upload(f"{n}.png", png()) for n in range(2)]
+    page.json("PUT", "/settings", {"options.size": [None, 90]})
+    for own, size in (
+        ({"options.scale": 4, "options.size": None}, [240, 160]),
+        ({"options.scale": None, "options.size": [100, None]}, [150, 100]),
+        ({"options.scale": None, "options.size": None}, [90, 60]),
+    ):
+        page.json("POST", f"/items/{ids[0]}", {"do": "again", "changes": own})
+        item = page.wait(ids[0], lambda item, size=size: item["size_out"] == size)
+        assert item.get("own_size") == (list(own.values()) if any(own.values()) else None)
+        page.wait(ids[1], lambda item: item["size_out"] == [90, 60])
+    bad = {"options.scale": -1, "options.size": None}
+    assert page.ask("POST", f"/items/{ids[0]}", {"do": "again", "changes": bad})[0] == 400
+    for id in ids:
+        page.json("POST", f"/items/{id}", {"do": "remove"})
+    page.json("PUT", "/settings", {})
 
 
 # Gets one unit further in each of five lives, and no further in those after them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from children import ROOT
-from page_server import PROGRAM, Client, served
+from page_server import Client, served
 from pictures import photograph
 from PIL import Image
 
@@ -69,11 +70,21 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture, and a network that has both knobs."""
     root = tmp_path_factory.mktemp("browser") / "holiday"
     root.mkdir()
     (root / "beach.png").write_bytes(png(seed=5))
-    shutil.copytree(presets.find("live_x2"), root.parent / "holiday" / "nets" / "mine")
+    mine = root / "nets" / "mine"
+    shutil.copytree(presets.find("live_x2"), mine)
+    config = json.loads((mine / "config.json").read_text(encoding="utf-8"))
+    config["corners"] = {"clean": "live_x2", "textured": "live_x2"}
+    (mine / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with served(tmp_path_factory.mktemp("state"), (root,)) as client:
         yield client
 
@@ -249,9 +260,16 @@ def test_a_network_of_ones_own_is_a_look(page: Any, server: Client) -> None:
     found.locator("code", has_text=re.compile("--preset .*/holiday/nets/mine")).wait_for()
     found.get_by_role("button", name="Try a piece: cat.png").click()
     dialog = page.get_by_role("dialog")
-    for box in dialog.get_by_role("checkbox").all():
-        box.set_checked(False)
-    dialog.get_by_role("checkbox", name="Your own").check()
+    boxes = {
+        name: dialog.get_by_role("checkbox", name=name) for name in ("Best", "Quick", "Gentle", "Your own")
+    }
+    boxes["Gentle"].check()
+    # Three are tried at most, and one at least.
+    assert boxes["Your own"].is_disabled()
+    for name in ("Best", "Quick", "Gentle"):
+        boxes[name].uncheck()
+    assert dialog.get_by_role("button", name="Try it").is_disabled()
+    boxes["Your own"].check()
     dialog.get_by_role("button", name="Try it").click()
     dialog.locator("figure", has_text="Your own").wait_for(timeout=60_000)
 
@@ -278,7 +296,12 @@ def test_a_piece_is_tried_by_several_looks(page: Any, server: Client) -> None:
     dialog = page.get_by_role("dialog", name="Try a piece of large.png")
     page.keyboard.press("ArrowRight")
     dialog.get_by_role("button", name="Try it").click()
-    dialog.locator("figure").nth(2).wait_for(timeout=60_000)
+    # Ordinary enlargement stands beside them.
+    dialog.locator("figure", has_text="Plain").wait_for(timeout=60_000)
+    assert dialog.locator("figure").count() == 3
+    dialog.locator(
+        "figcaption", has_text=re.compile(r"Quick · this piece took .* · its file has about [\d.]+ MB")
+    ).wait_for()
     assert dialog.locator("figure img").first.evaluate("node => node.naturalWidth") == 480
     dialog.get_by_role("button", name="Take this look: Quick").click()
     page.locator('input[name="look"][value="quick"]:checked').wait_for()
@@ -310,45 +333,41 @@ def test_the_wheel_zooms_at_the_pointer(page: Any, server: Client) -> None:
     page.wait_for_function(f"document.querySelector('isr-compare').scale < {after}")
 
 
-# As if the preset with corners had one for texture.
-TEXTURED = """
-import isr.presets, isr.presets.corners
-real = isr.presets.read_config
-def config(folder):
-    found = real(folder)
-    if "corners" in found:
-        found = {**found, "corners": {**found["corners"], "textured": found["corners"]["clean"]}}
-    return found
-isr.presets.read_config = isr.presets.corners.read_config = config
-"""
-
-
-def test_the_knobs_are_turned_and_kept(browser: Any, tmp_path: Path) -> None:
-    program = PROGRAM.replace("import json, sys", "import json, sys" + TEXTURED)
-    with served(tmp_path, program=program) as server:
-        server.upload("cat.png", png())
-        page = browser.new_page()
-        page.goto(server.address)
-        page.get_by_role("radio", name="4 times").check()
-        page.get_by_label("Clean noise and JPEG blocks").select_option("half")
-        page.get_by_label("Make up texture").select_option("a little")
-        for _ in range(2):
-            found = row(page, "cat.png", "waiting")
-            found.get_by_text(re.compile("60.40 → 240.160")).wait_for()
-            found.get_by_role("button", name="Details: cat.png").click()
-            found.locator("code", has_text="--scale 4 --denoise 0.5 --texture 0.25").wait_for()
-            page.reload()
-        # They are those of one look.
-        page.get_by_role("radio", name="Plain").check()
-        assert not page.get_by_label("Make up texture").is_visible()
+def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root: Path) -> None:
+    server.upload("cat.png", png())
+    own = str(root / "nets" / "mine")
+    server.json("PUT", "/settings", {"sources": [own], "options.scale": 4})
+    page.reload()
+    page.get_by_label("Clean noise and JPEG blocks").select_option("half")
+    page.get_by_label("Make up texture").select_option("a little")
+    for _ in range(2):
+        found = row(page, "cat.png", "waiting")
+        found.get_by_text(re.compile("60.40 → 240.160")).wait_for()
         found.get_by_role("button", name="Details: cat.png").click()
-        found.locator("code", has_text=re.compile("--preset bicubic ((?!texture).)*$")).wait_for()
-        page.close()
-
-
-def test_a_knob_that_no_preset_has_is_not_shown(page: Any) -> None:
+        found.locator("code", has_text=f"--scale 4 --denoise 0.5 --texture 0.25 --preset {own}").wait_for()
+        page.reload()
+    # Other looks have fewer, or none.
+    page.get_by_role("radio", name="Best").check()
     page.get_by_label("Clean noise and JPEG blocks").wait_for()
     assert not page.get_by_label("Make up texture").is_visible()
+    page.get_by_role("radio", name="Plain").check()
+    assert not page.get_by_label("Clean noise and JPEG blocks").is_visible()
+    found.get_by_role("button", name="Details: cat.png").click()
+    found.locator("code", has_text=re.compile("--preset bicubic ((?!texture|denoise).)*$")).wait_for()
+
+
+def test_one_file_alone_has_a_size_of_its_own(page: Any, server: Client) -> None:
+    for name in ("cat.png", "dog.png"):
+        server.upload(name, png())
+    found = row(page, "cat.png", "waiting")
+    found.get_by_role("button", name="Details: cat.png").click()
+    found.get_by_label("Size of this file alone").select_option("Exact width")
+    found.get_by_label("Pixels").fill("150")
+    found.get_by_label("Pixels").press("Enter")
+    found.get_by_text(re.compile("60.40 → 150.100 · a size of its own")).wait_for()
+    row(page, "dog.png", "waiting").get_by_text(re.compile("60.40 → 120.80")).wait_for()
+    found.get_by_label("Size of this file alone").select_option("as chosen above")
+    found.get_by_text(re.compile("60.40 → 120.80")).wait_for()
 
 
 NOTIFICATION = """

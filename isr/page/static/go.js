@@ -1,6 +1,7 @@
 // GO: start, pause and stop; the list of files, each with its state; what is left to wait.
 
-import { make, tell } from "./element.js";
+import { make, option, tell } from "./element.js";
+import { OTHERS } from "./how.js";
 import { ask, inOrder, order, watch } from "./server.js";
 import { clock, duration, words } from "./words.js";
 
@@ -203,6 +204,11 @@ class Row extends HTMLElement {
     }
     if (item.state === "waiting" && item.left != null) parts.push(words.takes(duration(item.left)));
     if (item.state === "finished" && item.seconds >= 1) parts.push(words.took(duration(item.seconds)));
+    if (item.pieces) {
+      const over = item.state === "finished" || item.state === "failed" || item.progress?.total;
+      parts.push(over ? words.inPieces(item.pieces) : words.againInPieces);
+    }
+    if (item.own_size) parts.push(words.hasOwnSize);
     if (item.part) parts.push(words.keptPart);
     if (item.reason) parts.push(item.reason);
     return parts.join(" · ");
@@ -282,7 +288,9 @@ class Row extends HTMLElement {
         tell(words.copyByHand);
       }
     });
+    const waits = about.state === "waiting" && !about.begun && !about.part;
     this.more.replaceChildren(
+      waits ? sizeOf(about) : "",
       make("p", {}, words.command, ": ", code, " ", copy),
       ...(about.target ? [make("p", {}, words.liesAt(about.target))] : []),
       ...about.notes.map((line) => make("p", { class: "quiet" }, line)),
@@ -293,8 +301,34 @@ class Row extends HTMLElement {
   }
 }
 
+function sizeOf(item) {
+  // What holds for all, or a size of its own.
+  const [scale = null, size = null] = item.own_size ?? [];
+  const pixels = make("input", {
+    type: "number", min: 16, max: 65535, value: size?.[0] ?? size?.[1] ?? 1920, "aria-label": words.pixels,
+  });
+  const menu = make("select", {},
+    option("", words.ownSizeNone), ...["2", "4", ...OTHERS].map((factor) => option(factor, words.times(factor))),
+    option("width", words.exactWidth), option("height", words.exactHeight),
+  );
+  const known = [...menu.options].map((one) => one.value);
+  menu.value = size ? (size[0] === null ? "width" : "height") : known.includes(String(scale ?? "")) ? scale ?? "" : "";
+  const show = () => (pixels.hidden = !["width", "height"].includes(menu.value));
+  const change = () => {
+    show();
+    const side = Math.round(Number(pixels.value)) || 1920;
+    const sizes = { width: [null, side], height: [side, null] };
+    const changes = { "options.scale": Number(menu.value) || null, "options.size": sizes[menu.value] ?? null };
+    order("POST", `/items/${item.id}`, { do: "again", changes });
+  };
+  for (const control of [menu, pixels]) control.addEventListener("change", change);
+  show();
+  return make("p", { class: "buttons" }, make("label", {}, `${words.ownSize} `, menu), pixels);
+}
+
 function remedy(item) {
-  if (item.remedy === "tile") return { "options.tile": 64 };
+  // Smaller than what was tried without asking.
+  if (item.remedy === "tile") return { "options.tile": item.pieces && item.pieces <= 64 ? 32 : 64 };
   if (item.remedy === "replace") return { "options.overwrite": true };
   if (item.remedy === "format") return item.clip ? { "clip.format": "mkv" } : { "options.format": "png" };
   return {};

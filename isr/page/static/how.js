@@ -1,10 +1,10 @@
 // HOW: size, look and kind of file; what is chosen holds for all that is not begun.
 
 import { make, option } from "./element.js";
-import { order, watch } from "./server.js";
+import { ask, order, watch } from "./server.js";
 import { words } from "./words.js";
 
-const OTHERS = ["1.5", "3", "8"];
+export const OTHERS = ["1.5", "3", "8"];
 export const LOOKS = ["best", "quick", "live", "classic", "plain"];
 const OWN = "own";
 // The folder of the reader's own network.
@@ -137,7 +137,7 @@ class How extends HTMLElement {
             make("span", {}, words.network),
             make(
               "button",
-              { type: "button", onclick: () => document.querySelector("isr-picker").show((path) => this.own(path)) },
+              { type: "button", onclick: () => document.querySelector("isr-picker").show((path, knobs) => this.own(path, knobs)) },
               words.chooseNetwork,
             ),
           ),
@@ -176,8 +176,9 @@ class How extends HTMLElement {
     this.sendOff();
   }
 
-  own(path) {
+  own(path, knobs) {
     own = path;
+    this.knobs = { ...this.knobs, [path]: knobs };
     this.choose(OWN);
     this.show();
   }
@@ -189,8 +190,20 @@ class How extends HTMLElement {
   know(about) {
     for (const name of about.engines) this.form.engine.append(option(name, name));
     this.knobs = about.knobs;
-    for (const label of this.querySelectorAll("[data-knob]")) label.hidden = !this.knobs.includes(label.dataset.knob);
     this.show();
+  }
+
+  async learn() {
+    // What can be turned of a network that another tab chose.
+    try {
+      this.knobs = (await ask("GET", "/machine")).knobs;
+      this.show();
+    } catch { /* they stay hidden */ }
+  }
+
+  knobsNow() {
+    // Those of the chosen look, by the network that it is.
+    return this.knobs?.[sourcesOf(this.form.look.value, 2)?.[0] ?? ""] ?? [];
   }
 
   values() {
@@ -199,7 +212,9 @@ class How extends HTMLElement {
     const side = form.other.value;
     const pixels = Math.round(Number(form.side.value)) || 1920;
     const factor = Number(other ? side : form.size.value) || 2;
-    const turned = (knob) => form.look.value === "best" && this.knobs?.includes(knob) && form[knob].value;
+    const knobs = this.knobsNow();
+    // Until it is known what there is, what was chosen stays.
+    const turned = (knob) => (!this.knobs || knobs.includes(knob)) && form[knob].value;
     const denoise = turned("denoise") || "";
     const values = {
       "options.denoise": denoise === "auto" ? denoise : denoise ? Number(denoise) : null,
@@ -247,7 +262,10 @@ class How extends HTMLElement {
       form.side.value = size[0] ?? size[1];
     } else if (OTHERS.includes(scale)) form.other.value = scale;
     const look = lookOf(settings.sources);
-    if (look === OWN) [own] = settings.sources;
+    if (look === OWN) {
+      [own] = settings.sources;
+      if (this.knobs && !this.knobs[own]) this.learn();
+    }
     form.look.value = look;
     form.pictures.value = settings["options.format"] ?? "";
     form.clips.value = settings["clip.format"] ?? "";
@@ -273,8 +291,9 @@ class How extends HTMLElement {
     const card = this.querySelector(`[value="${OWN}"]`).parentElement;
     card.hidden = own === null;
     if (own !== null) card.querySelector("small").textContent = own.split(/[\\/]/).pop();
-    // Where a look has them.
-    this.querySelector(".knobs").hidden = !(this.knobs?.length && this.form.look.value === "best");
+    const knobs = this.knobsNow();
+    this.querySelector(".knobs").hidden = !knobs.length;
+    for (const label of this.querySelectorAll("[data-knob]")) label.hidden = !knobs.includes(label.dataset.knob);
     this.form.side.hidden = Boolean(Number(this.form.other.value));
   }
 }

@@ -79,10 +79,10 @@ class Picker extends HTMLElement {
     return this.row(name, name, words.pickAdd, () => this.add(path));
   }
 
-  network({ path, name, model, scales }) {
+  network({ path, name, model, scales, knobs }) {
     return this.row(words.networkLine(name, model, scales), name, words.pickUse, () => {
       this.dialog.close();
-      this.take(path);
+      this.take(path, knobs);
     });
   }
 

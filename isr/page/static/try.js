@@ -1,12 +1,15 @@
-// TRY: a piece of a file by several looks, side by side, each with its time and that of the whole.
+// TRY: a piece of a file by one to three looks and enlarged the ordinary way, side by side, each with its time and what
+// the whole would take.
 
 import { make, news } from "./element.js";
 import { LOOKS, looksNow, sourcesOf } from "./how.js";
 import { ask } from "./server.js";
-import { duration, words } from "./words.js";
+import { bytes, duration, words } from "./words.js";
 
 const SIDE = 240; // pixels of the square, as the server cuts it
-const TRIED = ["best", "quick", "plain"]; // where nothing else is chosen
+const TRIED = ["best", "quick"]; // where nothing else is chosen
+const MOST = 3; // looks at once, beside ordinary enlargement
+const PLAIN = "plain";
 const WIDE = 900; // pixels of the picture that it is chosen in
 const STEP = 0.05; // of the picture, that an arrow key moves
 
@@ -24,14 +27,15 @@ class Try extends HTMLElement {
     this.run = make("button", { type: "button", class: "main", onclick: () => this.go() }, words.tryGo);
     this.pieces = make("div", { class: "pieces" });
     this.said = make("p", { class: "quiet", role: "status" });
-    this.looks = [...LOOKS, "own"].map((look) => {
-      const box = make("input", { type: "checkbox", value: look, checked: TRIED.includes(look) });
+    this.looks = [...LOOKS, "own"].filter((look) => look !== PLAIN).map((look) => {
+      const box = make("input", { type: "checkbox", value: look, checked: TRIED.includes(look), onchange: () => this.allow() });
       return make("label", { class: "check" }, box, make("span", {}, words.looks[look][0]));
     });
     this.dialog = make(
       "dialog", { class: "wide", "aria-labelledby": "try" },
       this.heading, this.hint, this.whole,
-      make("p", { class: "buttons" }, this.from, ...this.looks, this.run,
+      make("fieldset", {}, make("legend", {}, words.tryLooks), ...this.looks),
+      make("p", { class: "buttons" }, this.from, this.run,
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close)),
       this.said, this.pieces, news(),
     );
@@ -64,6 +68,7 @@ class Try extends HTMLElement {
     this.square.hidden = item.clip;
     this.pieces.replaceChildren();
     for (const label of this.looks) label.hidden = !looksNow().includes(label.firstChild.value);
+    this.allow();
     this.said.textContent = "";
     const [wide, high] = item.size_in;
     const scale = Math.min(1, WIDE / Math.max(wide, high));
@@ -71,6 +76,16 @@ class Try extends HTMLElement {
     this.image.src = `/items/${item.id}/part?side=before&box=0,0,1,1&size=${size}&way=smooth`;
     this.dialog.showModal();
     this.whole.focus();
+  }
+
+  chosen() {
+    return this.looks.filter((label) => !label.hidden).map((label) => label.firstChild).filter((box) => box.checked);
+  }
+
+  allow() {
+    const count = this.chosen().length;
+    for (const { firstChild: box } of this.looks) box.disabled = !box.checked && count >= MOST;
+    this.run.disabled = Boolean(this.busy) || !count;
   }
 
   move(across, down) {
@@ -92,8 +107,9 @@ class Try extends HTMLElement {
   async go() {
     const { item, place } = this;
     const how = document.querySelector("isr-how");
-    const looks = this.looks.map((label) => label.firstChild).filter((box) => box.checked).map((box) => box.value);
-    this.run.disabled = true;
+    const looks = [...this.chosen().map((box) => box.value), PLAIN];
+    this.busy = true;
+    this.allow();
     this.pieces.replaceChildren();
     for (const look of looks) {
       const number = looksNow().indexOf(look);
@@ -110,7 +126,8 @@ class Try extends HTMLElement {
         break;
       }
     }
-    this.run.disabled = false;
+    this.busy = false;
+    this.allow();
   }
 
   piece(item, look, number, made) {
@@ -118,6 +135,7 @@ class Try extends HTMLElement {
     const src = `/items/${item.id}/tried/${number}?${Date.now()}`;
     const times = [words.tryTook(duration(made.seconds))];
     if (made.whole !== null) times.push(words.tryWhole(duration(made.whole)));
+    if (made.bytes) times.push(words.tryBytes(bytes(made.bytes)));
     const take = () => {
       document.querySelector("isr-how").choose(look);
       this.dialog.close();

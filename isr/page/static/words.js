@@ -110,6 +110,7 @@ export const words = {
   keptPart: "the part that is done can be saved",
   try: "Try a piece",
   tryTitle: (name) => `Try a piece of ${name}`,
+  tryLooks: "One to three looks, beside ordinary enlargement",
   tryHint: "Drag the square on the picture, or use the arrow keys, to choose the piece.",
   tryHintClip: "Three seconds are made from here on:",
   tryFrom: "Begin at second",
@@ -117,7 +118,13 @@ export const words = {
   tryWorking: (look) => `Making it: ${look}…`,
   tryTook: (time) => `this piece took ${time}`,
   tryWhole: (time) => `the whole takes about ${time}`,
+  tryBytes: (size) => `its file has about ${size}`,
   tryChoose: "Take this look",
+  ownSize: "Size of this file alone",
+  ownSizeNone: "as chosen above",
+  hasOwnSize: "a size of its own",
+  inPieces: (n) => `for lack of memory in smaller pieces (${n} pixels)`,
+  againInPieces: "memory ran out: once more, in smaller pieces",
   compare: "Compare",
   save: "Save",
   savePart: "Save the part",
@@ -190,6 +197,10 @@ export function duration(seconds) {
   if (seconds < 90) return words.seconds(Math.max(1, Math.round(seconds)));
   if (seconds < 5400) return words.minutes(Math.round(seconds / 60));
   return words.hours((seconds / 3600).toFixed(1));
+}
+
+export function bytes(n) {
+  return n < 1e6 ? `${Math.max(1, Math.round(n / 1e3))} kB` : n < 1e9 ? `${figure(n / 1e6)} MB` : `${figure(n / 1e9)} GB`;
 }
 
 export function clock(seconds) {
