@@ -19,7 +19,7 @@ def gaussian_kernel(
     """Compute a Gaussian kernel, or one of its two relatives (Liu et al. 2020, as used by Wang et al. 2021).
 
     Args:
-        taps: odd side of the kernel in pixels.
+        taps: side of the kernel in pixels; its middle lies on a pixel where that is odd, between two where it is even.
         sigma: standard deviations along the two axes, in pixels, over 0.
         angle: of the first axis to the rows' direction, in radians.
         shape: exponent beta of the squared distance; 1 is the Gaussian, less has longer tails, more a flatter top.
@@ -28,7 +28,7 @@ def gaussian_kernel(
     Returns:
         `[taps, taps]` float64, symmetric about its middle; its sum is 1.
     """
-    offsets = np.arange(taps) - taps // 2
+    offsets = np.arange(taps) - (taps - 1) / 2
     y, x = offsets[:, None], offsets[None, :]
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     distance = ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2) ** shape

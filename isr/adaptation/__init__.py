@@ -1,0 +1,1 @@
+"""Networks that go on learning from the one picture that they shall enlarge."""
