@@ -26,7 +26,7 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 @pytest.fixture
 def keras_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """What "auto" means on a machine without other engines and without bfloat16: what arrays are computed in."""
-    from isr.predict import precision, source
+    from isr.predict import choice, source
 
-    monkeypatch.setattr(source, "fastest", source.backend)
-    monkeypatch.setattr(precision, "AUTOMATIC_PRECISION", "float32")
+    monkeypatch.setattr(source, "candidates", lambda: [source.backend()])
+    monkeypatch.setattr(choice, "AUTOMATIC_PRECISION", "float32")

@@ -20,6 +20,7 @@ from isr.evaluate.sets import count_frames, describe_degradation, holds_clips, r
 from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Table
 from isr.metrics import Channel
 from isr.predict.api import upscale_frames
+from isr.predict.choice import engine_for
 from isr.predict.picture import enlarge
 from isr.predict.quality import assess, mixture_of
 from isr.predict.source import Network, has_corners, networks_of
@@ -165,7 +166,9 @@ def evaluate_files(
     for number, source in enumerate(sources):
         # What stands beside without corners is as it is.
         own = mixture if number == 0 or has_corners(source) else None
-        by_scale = networks_of(source, video=True, engine=options.engine, mixture=own)
+        by_scale = networks_of(
+            source, video=True, engine=engine_for(options.engine, options.precision), mixture=own
+        )
         if not by_scale:
             raise RequestError(f"{source}: has a column in every table; name a network")
         # A preset that is named by an alias depends on the scale.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isr.predict.chain import upscale_along, upscale_frames_along
+from isr.predict.choice import engine_for
 from isr.predict.frames import WindowOptions
 from isr.predict.picture import check_pixels
 from isr.predict.precision import resolve_precision, supported_precision
@@ -95,7 +96,7 @@ def upscale(
     progress = progress or Silent()
     looks = assess(pixels) if denoise == "auto" else None
     mixture = mixture_of(denoise if looks is None else looks.denoise, texture)
-    networks = networks_of(model, engine=engine, mixture=mixture)
+    networks = networks_of(model, engine=engine_for(engine, precision), mixture=mixture)
     target = wanted.or_scale(default_scale(model, networks))
     height, width = pixels.shape[:2]
     if looks is not None:
@@ -166,7 +167,7 @@ def upscale_frames(
         looks = assess(first)
         progress.message(looks.describe())
         mixture = mixture_of(looks.denoise, texture)
-    networks = networks_of(model, video=True, engine=engine, mixture=mixture)
+    networks = networks_of(model, video=True, engine=engine_for(engine, precision), mixture=mixture)
     flat = first.ndim == 2
     stream = (np.asarray(frame) for frame in itertools.chain([first], stream))
     pixels = ((None, frame[..., np.newaxis] if frame.ndim == 2 else frame) for frame in stream)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isr.errors import RequestError
+from isr.predict.choice import engine_for
 from isr.predict.crop import Crop
 from isr.predict.naming import check_pattern
 from isr.predict.precision import check_precision
@@ -136,7 +137,7 @@ class PredictOptions:
     @property
     def runs_on(self) -> str:
         """Return the engine, as for `Network`."""
-        return "gpu" if self._on_gpu and self.engine == "auto" else self.engine
+        return str(engine_for(self.engine, self.precision, self._on_gpu))
 
     @property
     def _on_gpu(self) -> bool:

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isr.errors import RequestError
+from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
 from isr.runtimes import devices
-from isr.runtimes.engines import BACKENDS, ENGINES
+from isr.runtimes.engines import BACKENDS, ENGINES, backend
 
 if TYPE_CHECKING:
     from isr.predict.source import Network
-
-PRECISIONS = ("auto", "fast", "float32", "bfloat16", "int8")
-# What "auto" means for 8-bit pictures where the processor computes in it. On the validation pictures it loses less
-# than 0.01 dB and deviates by less than 2/255 from float32 (docs/predict.md).
-AUTOMATIC_PRECISION = "bfloat16"
 
 
 def check_precision(name: str) -> None:
@@ -37,7 +33,7 @@ def resolve_precision(
     """Choose the precision of a picture of this dtype, and say why it is not the one asked for ("" where it is).
 
     Args:
-        asked: one of `PRECISIONS`; "fast" is int8 where all networks have it, else "auto".
+        asked: one of `PRECISIONS`; "auto" and "fast" as of `isr.predict.choice.choose`, where all networks have it.
         dtype: of the picture.
         networks: those that it goes through.
 
@@ -47,25 +43,21 @@ def resolve_precision(
     check_precision(asked)
     networks = [network for network in networks if network.precisions]
 
-    def offered(precision: str) -> bool:
-        return all(precision in network.precisions for network in networks)
-
     if asked == "float32":
         return asked, ""
     if dtype != np.uint8:
         # bfloat16 has 8 significant bits, fewer than such a picture.
         explicit = asked in ("bfloat16", "int8")
         return "float32", f"{dtype} pixels are computed in float32" if explicit else ""
-    if asked == "fast" and networks and offered("int8"):
-        return "int8", ""
     if asked in ("auto", "fast"):
-        # No faster there.
-        on_jax = any(network.engine == "jax" for network in networks)
-        suits = all(network.suits_bfloat16 for network in networks)
-        fine = suits and offered(AUTOMATIC_PRECISION) and not on_jax and devices.computes_bfloat16("CPU")
         mixed = asked == "fast" and any(network.is_mixed for network in networks)
         why = "8 bits exist at the corners alone, such as denoise 0 or 1: computed without" if mixed else ""
-        return AUTOMATIC_PRECISION if fine else "float32", why
+        for purpose in ("fast", "auto") if asked == "fast" else ("auto",):
+            found = {network.fastest_precision(purpose) for network in networks}
+            found = found or {choose({backend(): PRECISIONS_OF_KERAS}).precision}
+            if len(found) == 1:
+                return found.pop(), why
+        return "float32", why
     for network in networks:
         if asked not in network.precisions:
             raise RequestError(f"{network.name}: {network.lacks(asked)}")

@@ -16,11 +16,12 @@ from isr import presets
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.errors import file_error
 from isr.io.files import atomic
+from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
 from isr.predict.route import Route, Target
 from isr.presets import Mixture
 from isr.progress import Progress, Silent
 from isr.runtimes import wirings
-from isr.runtimes.engines import BACKENDS, ENGINES, backend, check_engine, fastest, fastest_on_gpu
+from isr.runtimes.engines import BACKENDS, ENGINES, backend, candidates, check_engine, fastest_on_gpu
 from isr.runtimes.engines.cache import cache_folder
 from isr.spec import ModelSpec, Upscaler
 
@@ -39,9 +40,9 @@ class Network:
     Args:
         source: a preset's name or folder, a `.keras` file, the address of a model server (`grpc://host:8500/model`),
             a network of the package, or an upscaler.
-        engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. "auto" takes another one
-            only for presets and files of single-picture networks, and so does "gpu", which is for a GPU. Upscalers
-            run as they are.
+        engine: what runs it, one of `isr.runtimes.engines.NAMES`; None: Keras' own backend. Where it is to be chosen,
+            what for, as of `engine_for`: another one is taken for presets and files of single-picture networks.
+            Upscalers run as they are.
         mixture: of the corners of a preset; None: its own weights.
 
     Raises:
@@ -62,7 +63,7 @@ class Network:
         self._fingerprints: dict[str, str] = {}
         self.source = ""
         self.mixture = mixture
-        self.automatic = engine == "auto"
+        self.automatic = engine in PRECISIONS
         if isinstance(source, (str, Path)):
             self.source = str(source)
         if is_address(source):
@@ -137,14 +138,27 @@ class Network:
             return backend()
         if engine == "gpu":
             return fastest_on_gpu() if self._is_wired else backend()
+        if engine in PRECISIONS:
+            return self._fastest(engine)
         check_engine(engine)
         if engine in ENGINES and not ENGINES[engine].converts:
             self._check_wired(engine)
         if engine in BACKENDS and engine != backend():
             raise RequestError(f"engine {engine}: Keras runs on {backend()}; set KERAS_BACKEND={engine}")
-        if engine != "auto":
-            return engine
-        return fastest() if self._folder is not None and self.num_frames == 1 else backend()
+        return engine
+
+    def _fastest(self, purpose: str) -> str:
+        """The engine that is chosen for a precision."""
+        if self._folder is None or self.num_frames > 1:
+            return backend()
+        if not self._is_wired:
+            return candidates()[0]
+        offered = {engine: self._offered(engine) for engine in candidates()}
+        return choose(offered, purpose, self.suits_bfloat16).engine
+
+    def fastest_precision(self, purpose: str) -> str:
+        """Return what 8-bit pictures are computed in, with its engine, for "auto" or "fast"."""
+        return choose({self.engine: self.precisions}, purpose, self.suits_bfloat16).precision
 
     def _check_wired(self, engine: str) -> None:
         """Raise RequestError for a network that an engine of wirings does not know; of a file, writing tells."""
@@ -158,9 +172,12 @@ class Network:
     @property
     def precisions(self) -> tuple[str, ...]:
         """List what this network can be computed in, with its engine; empty where that is its own matter."""
-        if self.engine not in ENGINES:
-            return ("float32", "bfloat16") if self.engine else ()
-        offered = ENGINES[self.engine].precisions if self.num_frames == 1 else ("float32",)
+        return self._offered(self.engine)
+
+    def _offered(self, engine: str) -> tuple[str, ...]:
+        if engine not in ENGINES:
+            return PRECISIONS_OF_KERAS if engine else ()
+        offered = ENGINES[engine].precisions if self.num_frames == 1 else ("float32",)
         return tuple(name for name in offered if name != "int8" or self._variant is not None)
 
     @property

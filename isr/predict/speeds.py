@@ -24,17 +24,20 @@ class Kind(NamedTuple):
     Attributes:
         networks: their names, in the order in which they run; "bicubic" where there is none.
         engine, precision: of all of them; empty where that is their own matter.
-        device: as `isr.runtimes.devices.use_device` calls it, or only "GPU" before that is known.
+        device: as `isr.runtimes.devices.use_device` calls it, or only "GPU" before that is known; of a part,
+            `isr.runtimes.devices.processor`.
+        part: what was measured of a job: "network" for the network alone; empty for all of it.
     """
 
     networks: str
     engine: str
     precision: str
     device: str
+    part: str = ""
 
 
 class Speeds:
-    """Seconds per megapixel of finished jobs, reading, writing and encoding included.
+    """Seconds per megapixel: of finished jobs, reading, writing and encoding included; of networks alone.
 
     Args:
         path: the file; None: `speeds.jsonl` in the cache folder.
@@ -64,8 +67,8 @@ class Speeds:
         return sum(seconds for _, seconds in jobs) / sum(megapixels for megapixels, _ in jobs)
 
     def kinds(self) -> list[Kind]:
-        """List the kinds of jobs that were measured, the latest last."""
-        return list(self._jobs)
+        """List the kinds of whole jobs that were measured, the latest last."""
+        return [kind for kind in self._jobs if not kind.part]
 
     def add(self, kind: Kind, megapixels: float, pace: float | None, keep: bool = True) -> None:
         """Note what a finished job took. A cache that cannot be written is no reason to fail.
@@ -93,7 +96,9 @@ class Speeds:
             return
 
     def _note(self, kind: Kind, megapixels: float, seconds: float) -> None:
-        self._jobs.setdefault(kind, deque(maxlen=LATEST)).append((megapixels, seconds))
+        # A part is measured by itself, and anew when its machine has changed.
+        jobs = self._jobs.setdefault(kind, deque(maxlen=1 if kind.part else LATEST))
+        jobs.append((megapixels, seconds))
 
 
 def _on_gpu(kind: Kind) -> Kind:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,29 @@ def computes_bfloat16(device: str) -> bool:
 
     A processor needs AVX512_BF16, AMX or ARM's bf16: without, it emulates bfloat16, slower than float32.
     """
-    if device != "CPU" or platform.system() != "Linux":
+    if device != "CPU" or not _cpuinfo():
         return True
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _cpuinfo()) is not None
+
+
+def has_amx() -> bool:
+    """Tell whether the processor has AMX, whose bfloat16 is as fast as 8 bits; False where that is unknown."""
+    return re.search(r"\bamx_bf16\b", _cpuinfo()) is not None
+
+
+def processor() -> str:
+    """Return what the processor calls itself, and its cores: "AMD EPYC, 2 cores"."""
+    model = re.search(r"^model name\s*: *(.+)$", _cpuinfo(), re.MULTILINE)
+    name = model[1] if model else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+@cache
+def _cpuinfo() -> str:
+    """What Linux tells of the processor; empty elsewhere."""
+    if platform.system() != "Linux":
+        return ""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return True
-    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", text) is not None
+        return ""

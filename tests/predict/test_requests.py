@@ -217,7 +217,7 @@ def test_records_hold_engine_and_precision(here: Path) -> None:
 def test_what_failed_earlier_is_planned_otherwise(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the record says what will compute it, also where the engine that was taken by itself cannot."""
     monkeypatch.setenv("ISR_CACHE", str(here / "cache"))
-    monkeypatch.setattr(source, "fastest", lambda: "openvino")
+    monkeypatch.setattr(source, "candidates", lambda: ["openvino"])
     monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
     monkeypatch.setattr(source.Network, "_is_built", False)  # else nothing is converted
     save("a.png")

@@ -22,8 +22,9 @@ from isr.imresize import imresize
 from isr.levels import from_float
 from isr.models import EDSR
 from isr.predict import source as networks_module
+from isr.predict.choice import AUTOMATIC_PRECISION
 from isr.predict.picture import enlarge, fill_transparent, reduce
-from isr.predict.precision import AUTOMATIC_PRECISION, resolve_precision
+from isr.predict.precision import resolve_precision
 from isr.predict.resize import RowResizer, resize
 from isr.predict.route import Route, Target, factors
 from isr.predict.tiling import TileOptions

@@ -187,7 +187,7 @@ def fastest_on_gpu() -> str:
 
 
 def fastest() -> str:
-    """Return the engine that "auto" means for photographs: OpenVINO on a machine without a GPU.
+    """Return the engine that "auto" means for photographs where nothing was measured: OpenVINO without a GPU.
 
     OpenVINO is the fastest of those measured (`docs/engines.md`). On another backend than TensorFlow, which converts,
     Keras' own computes.
@@ -195,3 +195,16 @@ def fastest() -> str:
     wanted = backend()
     gpu = shutil.which("nvidia-smi") is not None
     return "openvino" if wanted == "tensorflow" and not gpu and ENGINES["openvino"].installed else wanted
+
+
+def candidates() -> list[str]:
+    """List the engines that "auto" may take for photographs: the one of `fastest`, then others that start as fast.
+
+    They compute on the processor; where there is an NVIDIA GPU, or Keras runs on another backend than TensorFlow, no
+    other one than Keras' own is a candidate.
+    """
+    rule = fastest()
+    if backend() != "tensorflow" or shutil.which("nvidia-smi") is not None:
+        return [rule]
+    others = [name for name, engine in ENGINES.items() if engine.builds and engine.installed and name != rule]
+    return [rule, *others]
