@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,6 +145,16 @@ def put(path: Path, address: str, note: str = "") -> None:
         else:
             store.put_file(str(path), key)
             store.pipe_file(_note_key(key), note.encode())
+
+
+def remove(address: str) -> None:
+    """Remove the objects below an address.
+
+    Raises:
+        ISRError: the store does not answer, or refuses.
+    """
+    with _answers(address), suppress(FileNotFoundError):
+        _store(address).rm(_key(address), recursive=True)
 
 
 def note_of(address: str) -> str | None:

@@ -41,10 +41,14 @@ class Speeds:
 
     Args:
         path: the file; None: `speeds.jsonl` in the cache folder.
+
+    Attributes:
+        keeps: whether what is added is written into the file; of a process on a part of the machine it is not.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_folder() / NAME
+        self.keeps = True
         self._jobs: dict[Kind, deque[tuple[float, float]]] = {}
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
@@ -83,7 +87,7 @@ class Speeds:
             return
         seconds = pace * megapixels
         self._note(kind, megapixels, seconds)
-        if not keep:
+        if not (keep and self.keeps):
             return
         try:
             append_line(self.path, json.dumps([*kind, round(megapixels, 9), round(seconds, 6)]))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +39,8 @@ from isr.predict.precision import expected_device, resolve_precision, supported_
 from isr.predict.request import PredictRequest, changed, standing
 from isr.predict.source import default_scale, networks_of
 from isr.progress import Estimate, Progress, Within, check_cancelled, tell_estimates
+
+T = TypeVar("T")
 
 KNOWN = READABLE | VIDEO_SUFFIXES | ANIMATION_SUFFIXES
 # What a line of a list may say beside options: where the input is, what its result is called, and facts for estimates.
@@ -157,14 +160,16 @@ def _line(text: str, folder: Path | str, where: str) -> Item:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a driver has chosen for all machines: engine and precision of 8-bit pixels; "auto" where it is open.
+    """What a driver has chosen for all machines.
 
     Attributes:
-        pictures, clips: of these.
+        pictures, clips: engine and precision of 8-bit pixels of these; "auto" where it is open.
+        cores: by which encoders of video choose their threads.
     """
 
     pictures: tuple[str, str]
     clips: tuple[str, str]
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ class Asked:
     def settle(self) -> Settled:
         """Choose engine and precision, as this machine does."""
         pictures = self._choice(self.pictures) if self.single else self._choice(self.clips)
-        return Settled(pictures, self._choice(self.clips))
+        return Settled(pictures, self._choice(self.clips), cores_here())
 
     def _choice(self, setting: Setting) -> tuple[str, str]:
         networks = [network for network in setting.networks.values() if network.precisions]
@@ -225,7 +230,9 @@ class Asked:
             del made[free]
         networks = {**self.clips.networks, **self.pictures.networks} if self.single else self.clips.networks
         weights = {str(scale): network.fingerprint() for scale, network in networks.items()}
-        return {"version": VERSION, "options": made, "networks": weights, "settled": asdict(self.settle())}
+        # Threads of encoders are left out: machines of other numbers trust each other's results.
+        settled = {key: value for key, value in asdict(self.settle()).items() if key != "cores"}
+        return {"version": VERSION, "options": made, "networks": weights, "settled": settled}
 
     @property
     def single(self) -> bool:
@@ -300,12 +307,18 @@ class Maker:
         Raises:
             Cancelled: the progress asks for it; what is finished is whole then.
         """
+        return self.attempt(item, lambda target: self._make(item, target, progress))
+
+    def attempt(self, item: Item, work: Callable[[Path | str], T]) -> T | Outcome:
+        """Do work on an item, given where its result belongs; an error is told, not raised.
+
+        Raises:
+            Cancelled: the work does.
+        """
         target: Path | str | None = None
         try:
             target = self.target(item)
-            if isinstance(target, Path) and not is_remote(item.source):
-                return self._make_here(item, Path(item.source), target, progress)
-            return self._make_between(item, target, progress)
+            return work(target)
         except Cancelled:
             raise
         except (ISRError, MemoryError, OSError, DiskError) as error:
@@ -316,9 +329,21 @@ class Maker:
             line = line_of(_shown(item.source), reason)
             return Outcome(_shown(item.source), target, "failed", line, fatal=fatal, failure=failure)
 
-    def _make_here(self, item: Item, source: Path, target: Path, progress: Progress) -> Outcome:
+    def _make(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
+        if isinstance(target, Path) and not is_remote(item.source):
+            job = self.plan_here(item, target)
+            return job if isinstance(job, Outcome) else job.run(NETWORKS, progress)
+        return self._make_between(item, target, progress)
+
+    def plan_here(self, item: Item, target: Path) -> Job | Outcome:
+        """Plan the result of an item where both are files that stay where they are, or find that it is made.
+
+        Raises:
+            ISRError: it cannot be made, or may not be replaced.
+        """
         assert isinstance(self.output, Path)
-        job = self._plan(item, Input(source, source.parent, self.output, target))
+        source = Path(item.source)
+        job = self.plan(item, Input(source, source.parent, self.output, target))
         options = self.asked(item.options).options
         if self._again(options) and job.exists:
             options = replace(options, resume=True)
@@ -328,22 +353,38 @@ class Maker:
             return Outcome(source, target, "skipped")
         if state == "exists":
             raise _refused(target, options)
-        return job.run(NETWORKS, progress)
+        return job
 
     def _again(self, options: PredictOptions) -> bool:
         """Whether a result that agrees may be one that this process made before it ended."""
         return self.settled is not None and not options.overwrite
 
-    def _make_between(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
+    def done(self, item: Item, target: Path | str, digest: str) -> Outcome | None:
+        """Find that a result in a store, or of an object in one, is made; None where it is to be made.
+
+        Args:
+            item: the input.
+            target: where its result belongs.
+            digest: of what that is made from.
+
+        Raises:
+            ISRError: it may not be replaced.
+        """
         options = self.asked(item.options).options
-        digest = self.digest(item)
         # The object that is there, or the record of the file.
         known = self._known(target)
-        if known is not None:
-            if (options.resume or self._again(options)) and known == digest:
-                return Outcome(_shown(item.source), target, "skipped")
-            if not options.overwrite and not (options.resume and known):
-                raise _refused(target, options)
+        if known is None:
+            return None
+        if (options.resume or self._again(options)) and known == digest:
+            return Outcome(_shown(item.source), target, "skipped")
+        if not options.overwrite and not (options.resume and known):
+            raise _refused(target, options)
+        return None
+
+    def _make_between(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
+        digest = self.digest(item)
+        if (done := self.done(item, target, digest)) is not None:
+            return done
         with tempfile.TemporaryDirectory(prefix="isr-") as folder:
             scratch = Path(folder)
             (scratch / "in").mkdir()
@@ -352,20 +393,22 @@ class Maker:
                 source = scratch / "in" / source.name
                 places.fetch(item.source, source)
             made = scratch / "out" / PurePosixPath(str(target)).name
-            outcome = self._plan(item, Input(source, source.parent, made.parent, made)).run(
-                NETWORKS, progress
-            )
-            # Of the file in scratch, a reader knows nothing.
-            for path, shown in ((source, item.source), (made, str(target))):
-                outcome = replace(
-                    outcome,
-                    error=outcome.error.replace(str(path), shown),
-                    warning=outcome.warning.replace(str(path), shown),
-                )
-            if outcome.failure is not None:
-                outcome = replace(outcome, failure=type(outcome.failure)(outcome.error))
+            job = self.plan(item, Input(source, source.parent, made.parent, made))
+            outcome = job.run(NETWORKS, progress)
             if outcome.status == "written":
-                self._put(made, target, digest)
+                self.put(made, target, digest)
+        return self.shown(outcome, item, target, job)
+
+    def shown(self, outcome: Outcome, item: Item, target: Path | str, job: Job) -> Outcome:
+        """Tell what became of an item whose job read and wrote files in scratch, of which a reader knows nothing."""
+        for path, shown in ((job.source, item.source), (job.target, str(target))):
+            outcome = replace(
+                outcome,
+                error=outcome.error.replace(str(path), shown),
+                warning=outcome.warning.replace(str(path), shown),
+            )
+        if outcome.failure is not None:
+            outcome = replace(outcome, failure=type(outcome.failure)(outcome.error))
         return replace(outcome, source=_shown(item.source), target=target)
 
     def digest(self, item: Item) -> str:
@@ -407,7 +450,8 @@ class Maker:
         # One that was begun, or is of another size, is this package's, and not up to date.
         return str(record.get("digest", "?")) if same else "?" if target in self.records else ""
 
-    def _put(self, made: Path, target: Path | str, digest: str) -> None:
+    def put(self, made: Path, target: Path | str, digest: str) -> None:
+        """Put a result where it belongs, with the digest of what it was made from."""
         if isinstance(target, str):
             places.put(made, target, digest)
             return
@@ -419,7 +463,12 @@ class Maker:
                 temporary.write_bytes(made.read_bytes())
             journal.finish(target, {"digest": digest, "output": {"bytes": target.stat().st_size}})
 
-    def _plan(self, item: Item, source: Input) -> Job:
+    def plan(self, item: Item, source: Input) -> Job:
+        """Plan the result of an item, from a file and to one.
+
+        Raises:
+            ISRError: it cannot be made here.
+        """
         asked = self.asked(item.options)
         clip = is_clip(source.path)
         if clip and asked.options.suffix not in (None, *WRITABLE_SUFFIXES - {".png"}):
@@ -437,6 +486,8 @@ class Maker:
                     f"{item.source}: a machine of the cluster does not compute in {chosen}; "
                     "give --precision float32"
                 )
+            if isinstance(job, ClipJob):
+                job = replace(job, output=job.output.on_cores(self.settled.cores))
         return job
 
 
@@ -473,6 +524,11 @@ def tell(progress: Progress, done: int, count: int, begun: float) -> None:
         seconds = (time.monotonic() - begun) / done * (count - done)
         left = Estimate(done, count - done, seconds)
         tell_estimates(progress, left, left)
+
+
+def cores_here() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def counted(items: Iterator[Item]) -> tuple[int, Iterator[Item]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +28,9 @@ from isr.cli.app import run
 from isr.errors import Cancelled, RequestError
 from isr.io.clips import FrameReader
 from isr.models import EDSR, EDVR
+from isr.predict import PredictRequest, plan
 from isr.predict.jobs import clip
+from isr.predict.networks import NETWORKS
 from isr.predict.options import PredictOptions, VideoOptions
 from isr.predict.predictor import Outcome, predict_files
 
@@ -223,6 +227,72 @@ def test_a_network_of_several_frames_goes_on_to_the_same_frames() -> None:
         predict(source, "edvr", Lines(stop=9), **options)
     predict(source, "edvr", **options)
     np.testing.assert_array_equal(read_clip("clip_x4.mkv"), whole)
+
+
+class Edges(Repeat):
+    """As `Repeat`, of five frames, and each result shows all of them; borders as a window's `frame_border` says."""
+
+    def __init__(self, border: str) -> None:
+        super().__init__(num_frames=5, center_frame=1, frame_border=border)  # type: ignore[arg-type]
+
+    def encode(self, frame: np.ndarray) -> np.ndarray:
+        return frame
+
+    def decode(self, window: list[np.ndarray]) -> np.ndarray:
+        shares = np.float32([0.3, 0.4, 0.1, 0.15, 0.05])
+        mixed = sum(frame * share for frame, share in zip(window, shares, strict=True))
+        return np.asarray(mixed).repeat(2, axis=1).repeat(2, axis=2)
+
+    def size(self, features: np.ndarray) -> int:
+        return features.nbytes
+
+
+@pytest.mark.parametrize(
+    ("border", "cuts"), [("circle", (6, 14, 15)), ("reflect", (7, 9)), ("replicate", (8,))]
+)
+def test_runs_of_segments_in_any_order_make_the_same_file(border: str, cuts: tuple[int, ...]) -> None:
+    """Also where scenes begin beside their borders; what one of several processes had lost is made by the next."""
+    pictures = frames(19)
+    for cut in cuts:
+        pictures[cut:] = [255 - picture for picture in pictures[cut:]]
+    source = save_clip("clip.mp4", pictures, sound=True)
+    options = PredictOptions(video=VideoOptions(pixel_format="yuv444p", crf=1, scene_cut=0.1))
+    predict(source, Edges(border), video=options.video)
+    whole = Path("clip_x2.mp4").read_bytes()
+    Path("clip_x2.mp4").unlink()
+    (job,) = plan(PredictRequest((source,), None, (Edges(border),), options)).jobs
+    assert isinstance(job, clip.ClipJob)
+    runs = job.runs(2)
+    assert runs == [range(2), range(2, 4), range(4, 5)]
+    for numbers in (runs[2], runs[0]):
+        outcome = replace(job, only=numbers).run(NETWORKS, Lines())
+        assert outcome.status == "written" and outcome.frames == len(numbers) * 4 - (numbers[-1] == 4)
+    assert job.runs(2) == [runs[1]] and not Path("clip_x2.mp4").exists()
+    # This one makes what is missing, and joins.
+    job.run(NETWORKS, Lines())
+    assert Path("clip_x2.mp4").read_bytes() == whole and not list(Path().glob(".clip*"))
+    assert "its segments are gone" in replace(job, only=runs[0]).run(NETWORKS, Lines()).error
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no process is kept on some cores here")
+@pytest.mark.parametrize("height", [16, 200])
+def test_an_encoder_with_fixed_threads_writes_the_same_on_fewer_cores(height: int) -> None:
+    source = save_clip("clip.mp4", frames(6, height, 32))
+    (job,) = plan(PredictRequest((source,), None, (Repeat(),))).jobs
+    assert isinstance(job, clip.ClipJob)
+    cores = sorted(os.sched_getaffinity(0))
+    job.run(NETWORKS, Lines())
+    whole = Path("clip_x2.mp4").read_bytes()
+
+    def on_one_core() -> None:
+        os.sched_setaffinity(0, cores[:1])
+        replace(job, output=job.output.on_cores(len(cores))).run(NETWORKS, Lines())
+
+    # The affinity is that of a thread, and of those that it starts.
+    thread = threading.Thread(target=on_one_core)
+    thread.start()
+    thread.join()
+    assert Path("clip_x2.mp4").read_bytes() == whole
 
 
 def test_segments_of_other_options_are_made_anew() -> None:

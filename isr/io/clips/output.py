@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Output:
         suffix: of the pictures of a folder.
         copied: the indices of the source's streams that go along.
         notes: what a user should be told, a line each: what is lost, and what was chosen for a reason.
+        threads: of the encoder, whose number decides its bytes; 0: as many as it chooses by the cores it may use.
     """
 
     source: VideoInfo
@@ -47,6 +48,7 @@ class Output:
     suffix: str = ""
     copied: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    threads: int = 0
 
     @property
     def container(self) -> Container:
@@ -98,6 +100,14 @@ class Output:
     def first_tick(self) -> int:
         """When the first frame is shown, in units of `time_base`."""
         return self.tick(int(self.source.known_timeline.pts[self.frames[0]]))
+
+    def on_cores(self, cores: int) -> Output:
+        """Fix the encoder's threads as it chooses them where it may use so many cores.
+
+        Machines and processes that may use other numbers then write the same bytes. Of the encoders, x264 alone goes
+        by the cores of its process, and takes one thread each.
+        """
+        return replace(self, threads=cores) if self.codec == "libx264" else self
 
     def record(self) -> dict[str, Any]:
         """Collect what must be the same for segments to fit together, in plain values for a journal."""

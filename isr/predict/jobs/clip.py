@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections import deque
@@ -52,6 +53,7 @@ class ClipJob(Job):
         output: what the source is, which of its frames are made, and how they are written.
         scene_cut: from which difference, 0 to 1, a frame begins a scene whose windows do not reach back; None: off.
         segment: frames of a segment.
+        only: the numbers of the segments that are made, and not joined; None: all are, and are joined.
     """
 
     KIND: ClassVar[str] = "clip"
@@ -60,6 +62,7 @@ class ClipJob(Job):
     output: Output
     scene_cut: float | None
     segment: int
+    only: range | None = None
 
     @staticmethod
     def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
@@ -152,7 +155,7 @@ class ClipJob(Job):
 
     @property
     def frames_out(self) -> int:
-        return len(self.output.frames)
+        return len(self.output.frames if self.only is None else Parts(self).frames(self.only))
 
     @property
     def units(self) -> Units:
@@ -188,51 +191,81 @@ class ClipJob(Job):
     def _read(self) -> None:
         """Frames are read while they are upscaled."""
 
+    def runs(self, length: int) -> list[range]:
+        """List the segments that are missing, for processes that share them; call it before these begin.
+
+        Args:
+            length: most segments of a run.
+
+        Returns:
+            Numbers of neighbouring segments, each for a job with `only`. When all are made, this job joins them.
+        """
+        parts = Parts(self)
+        parts.begin()
+        return [
+            run[start : start + length]
+            for run in parts.missing(range(len(parts.segments)))
+            for start in range(0, len(run), length)
+        ]
+
+    @property
+    def joins(self) -> bool:
+        return self.only is None
+
     def _make(self, read: None, opened: Opened, watch: Watch) -> str:
         """Make the target, going on where an earlier run stopped.
 
         Decoding, the network and encoding each have a thread, and hand on a few frames at a time. The finished
-        segments outlive an error; the next run goes on behind them.
+        segments outlive an error; the next run makes the others.
         """
         parts, frames = Parts(self), self.output.frames
-        finished = parts.begin()
-        watch.start("upscale", len(frames), "frames")
-        if finished:
-            done = parts.segments[finished - 1].stop - frames.start
+        if self.only is None:
+            parts.begin()
+        elif not parts.begun:
+            raise ISRError(f"{self.target}: its segments are gone, or are made otherwise; run it again")
+        wanted = range(len(parts.segments)) if self.only is None else self.only
+        missing = parts.missing(wanted)
+        watch.start("upscale", self.frames_out, "frames")
+        if done := self.frames_out - sum(len(parts.frames(run)) for run in missing):
             watch.message(f"{self.target}: going on behind frame {done} of {len(frames)}")
             watch.skip(done)
         try:
-            if finished < len(parts.segments):
-                self._upscale(parts, finished, opened, watch)
-            join(self.output, [parts.path(number) for number in range(len(parts.segments))])
+            for run in missing:
+                self._upscale(parts, run, opened, watch)
+            if self.only is not None:
+                return ""
+            join(self.output, [parts.path(number) for number in wanted])
         except Cancelled:
-            if watch.keeping and (line := parts.keep()):
+            if self.only is None and watch.keeping and (line := parts.keep()):
                 watch.message(line)
             raise
         replaced = parts.replaced()
         parts.remove()
         return self._damage(replaced)
 
-    def _upscale(self, parts: Parts, finished: int, opened: Opened, watch: Watch) -> None:
-        first, stop = parts.segments[finished].start, self.output.frames.stop
-        # The frames before, that the first windows hold, and that tell where their scene begins.
+    def _upscale(self, parts: Parts, run: range, opened: Opened, watch: Watch) -> None:
+        """Make neighbouring segments."""
+        whole, frames = self.output.frames, parts.frames(run)
+        # The neighbours that their windows hold, and that tell where scenes begin. Where one begins, a window that
+        # lacks frames before it may take some behind it.
         spec = opened.upscalers[0].spec if opened.upscalers else None
-        before = spec.num_frames + 2 if spec and spec.num_frames > 1 else 0
-        begin = max(self.output.frames.start, first - before)
+        several = spec is not None and spec.num_frames > 1
+        before, after = (spec.num_frames + 2, spec.num_frames - 1) if spec and several else (0, 0)
+        begin = max(whole.start, frames.start - before)
         windows, repeats = WindowOptions(self.tiles, self.scene_cut), Repeats()
         with (
-            FrameReader(self.info, range(begin, stop)) as reader,
+            FrameReader(self.info, range(begin, min(whole.stop, frames.stop + after))) as reader,
             ThreadPoolExecutor(1) as decoder,
             ThreadPoolExecutor(1) as encoder,
         ):
-            frames = ((frame, cropped(frame.pixels, self.crop)) for frame in ahead(iter(reader), decoder))
+            found = ((frame, cropped(frame.pixels, self.crop)) for frame in ahead(iter(reader), decoder))
             results = upscale_frames_along(
-                self.route, frames, opened.upscalers, windows, watch, first - begin, repeats
+                self.route, found, opened.upscalers, windows, watch, frames.start - begin, repeats
             )
-            for number, segment in list(enumerate(parts.segments))[finished:]:
+            for number in run:
                 replaced = []
                 with SegmentWriter(self.output, parts.path(number)) as writer, _Behind(encoder) as behind:
-                    for _ in segment:
+                    for _ in parts.segments[number]:
                         check_cancelled(watch)
                         frame, pixels = next(results)
                         if frame.replaced:
@@ -278,25 +311,43 @@ class Parts:
         """Return the file of a segment."""
         return self.folder / f"{number:06d}.nut"
 
+    def files(self, number: int) -> list[Path]:
+        """List the files of a segment that is made; the last one says that it is."""
+        return [path for path in (self._replaced(number), self.path(number)) if path.is_file()]
+
     @property
     def finished(self) -> int:
         """Count the segments, from the first on, that are finished."""
         return next((n for n in range(len(self.segments)) if not self.path(n).is_file()), len(self.segments))
 
-    def begin(self) -> int:
-        """Make the folder ready, and count the segments, from the first on, that are finished."""
-        # What JSON makes of the record, since the one on the disk is read from it.
-        record = json.loads(json.dumps(self.job.record))
-        note = self.folder / self.RECORD
+    def frames(self, run: range) -> range:
+        """Return the frames of neighbouring segments."""
+        return range(self.segments[run[0]].start, self.segments[run[-1]].stop)
+
+    def missing(self, wanted: range) -> list[range]:
+        """List the neighbouring segments that are not made, of those that are wanted."""
+        numbers = [number for number in wanted if not self.path(number).is_file()]
+        # Between neighbours, number and place differ by the same.
+        runs = itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+        found = [[number for _, number in run] for _, run in runs]
+        return [range(run[0], run[-1] + 1) for run in found]
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether the segments in the folder are of this job."""
         try:
-            known = json.loads(note.read_text(encoding="utf-8"))
+            known = json.loads((self.folder / self.RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = None
-        if known != record:
+            return False
+        # What JSON makes of the record, since the one on the disk is read from it.
+        return bool(known == json.loads(json.dumps(self.job.record)))
+
+    def begin(self) -> None:
+        """Make the folder ready."""
+        if not self.begun:
             shutil.rmtree(self.folder, ignore_errors=True)
-            with atomic(note) as temporary:
-                temporary.write_text(json.dumps(record), encoding="utf-8")
-        return self.finished
+            with atomic(self.folder / self.RECORD) as temporary:
+                temporary.write_text(json.dumps(self.job.record), encoding="utf-8")
 
     def note_replaced(self, number: int, frames: list[int]) -> None:
         """Remember which frames of a segment could not be decoded; before it is finished."""

@@ -313,6 +313,11 @@ class Job(ABC):
         return self.target.exists()
 
     @property
+    def joins(self) -> bool:
+        """Tell whether its result is the target, and not a part of it."""
+        return True
+
+    @property
     def frames_out(self) -> int | None:
         """Count the frames of the result; None for a picture."""
         return None
@@ -432,8 +437,9 @@ class Job(ABC):
             settled = replace(self, networks=opened.networks)
             journal.start(self.target)
             damage = settled._make(read, opened, watch)
-            with disk_needed():
-                journal.finish(self.target, settled.finished_record())
+            if self.joins:
+                with disk_needed():
+                    journal.finish(self.target, settled.finished_record())
         except Cancelled:
             raise
         except (ISRError, MemoryError, DiskError) as error:

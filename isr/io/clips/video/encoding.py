@@ -46,6 +46,8 @@ def add_video(container: Any, output: Output) -> Any:
         os.environ.setdefault("SVT_LOG", "1")
     stream = container.add_stream(output.codec, rate=source.rate, options=options)
     context = stream.codec_context
+    if output.threads:
+        context.thread_count = output.threads
     context.width, context.height = output.coded_size
     context.pix_fmt = output.pixel_format
     context.time_base = stream.time_base = output.time_base
