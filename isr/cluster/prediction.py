@@ -2,7 +2,8 @@
 
 Actors hold opened networks and take blocks of a few files. A process that ends in the middle of a block starts again,
 and finds by the records what it had finished. What has no outcome then is tried once more, a file at a time, so that a
-file that ends its process takes no other one with it.
+file that ends its process takes no other one with it. Clips follow the pictures, in runs of segments: see
+`isr.cluster.clips`.
 """
 
 from __future__ import annotations
@@ -18,20 +19,28 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
+from isr.cluster.clips import LETTING_GO, Clip, StoredClips, clear_stage, join_here
 from isr.cluster.connection import connected
 from isr.errors import Cancelled, ISRError, MachineError, first_line
+from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from isr.io.pictures import READABLE
+from isr.io.places import is_remote
+from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import Job, Outcome
 from isr.predict.jobs.journal import Journal
 from isr.predict.networks import NETWORKS
 from isr.predict.plain import from_plain
 from isr.predict.precision import supported_precision
 from isr.predict.request import Plan, PredictRequest, job_from_json
-from isr.predict.stream import Item, Maker, Settled, counted, items_of, tell
+from isr.predict.speeds import speeds_here
+from isr.predict.stream import Item, Maker, Settled, cores_here, counted, items_of, tell
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS
+
+J = TypeVar("J", bound=Job)
 
 # Files that an actor is given at once: fewer cost more of Ray's time, more are lost with an actor.
 BLOCK = 8
@@ -79,30 +88,68 @@ class Upscale:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with suppress(OSError):
             os.chdir(work.folder)
+        # One core is no measure of this machine.
+        speeds_here().keeps = False
         self.work = work
         self.maker: Maker | None = None
         if work.request is not None:
             self.maker = Maker(PredictRequest.from_json(json.loads(work.request)), work.settled)
+            self.stored = StoredClips(self.maker)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[Any]]:
-        """Make a block of files; gives their numbers, and what became of each as JSON."""
+        """Make a block of units; gives their numbers, and what became of each as JSON."""
         made = [json.dumps(self.make(str(unit)).to_json()) for unit in block["unit"]]
-        return {"number": [int(number) for number in block["number"]], "outcome": made}
+        return {"number": [int(number) for number in block["number"]], "answer": made}
 
-    def make(self, unit: str) -> Outcome:
-        """Make a file, of an item or a job as JSON."""
+    def make(self, unit: str) -> Outcome | Clip:
+        """Make a file or a run of segments, of a job or an item as JSON; a clip of a list is divided first."""
         content = json.loads(unit)
-        if self.maker is not None:
-            return self.maker.make(Item(**content), Silent())
-        job = job_from_json(content)
+        run = range(*content["run"]) if content.get("run") else None
+        if "kind" in content:
+            return self.run(job_from_json(content), run)
+        assert self.maker is not None
+        item = Item(**content["item"])
+        if run is not None:
+            return self.stored.make(item, run)
+        if "run" in content or not is_clip_name(item.source):
+            return self.maker.make(item, Silent())
+        return self.divide(item, self.maker)
+
+    def run(self, job: Job, run: range | None) -> Outcome:
+        """Run a job, or make a run of its segments."""
+        if isinstance(job, ClipJob) and run is not None:
+            job = replace(job, only=run)
         # By this actor, before it ended and started again.
-        if not self.work.overwrite and job.exists:
+        elif not self.work.overwrite and job.exists:
             records = Journal(job.folder).read()
             if job.target in records and records.agrees(job.target, job.finished_record()):
                 return Outcome(job.source, job.target, "skipped")
         if line := lacking(job):
             return Outcome(job.source, job.target, "failed", f"{job.source}: {line}")
         return job.run(NETWORKS, Silent())
+
+    def divide(self, item: Item, maker: Maker) -> Outcome | Clip:
+        """Divide a clip of a list or a store into runs, or find that it is made."""
+        if is_remote(item.source) or is_remote(maker.output):
+            return self.stored.divide(item)
+        planned = maker.attempt(item, lambda target: maker.plan_here(item, Path(target)))
+        if isinstance(planned, ClipJob):
+            return maker.attempt(item, lambda _: Clip.of(obeyed(planned)))
+        return planned if isinstance(planned, Outcome) else planned.run(NETWORKS, Silent())
+
+
+def join_clip(work: Work, unit: str) -> str:
+    """Join the segments of a clip; gives what became of it as JSON. A task of its own, without networks."""
+    with suppress(OSError):
+        os.chdir(work.folder)
+    content = json.loads(unit)
+    if "kind" in content:
+        job = job_from_json(content)
+        assert isinstance(job, ClipJob)
+        return json.dumps(join_here(job).to_json())
+    assert work.request is not None
+    maker = Maker(PredictRequest.from_json(json.loads(work.request)), work.settled)
+    return json.dumps(StoredClips(maker).join(Item(**content["item"])).to_json())
 
 
 def lacking(job: Job) -> str:
@@ -169,10 +216,13 @@ def run_plan_on_ray(
     if not planned.jobs:
         return
     jobs = [obeyed(job) for job in planned.jobs]
-    units = ((str(job.source), json.dumps(job.to_json())) for job in jobs)
+    pictures = [job for job in jobs if not isinstance(job, ClipJob)]
+    units = ((str(job.source), json.dumps(job.to_json())) for job in pictures)
+    films = (job for job in jobs if isinstance(job, ClipJob))
+    clips = [Clip.of(replace(job, output=job.output.on_cores(cores_here()))) for job in films]
     work = Work(str(Path.cwd()), None, None, overwrite, cores)
     gpu = any(job.processor == "GPU" for job in jobs)
-    yield from _run(units, len(jobs), work, progress, workers, gpu)
+    yield from _run(units, len(pictures), clips, work, progress, workers, gpu)
 
 
 def run_stream_on_ray(
@@ -189,26 +239,32 @@ def run_stream_on_ray(
     maker = Maker(request)
     settled = maker.settle()
     count, items = counted(items_of(request))
-    units = ((item.source, json.dumps(item.to_json())) for item in items)
+    units = ((item.source, json.dumps({"item": item.to_json()})) for item in items)
     work = Work(str(Path.cwd()), json.dumps(request.to_json()), settled, request.options.overwrite, cores)
     gpu = bool({settled.pictures[0], settled.clips[0]} & set(BACKENDS)) and request.options.device != "cpu"
-    yield from _run(units, count, work, progress, workers, gpu)
+    yield from _run(units, count, [], work, progress, workers, gpu)
 
 
-def obeyed(job: Job) -> Job:
+def obeyed(job: J) -> J:
     """Return a job that runs as it was planned, or fails: else machines that differ would make results that differ."""
     return replace(job, networks=tuple(replace(network, automatic=False) for network in job.networks))
+
+
+def is_clip_name(source: str) -> bool:
+    """Tell whether a file may be a clip by its name."""
+    return PurePosixPath(source).suffix.lower() in VIDEO_SUFFIXES | ANIMATION_SUFFIXES - READABLE
 
 
 def _run(
     units: Iterator[tuple[str, str]],
     count: int,
+    clips: list[Clip],
     work: Work,
     progress: Progress,
     workers: int | None,
     gpu: bool,
 ) -> Iterator[Outcome]:
-    """Make units, each a source and what an actor is told of it."""
+    """Make units, each a source and what an actor is told of it, then clips, also those that units turn out to be."""
     with connected(progress) as ray:
         there = ray.cluster_resources()
         gpu = gpu and there.get("GPU", 0) > 0
@@ -216,61 +272,169 @@ def _run(
         workers = workers or max(1, most)
         if workers > most:
             raise MachineError(f"--workers {workers}: the cluster has room for {most}")
-        progress.start("upscale", count, "files")
+        actors = _Actors(ray, work, workers, gpu, progress)
         begun, done = time.monotonic(), 0
         while window := list(itertools.islice(units, WINDOW)):
-            rows: list[dict[str, Any]] = [
-                {"number": number, "unit": unit} for number, (_, unit) in enumerate(window)
-            ]
-            # The second time a file at a time, over what the first time has no outcome of.
-            for last, size in ((False, BLOCK), (True, 1)):
-                if not rows:
-                    break
-                left = {row["number"]: row for row in rows}
-                size = max(1, min(size, -(-len(rows) // workers)))
-                dataset = _dataset(ray, rows, size, work, min(workers, len(rows)), gpu)
-                try:
-                    for number, outcome in _rows(dataset, progress):
-                        # A block that was tried again may come twice.
-                        if left.pop(number, None) is None:
-                            continue
-                        done += 1
-                        yield outcome
-                        tell(progress, done, count, begun)
-                except Broken:
-                    if last:
-                        raise
-                rows = list(left.values())
-            for row in rows:
-                source = window[row["number"]][0]
+            if not done:
+                progress.start("upscale", count, "files")
+            for number, answer in actors.answers(window, BLOCK):
                 done += 1
-                line = "its process ended, alone and among others: memory, or a damaged file"
-                yield Outcome(source, None, "failed", f"{source}: {line}")
+                if answer is None:
+                    yield _ended(window[number][0])
+                elif "runs" in answer:
+                    clips.append(Clip.from_json(answer))
+                else:
+                    yield from_plain(Outcome, answer)
                 tell(progress, done, count, begun)
+            if sum(len(clip.units()) for clip in clips) >= WINDOW:
+                yield from _run_clips(actors, clips)
+                clips = []
+        if clips:
+            yield from _run_clips(actors, clips)
 
 
-def _dataset(ray: Any, rows: Sequence[dict[str, Any]], size: int, work: Work, workers: int, gpu: bool) -> Any:
-    # Else the first block that fails ends all of it.
-    ray.data.DataContext.get_current().max_errored_blocks = -1
-    blocks = ray.data.from_items(list(rows), override_num_blocks=-(-len(rows) // size))
-    with warnings.catch_warnings():
-        # It advises parameters of their own, which these two do not have.
-        warnings.simplefilter("ignore")
-        return blocks.map_batches(
-            Upscale,
-            batch_size=size,
-            fn_constructor_args=(work,),
-            # An actor that ends takes with it the blocks that wait for it.
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
-            num_cpus=work.cores,
-            num_gpus=1 if gpu else None,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-        )
+def _run_clips(actors: _Actors, clips: list[Clip]) -> Iterator[Outcome]:
+    """Make clips: each is joined as soon as its last run is made."""
+    ray, work, progress = actors.ray, actors.work, actors.progress
+    units = [(clip.source, unit) for clip in clips for unit in clip.units()]
+    owners = [number for number, clip in enumerate(clips) for _ in clip.units()]
+    left = [len(clip.units()) for clip in clips]
+    made: dict[int, Outcome] = {}
+    # Actors have all cores; joining copies packets.
+    join = ray.remote(num_cpus=0, max_retries=RETRIES)(join_clip)
+    joining: dict[Any, int] = {}
+
+    def joined(seconds: float) -> Iterator[Outcome]:
+        ready, _ = ray.wait(list(joining), timeout=seconds) if joining else ([], [])
+        for task in ready:
+            number = joining.pop(task)
+            try:
+                outcome = from_plain(Outcome, json.loads(ray.get(task)))
+            except ray.exceptions.RayError as error:
+                outcome = _ended(clips[number].source, first_line(error))
+            runs = made[number]
+            yield replace(outcome, device=runs.device, seconds=runs.seconds + outcome.seconds)
+
+    progress.start("upscale clips", len(units), "parts")
+    begun = time.monotonic()
+    for done, (unit, answer) in enumerate(actors.answers(units, 1), 1):
+        number = owners[unit]
+        clip, left[number] = clips[number], left[number] - 1
+        outcome = _ended(clip.source) if answer is None else from_plain(Outcome, answer)
+        before = made.get(number)
+        if before is None or (outcome.status == "failed" and before.status != "failed"):
+            made[number] = outcome
+        elif before.status != "failed":
+            made[number] = replace(outcome, seconds=before.seconds + outcome.seconds)
+        if not left[number]:
+            if clip.runs and made[number].status != "failed":
+                joining[join.remote(work, clip.unit)] = number
+            else:
+                yield made[number]
+        yield from joined(0)
+        tell(progress, done, len(units), begun)
+    while joining:
+        if progress.cancelled:
+            raise Cancelled("stopped on request; what was finished is whole")
+        yield from joined(POLLED)
+    if any(is_remote(clip.source) for clip in clips):
+        _clear(ray)
 
 
-def _rows(dataset: Any, progress: Progress) -> Iterator[tuple[int, Outcome]]:
-    """The outcomes as they come, by the numbers of their units; looks at what the reader wants meanwhile."""
+def _clear(ray: Any) -> None:
+    """Remove what the machines have fetched."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    clear = ray.remote(num_cpus=0, max_retries=0)(clear_stage)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    tasks = [
+        clear.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        for node in nodes
+    ]
+    ray.wait(tasks, num_returns=len(tasks), timeout=2 * LETTING_GO)
+
+
+def _ended(source: str, line: str = "") -> Outcome:
+    line = line or "its process ended, alone and among others: memory, or a damaged file"
+    return Outcome(source, None, "failed", f"{source}: {line}")
+
+
+@dataclass(frozen=True)
+class _Actors:
+    """The processes that hold networks.
+
+    Attributes:
+        ray: connected.
+        work: what all know.
+        workers: how many.
+        gpu: whether each has a GPU.
+        progress: asked to stop.
+    """
+
+    ray: Any
+    work: Work
+    workers: int
+    gpu: bool
+    progress: Progress
+
+    def answers(
+        self, units: Sequence[tuple[str, str]], size: int
+    ) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Give units to actors, and tell what came of each, by its number, in any order.
+
+        Args:
+            units: sources, and what an actor is told.
+            size: units that an actor is given at once.
+
+        Yields:
+            Number and answer; None where the process ended, also when it was given this unit alone.
+        """
+        rows: list[dict[str, Any]] = [
+            {"number": number, "unit": unit} for number, (_, unit) in enumerate(units)
+        ]
+        # The second time one at a time, over what the first time has no answer to.
+        for last, most in ((False, size), (True, 1)):
+            if not rows:
+                return
+            left = {row["number"]: row for row in rows}
+            dataset = self._dataset(rows, max(1, min(most, -(-len(rows) // self.workers))))
+            try:
+                for number, answer in _rows(dataset, self.progress):
+                    # A block that was tried again may come twice.
+                    if left.pop(number, None) is not None:
+                        yield number, answer
+            except Broken:
+                if last:
+                    raise
+            rows = list(left.values())
+        for row in rows:
+            yield row["number"], None
+
+    def _dataset(self, rows: Sequence[dict[str, Any]], size: int) -> Any:
+        data = self.ray.data
+        # Else the first block that fails ends all of it.
+        data.DataContext.get_current().max_errored_blocks = -1
+        blocks = data.from_items(list(rows), override_num_blocks=-(-len(rows) // size))
+        with warnings.catch_warnings():
+            # It advises parameters of their own, which these two do not have.
+            warnings.simplefilter("ignore")
+            return blocks.map_batches(
+                Upscale,
+                batch_size=size,
+                fn_constructor_args=(self.work,),
+                # An actor that ends takes with it the blocks that wait for it.
+                compute=data.ActorPoolStrategy(
+                    size=min(self.workers, len(rows)), max_tasks_in_flight_per_actor=1
+                ),
+                num_cpus=self.work.cores,
+                num_gpus=1 if self.gpu else None,
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
+
+
+def _rows(dataset: Any, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The answers as they come, by the numbers of their units; looks at what the reader wants meanwhile."""
     found: queue.Queue[Any] = queue.Queue()
 
     def take() -> None:
@@ -292,4 +456,4 @@ def _rows(dataset: Any, progress: Progress) -> Iterator[tuple[int, Outcome]]:
                 return
             if isinstance(row, BaseException):
                 raise Broken(f"--cluster ray: {first_line(row)}") from row
-            yield int(row["number"]), from_plain(Outcome, json.loads(row["outcome"]))
+            yield int(row["number"]), json.loads(row["answer"])

@@ -6,16 +6,19 @@ import importlib.util
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pictures import photograph
 from PIL import Image
 
 from isr.cli import app
+from isr.cluster.clips import Stage
 from isr.cluster.connection import warning
 from isr.errors import Cancelled
 from isr.io import places
@@ -159,6 +162,114 @@ def test_a_bucket_is_made_by_the_command(
     progress.cancelled = True
     with pytest.raises(Cancelled):
         list(run_plan_on_ray(plan(request()), progress, workers=1))
+
+
+def film(path: str, count: int) -> Path:
+    """A clip of a picture that moves, with scenes of 35 frames."""
+    import av
+
+    large = [photograph(16, 24 + count, seed) for seed in range(2)]
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = 16, 24, "yuv444p"
+        for index in range(count):
+            pixels = np.ascontiguousarray(large[index // 35 % 2][:, index : index + 24])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+@pytest.mark.slow
+def test_a_clip_over_two_processes_of_which_one_ends(
+    ray: Any, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from isr.cluster import clips, prediction
+    from isr.predict.jobs.job import Job
+
+    class Mortal(prediction.Upscale):
+        def run(self, job: Job, run: range | None) -> Outcome:
+            first = not Path("ended.txt").exists()
+            with Path("runs.txt").open("a") as file:
+                file.write(f"{run} {os.getpid()}\n")
+            if run == range(1, 2) and first:
+                Path("ended.txt").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().run(job, run)
+
+    film("film.mp4", 200)
+    arguments = ["film.mp4", "--preset", "tdan_small_x4", "--scale", "4", "--scene-cut", "0.08", "--quiet"]
+    assert app.run(["predict", *arguments, "-o", "alone.mp4"]) == 0
+    monkeypatch.setattr(clips, "RUN", 1)
+    monkeypatch.setattr(prediction, "Upscale", Mortal)
+    capsys.readouterr()
+    command = ["predict", *arguments, "-o", "film_x4.mp4", "--cluster", "ray", "--workers", "2", "--json"]
+    assert app.run(command) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["status"] == "written" and told["frames"] == 200
+    assert Path("film_x4.mp4").read_bytes() == Path("alone.mp4").read_bytes()
+    assert not list(Path().glob(".film*"))
+    # Four segments; the one whose process ended is made by another.
+    runs = [line.rsplit(" ", 1) for line in Path("runs.txt").read_text().splitlines()]
+    assert sorted(run for run, _ in runs) == sorted(
+        str(range(number, number + 1)) for number in (0, 1, 1, 2, 3)
+    )
+    assert len({process for _, process in runs}) >= 2
+    assert app.run([*command, "--resume"]) == 0
+    assert [one["status"] for one in json.loads(capsys.readouterr().out)] == ["skipped"]
+
+
+@pytest.mark.slow
+def test_a_clip_of_a_bucket_in_runs(
+    ray: Any, store: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetched once, made in two runs, joined, put; nothing else stays anywhere."""
+    places.put(film("film.mp4", 700), f"{store}/films/film.mp4")
+    places.put(film("short.mp4", 20), f"{store}/films/short.mp4")
+    command = [
+        "predict",
+        f"{store}/films",
+        "-o",
+        f"{store}/larger",
+        "--preset",
+        "bicubic",
+        "--quiet",
+        "--json",
+    ]
+    capsys.readouterr()
+    for status in ("written", "skipped"):
+        assert app.run([*command, "--resume", "--cluster", "ray", "--workers", "2"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert {one["source"]: one["status"] for one in told} == {
+            f"{store}/films/{name}.mp4": status for name in ("film", "short")
+        }
+    bucket = places._filesystem("s3").find(f"{store}/larger")
+    assert sorted(bucket) == ["pictures/larger/film.mp4", "pictures/larger/short.mp4"]
+    for name in ("film.mp4", "short.mp4"):
+        assert app.run(["predict", name, "-o", f"alone/{name}", "--preset", "bicubic", "--quiet"]) == 0
+        places.fetch(f"{store}/larger/{name}", Path("back.mp4"))
+        assert Path("back.mp4").read_bytes() == Path("alone", name).read_bytes()
+    left = Path(tempfile.gettempdir(), f"isr-clips-{os.getuid()}")
+    assert not [path for path in left.glob("*") if path.is_dir()]
+
+
+def test_a_machine_fetches_a_clip_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Path] = []
+
+    def fetch(path: Path) -> None:
+        fetched.append(path)
+        path.write_text("a film")
+
+    one, other = Stage(here / "stage"), Stage(here / "stage")
+    first = one.file("a", "film.mp4", fetch)
+    assert other.file("a", "film.mp4", fetch) == first and len(fetched) == 1
+    # What another process holds stays; what nobody holds goes with the next clip.
+    assert one.file("b", "film.mp4", fetch) != first and first.read_text() == "a film"
+    second = other.file("b", "film.mp4", fetch)
+    assert len(fetched) == 2 and not first.exists()
+    one.leave()
+    assert not other.clear() and second.exists()
+    other.leave()
+    assert one.clear() and not second.exists()
 
 
 def test_a_machine_that_computes_otherwise_refuses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
