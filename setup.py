@@ -33,7 +33,7 @@ LITERT = ["ai-edge-litert>=1.2"]
 # put_file with metadata, and errors of its own for objects that are missing.
 S3 = ["s3fs>=2024.6"]
 # The first with tokens between its processes.
-CLUSTER = ["ray[data]>=2.52"]
+CLUSTER = ["ray[data,train]>=2.52"]
 SERVING = ["tensorflow-serving-api>=2.18", "tenacity>=8.2"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material", "mkdocstrings[python]", "matplotlib"]
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from isr.errors import RequestError
+
 Preset = Annotated[
     str | None, typer.Option("--preset", help="Name or folder of a preset; `isr models` lists the names.")
 ]
@@ -18,3 +20,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no message
 def setting(help: str) -> Any:
     """Declare `--set KEY=VALUE`, which a command may be given several times."""
     return typer.Option("--set", metavar="KEY=VALUE", help=f"{help}; repeatable.")
+
+
+def check_cluster(cluster: str | None, workers: int | None) -> None:
+    """Check what `--cluster` and `--workers` say.
+
+    Raises:
+        RequestError: it is no cluster.
+    """
+    if cluster not in (None, "ray"):
+        raise RequestError(f"--cluster {cluster}: it is ray")
+    if workers is not None and (cluster is None or workers < 1):
+        raise RequestError("--workers: at least 1, and only with --cluster ray")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isr.cli.terminal import terminal
-from isr.errors import RequestError
+from isr.cli.options import check_cluster
+from isr.cli.terminal import only_results, terminal
 from isr.predict import command
 
 if TYPE_CHECKING:
@@ -28,10 +26,7 @@ def predict(**given: Any) -> int:
 
     quiet, as_json, dry_run = (given.pop(name) for name in ("quiet", "json", "dry_run"))
     cluster, workers, as_jobs = (given.pop(name) for name in ("cluster", "workers", "as_jobs"))
-    if cluster not in (None, "ray"):
-        raise RequestError(f"--cluster {cluster}: it is ray")
-    if workers is not None and (cluster is None or workers < 1):
-        raise RequestError("--workers: at least 1, and only with --cluster ray")
+    check_cluster(cluster, workers)
     request = request_of(given)
     if as_jobs is not None:
         from isr.cluster.batch import write_jobs
@@ -94,10 +89,8 @@ def carry_out(work: Callable[[Progress], Iterator[Outcome]], quiet: bool, as_jso
     failed: list[str] = []
     damaged: list[str] = []
     count = 0
-    # What libraries print, Ray's threads among them, is not what was asked for.
-    out = sys.stdout
     try:
-        with redirect_stdout(sys.stderr), terminal(quiet) as progress:
+        with only_results() as out, terminal(quiet) as progress:
             for outcome in work(progress):
                 count += 1
                 if as_json:
@@ -112,7 +105,7 @@ def carry_out(work: Callable[[Progress], Iterator[Outcome]], quiet: bool, as_jso
                     typer.echo(str(outcome.target), file=out)
     finally:
         if as_json:
-            typer.echo(_json([outcome.to_json() for outcome in made]), file=out)
+            typer.echo(_json([outcome.to_json() for outcome in made]))
     if failed:
         typer.echo(f"isr: {len(failed)} of {count} pictures and clips have no result:", err=True)
         for line in failed:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from isr.progress import Terminal
+
+
+@contextmanager
+def only_results() -> Iterator[TextIO]:
+    """Keep stdout for results: what libraries print goes to stderr, also from threads such as Ray's; yields stdout."""
+    out = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield out
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Device, Quiet, setting
-from isr.cli.terminal import terminal
+from isr.cli.options import Device, Quiet, check_cluster, setting
+from isr.cli.terminal import only_results, terminal
+from isr.errors import RequestError
 
 
 def train(
@@ -27,6 +28,18 @@ def train(
         ),
     ] = None,
     device: Device = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="NAME", help="ray: by processes on this machine, or on those of RAY_ADDRESS."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Processes of the cluster; default: one a GPU, or one a machine."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on your photographs or clips.
@@ -38,6 +51,16 @@ def train(
     # JSON text is YAML, whatever the name of the folder.
     run = () if output is None else (f"run={json.dumps(str(output))}",)
     chosen = configuration.load(config, (*(settings or ()), *run))
+    if cluster is not None or workers is not None:
+        check_cluster(cluster, workers)
+        if device is not None:
+            raise RequestError("--device: Ray gives the processes their devices; leave it out")
+        from isr.cluster.training import train_on_ray
+
+        with only_results() as out, terminal(quiet) as progress:
+            best = train_on_ray(chosen, workers, progress)
+        typer.echo(best, file=out)
+        return
     from isr.runtimes.devices import check_name, import_keras, use_device
 
     check_name(device)

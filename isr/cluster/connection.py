@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,8 @@ def connected(progress: Progress) -> Iterator[Any]:
         raise MachineError(
             f"--cluster ray: no Ray at {address or 'this machine'}: {first_line(error)}"
         ) from error
-    if line := warning(address, os.environ.get("RAY_AUTH_MODE", "")):
+    machines = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
+    if line := warning(machines, os.environ.get("RAY_AUTH_MODE", "")):
         progress.message(line)
     # Blocks that fail are tried again, or told as outcomes.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -67,20 +68,16 @@ def connected(progress: Progress) -> Iterator[Any]:
             ray.shutdown()
 
 
-def warning(address: str, mode: str) -> str:
+def warning(machines: Sequence[str], mode: str) -> str:
     """Tell of a Ray that anyone on its network may give work to; "" where it is not so.
 
     Args:
-        address: of the Ray; empty for one of this machine.
+        machines: addresses of its own, such as "10.0.0.7".
         mode: its `RAY_AUTH_MODE`.
     """
-    host = address.rpartition("://")[2].rpartition(":")[0].strip("[]")
-    if mode == "token" or address in ("", "local", "auto") or host == "localhost":
+    if mode == "token":
         return ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if loopback:
+    reached = [machine for machine in machines if not ipaddress.ip_address(machine).is_loopback]
+    if not reached:
         return ""
-    return f"{address}: whoever reaches this Ray can run programs on it; start it with RAY_AUTH_MODE=token"
+    return f"{reached[0]}: whoever reaches this Ray can run programs on it; start it with RAY_AUTH_MODE=token"

@@ -82,8 +82,12 @@ def join() -> Ranks:
         raise RequestError(
             f"ISR_RANKS: several processes train on JAX, not on {keras.backend.backend()}; set KERAS_BACKEND=jax"
         )
+    import jax
+
     try:
-        keras.distribution.initialize(coordinator, count, rank)
+        # Ray's JaxTrainer does it itself, on GPUs alone.
+        if not jax.distributed.is_initialized():
+            keras.distribution.initialize(coordinator, count, rank)
     except RuntimeError as error:
         raise MachineError(
             f"{coordinator}: the {count} processes did not meet: {first_line(error)}"

@@ -31,18 +31,18 @@ NAMES = [f"{number:02}.png" for number in range(24)]
 
 
 @pytest.mark.parametrize(
-    ("address", "mode", "warned"),
+    ("machines", "mode", "warned"),
     [
-        ("", "", False),
-        ("127.0.0.1:6379", "", False),
-        ("ray://[::1]:10001", "", False),
-        ("10.0.0.7:6379", "", True),
-        ("ray://head.example:10001", "", True),
-        ("10.0.0.7:6379", "token", False),
+        ([], "", False),
+        (["127.0.0.1"], "", False),
+        (["::1", "127.0.0.2"], "", False),
+        (["127.0.0.1", "10.0.0.7"], "", True),
+        (["fd00::7"], "", True),
+        (["10.0.0.7"], "token", False),
     ],
 )
-def test_a_ray_that_anyone_may_use_is_told(address: str, mode: str, warned: bool) -> None:
-    assert bool(warning(address, mode)) == warned
+def test_a_ray_that_anyone_may_use_is_told(machines: list[str], mode: str, warned: bool) -> None:
+    assert bool(warning(machines, mode)) == warned
 
 
 @pytest.mark.parametrize(
