@@ -368,7 +368,7 @@ class DataConfig(Section):
     cache: str | None = Field(
         None,
         description="folder for decoded pictures and clips (3 bytes per HR pixel, and the share of LR: "
-        "1.25 times that at x2); null: in the run",
+        "1.25 times that at x2), or s3://..., which keeps decoded pictures for all machines; null: in the run",
     )
     jpeg: JpegConfig = Field(default_factory=lambda: JpegConfig())
     real: RealConfig = Field(default_factory=lambda: RealConfig())

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from isr.data.degrade import FixedDegradation
+from isr.data.shards import Shards
 from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.io import pictures
-from isr.io.files import atomic, walk
+from isr.io.files import walk
 from isr.progress import Progress, Silent, check_cancelled
 
 F = TypeVar("F")
@@ -223,8 +224,9 @@ def read_channels(path: Path, num_channels: int, *, keep_gray: bool = False) -> 
 class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
     """Pairs decoded once into memory-mapped files, so that drawing a patch reads just that patch.
 
-    The operating system keeps what is used in memory and drops it when memory is short. The cache of a picture
-    is found again by its path, size and time, so a resumed run starts at once.
+    The operating system keeps what is used in memory and drops it when memory is short. What was decoded of a picture
+    is found again by its name, size and time, so a resumed run starts at once, and so does one on another machine that
+    sees the same folder or store.
 
     Args:
         files: as `find_pairs` gives them.
@@ -233,6 +235,7 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         smallest: HR pixels that the smaller side of every picture must have, such as the patch size; shrunk copies
             that have fewer are left out.
         progress: told of every picture.
+        store: address of an object store that keeps what is decoded too; None: none does.
 
     Item i is `(lr, hr)`, both read-only. Raises RequestError, naming all files that do not fit.
     """
@@ -246,36 +249,42 @@ class PicturePairs(Sequence[tuple[np.ndarray, np.ndarray]]):
         *,
         smallest: int = 1,
         progress: Progress | None = None,
+        store: str | None = None,
     ) -> None:
         self.files = list(files)
         self.scale = scale
+        self.shards = Shards(cache, [_identity(pair) for pair in self.files], [scale, num_channels], store)
 
-        def decode(pair: PairFiles) -> tuple[np.ndarray, np.ndarray] | None:
-            lr, hr = self._cached(pair, scale, num_channels, cache)
+        def decode(numbered: tuple[int, PairFiles]) -> int | None:
+            number, pair = numbered
+            if number in self.shards:
+                lr, hr = self.shards[number]
+            else:
+                lr, hr = read_pair(pair, scale, num_channels)
+                self.shards.add(number, (lr, hr))
             if min(hr.shape[:2]) >= smallest:
-                return lr, hr
+                return number
             if pair.shrink == 1:
                 raise smaller_than_patch(pair.hr, hr.shape[1], hr.shape[0], smallest)
             return None
 
-        self.pairs = decode_each(self.files, decode, "pictures", progress)
+        try:
+            self.numbers = decode_each(list(enumerate(self.files)), decode, "pictures", progress)
+        finally:
+            self.shards.close()
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.numbers)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.pairs[index]
+        return self.shards[self.numbers[index]]
 
-    @staticmethod
-    def _cached(
-        files: PairFiles, scale: int, num_channels: int, cache: Path
-    ) -> tuple[np.ndarray, np.ndarray]:
-        sources = [path for path in (files.hr, files.lr) if path is not None]
-        key = cache_key(sources, scale, num_channels, *([files.shrink] if files.shrink != 1 else []))
-        paths = cache / f"{key}-lr.npy", cache / f"{key}-hr.npy"
-        if not all(path.is_file() for path in paths):
-            for path, array in zip(paths, read_pair(files, scale, num_channels), strict=True):
-                with atomic(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, array)
-        lr, hr = (np.load(path, mmap_mode="r") for path in paths)
-        return lr, hr
+
+def _identity(pair: PairFiles) -> list[Any]:
+    """What a pair is decoded from: names, sizes and times, the same on all machines that see the files."""
+    found: list[Any] = [pair.name, pair.shrink]
+    for path in (pair.hr, pair.lr):
+        if path is not None:
+            status = path.stat()
+            found += [path.name, status.st_size, status.st_mtime_ns]
+    return found

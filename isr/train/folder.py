@@ -17,6 +17,7 @@ from isr import presets
 from isr.config import TrainConfig
 from isr.errors import RequestError
 from isr.io.files import atomic
+from isr.io.places import place_of
 from isr.models.weights import assign_by_name, weights_by_name
 from isr.progress import Progress
 from isr.train.log import Log
@@ -62,7 +63,9 @@ class RunFolder:
     @property
     def cache(self) -> Path:
         """Where decoded pictures lie."""
-        return Path(self.config.data.cache or self.path / "cache")
+        place = place_of(self.config.data.cache or self.path / "cache")
+        # A store keeps it beside.
+        return place if isinstance(place, Path) else self.path / "cache"
 
     def log(self, step: int) -> Log:
         """Open the log of a run that goes on at this step, -1 for a new one."""

@@ -16,6 +16,7 @@ from isr.data.motion import MotionBatches
 from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.data.scenes import FlowBatches, Scene, film_scenes, scene_recipe
 from isr.errors import RequestError
+from isr.io.places import is_remote
 from isr.models import SuperResolutionModel
 from isr.progress import Progress
 from isr.train.stages import SCENE_CAMERA, enlarge_by_base
@@ -96,6 +97,7 @@ class Sources:
             self.cache,
             smallest=recipe.patch_size,
             progress=self.progress,
+            store=data.cache if is_remote(data.cache) else None,
         )
         return PatchBatches(pairs, scale, recipe, degrade=degrade)
 
