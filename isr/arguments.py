@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 
 class ConfigFromArguments:
-    """Derive `get_config` from the constructor's signature.
+    """Keep the arguments of the constructor, and derive `get_config` from its signature.
 
     A layer, network or loss that keeps each argument as an attribute of the same name names this class before the one
     of Keras and needs no `get_config` of its own. An argument that is no plain value, such as a function, is put into
     a plain form by a `get_config` that begins with this one's.
     """
+
+    def keep(self, arguments: Mapping[str, Any]) -> None:
+        """Keep the arguments of a constructor as attributes of their names.
+
+        Args:
+            arguments: `locals()` of the constructor, right behind its `super().__init__(...)`. What a base class has
+                kept already stays as it is there.
+        """
+        for name, value in arguments.items():
+            # `__class__` is where Python looks for `super`.
+            if name not in ("self", "kwargs", "__class__") and name not in vars(self):
+                setattr(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Give what `from_config` makes an equal object of: Keras' own entries, then the arguments by name."""

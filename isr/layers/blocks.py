@@ -71,9 +71,7 @@ class ResidualBlock(ConfigFromArguments, layers.Layer):
         self, num_features: int, res_scale: float = 1.0, kernel_size: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.res_scale = res_scale
-        self.kernel_size = kernel_size
+        self.keep(locals())
         self.conv1 = conv(num_features, "conv1", self.dtype_policy, kernel_size, activation="relu")
         self.conv2 = conv(num_features, "conv2", self.dtype_policy, kernel_size)
 
@@ -120,12 +118,7 @@ class ResidualDenseBlock(ConfigFromArguments, layers.Layer):
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"num_layers={num_layers}: a dense block has at least one")
-        self.num_features = num_features
-        self.growth = growth
-        self.num_layers = num_layers
-        self.fusion_size = fusion_size
-        self.negative_slope = negative_slope
-        self.res_scale = res_scale
+        self.keep(locals())
         activation = None if negative_slope else "relu"
         self.convs = [
             conv(growth, f"conv{i}", self.dtype_policy, activation=activation) for i in range(num_layers)
@@ -169,8 +162,7 @@ class Upsampler(ConfigFromArguments, layers.Layer):
         super().__init__(**kwargs)
         if scale not in self.FACTORS:
             raise ValueError(f"scale={scale!r}: this upsampler enlarges by one of {sorted(self.FACTORS)}")
-        self.scale = scale
-        self.num_features = num_features
+        self.keep(locals())
         self.factors = self.FACTORS[scale]
         self.convs = [
             conv(num_features * factor**2, f"conv{i}", self.dtype_policy)
@@ -215,9 +207,7 @@ class IdealoUpsampler(ConfigFromArguments, layers.Layer):
         super().__init__(**kwargs)
         if scale < 2:
             raise ValueError(f"scale={scale}: must be at least 2")
-        self.scale = scale
-        self.num_channels = num_channels
-        self.nearest = nearest
+        self.keep(locals())
         self.conv1 = conv(64, "conv1", self.dtype_policy, 5, activation="relu")
         self.conv2 = conv(32, "conv2", self.dtype_policy, activation="relu")
         self.conv3 = conv(num_channels * scale**2, "conv3", self.dtype_policy)

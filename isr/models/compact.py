@@ -60,9 +60,7 @@ class Compact(SuperResolutionModel):
         if scale < 1:
             raise ValueError(f"scale={scale}: must be at least 1")
         refuse_negative(num_convs=num_convs)
-        self.scale = scale
-        self.num_features = num_features
-        self.num_convs = num_convs
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", exact(policy))

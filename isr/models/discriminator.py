@@ -43,9 +43,7 @@ class Discriminator(ConfigFromArguments, keras.Model):
         self, num_features: int = 64, kernel_size: int = 3, num_channels: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.kernel_size = kernel_size
-        self.num_channels = num_channels
+        self.keep(locals())
 
         policy = self.dtype_policy
         plan = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 1), (8, 1), (8, 1))  # features, stride
@@ -100,9 +98,7 @@ class SpectralConv2D(ConfigFromArguments, layers.Layer):
 
     def __init__(self, filters: int, kernel_size: int = 3, strides: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.strides = strides
+        self.keep(locals())
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         sides = (self.kernel_size, self.kernel_size)
@@ -158,8 +154,7 @@ class UNetDiscriminator(ConfigFromArguments, keras.Model):
 
     def __init__(self, num_features: int = 64, num_channels: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.num_channels = num_channels
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", policy)

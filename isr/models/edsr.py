@@ -57,10 +57,7 @@ class EDSR(SuperResolutionModel):
     ) -> None:
         super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
         refuse_negative(num_blocks=num_blocks)
-        self.scale = scale
-        self.num_features = num_features
-        self.num_blocks = num_blocks
-        self.res_scale = res_scale
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", exact(policy))

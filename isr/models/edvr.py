@@ -32,8 +32,7 @@ class Predeblur(ConfigFromArguments, keras.layers.Layer):
 
     def __init__(self, num_features: int, hr_in: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.hr_in = hr_in
+        self.keep(locals())
         policy = self.dtype_policy
 
         def block(name: str) -> ResidualBlock:
@@ -84,9 +83,7 @@ class AlignmentLevel(ConfigFromArguments, keras.layers.Layer):
 
     def __init__(self, num_features: int, deform_groups: int, coarsest: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.deform_groups = deform_groups
-        self.coarsest = coarsest
+        self.keep(locals())
         policy = self.dtype_policy
         self.offset_conv1 = PairConv(num_features, dtype=policy, name="offset_conv1")
         if coarsest:
@@ -142,8 +139,7 @@ class PCDAlignment(ConfigFromArguments, keras.layers.Layer):
 
     def __init__(self, num_features: int, deform_groups: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.deform_groups = deform_groups
+        self.keep(locals())
         policy = self.dtype_policy
         self.levels = [  # finest first
             AlignmentLevel(num_features, deform_groups, coarsest=level == 3, dtype=policy, name=f"l{level}")
@@ -344,14 +340,7 @@ class EDVR(MultiFrameModel):
             **kwargs,
         )
         refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
-        self.num_features = num_features
-        self.deform_groups = deform_groups
-        self.num_extract_blocks = num_extract_blocks
-        self.num_reconstruct_blocks = num_reconstruct_blocks
-        self.hr_in = hr_in
-        self.with_predeblur = with_predeblur
-        self.with_tsa = with_tsa
-        self.num_upsample_features = num_upsample_features
+        self.keep(locals())
 
         policy = self.dtype_policy
 

@@ -67,12 +67,7 @@ class RDN(SuperResolutionModel):
             raise ValueError(f"num_blocks={num_blocks}: at least one is needed")
         if upsampler not in UPSAMPLERS:
             raise ValueError(f"upsampler={upsampler!r}: must be one of {', '.join(UPSAMPLERS)}")
-        self.scale = scale
-        self.num_features = num_features
-        self.growth = growth
-        self.num_blocks = num_blocks
-        self.num_layers = num_layers
-        self.upsampler = upsampler
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head1 = conv(num_features, "head1", exact(policy))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import keras
@@ -45,12 +44,7 @@ class RRDB(ConfigFromArguments, keras.layers.Layer):
         super().__init__(**kwargs)
         if num_dense_blocks < 1:
             raise ValueError(f"num_dense_blocks={num_dense_blocks}: at least one is needed")
-        self.num_features = num_features
-        self.growth = growth
-        self.num_dense_blocks = num_dense_blocks
-        self.num_layers = num_layers
-        self.negative_slope = negative_slope
-        self.res_scale = res_scale
+        self.keep(locals())
         self.dense_blocks = [
             ResidualDenseBlock(
                 num_features,
@@ -78,48 +72,34 @@ class RRDB(ConfigFromArguments, keras.layers.Layer):
 
 
 class RRDBModel(SuperResolutionModel):
-    """What RRDBNet and RRDN share: the first convolution, the RRDBs, and the convolution that ends the body.
-
-    Args:
-        scale, num_features, growth, num_blocks, num_dense_blocks, num_layers, res_scale: as in `RRDBNet`.
-        kwargs: as for `SuperResolutionModel`.
-
-    Raises:
-        ValueError: a count is too small.
-    """
+    """What RRDBNet and RRDN share: the first convolution, the RRDBs, and the convolution that ends the body."""
 
     # Of the leaky ReLUs; 0: ReLU.
     SLOPE: ClassVar[float]
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        num_features: int,
-        growth: int,
-        num_blocks: int,
-        num_dense_blocks: int,
-        num_layers: int,
-        res_scale: float,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        refuse_negative(num_blocks=num_blocks)
-        self.scale = scale
-        self.num_features = num_features
-        self.growth = growth
-        self.num_blocks = num_blocks
-        self.num_dense_blocks = num_dense_blocks
-        self.num_layers = num_layers
-        self.res_scale = res_scale
+    def make_body(self) -> None:
+        """Make the layers of the body, by the arguments that the network has kept.
 
+        Raises:
+            ValueError: a count is too small.
+        """
+        refuse_negative(num_blocks=self.num_blocks)
         policy = self.dtype_policy
-        self.head = conv(num_features, "head", exact(policy))
-        block = partial(
-            RRDB, num_features, growth, num_dense_blocks, num_layers, self.SLOPE, res_scale, dtype=policy
-        )
-        self.blocks = [block(name=f"block{i}") for i in range(num_blocks)]
-        self.body_end = conv(num_features, "body_end", exact(policy))
+        self.head = conv(self.num_features, "head", exact(policy))
+        self.blocks = [
+            RRDB(
+                self.num_features,
+                self.growth,
+                self.num_dense_blocks,
+                self.num_layers,
+                self.SLOPE,
+                self.res_scale,
+                dtype=policy,
+                name=f"block{i}",
+            )
+            for i in range(self.num_blocks)
+        ]
+        self.body_end = conv(self.num_features, "body_end", exact(policy))
 
     def body(self, x: Tensor) -> Tensor:
         """Compute features of what the first convolution takes, `[b, h, w, num_features]`."""
@@ -191,20 +171,10 @@ class RRDBNet(RRDBModel):
             raise ValueError(f"scale={scale!r}: this network enlarges by 1, 2, 4 or 8")
         if unshuffle not in (None, 1, 2, 4):
             raise ValueError(f"unshuffle={unshuffle!r}: must be 1, 2 or 4")
-        super().__init__(
-            scale=scale,
-            num_features=num_features,
-            growth=growth,
-            num_blocks=num_blocks,
-            num_dense_blocks=num_dense_blocks,
-            num_layers=num_layers,
-            res_scale=res_scale,
-            num_channels=num_channels,
-            pixel_mean=pixel_mean,
-            pixel_range=pixel_range,
-            **kwargs,
-        )
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        self.keep(locals())
         self.unshuffle = unshuffle or max(4 // scale, 1)
+        self.make_body()
 
         policy = self.dtype_policy
         steps = int(math.log2(scale * self.unshuffle))
@@ -290,19 +260,9 @@ class RRDN(RRDBModel):
     ) -> None:
         if scale < 2:
             raise ValueError(f"scale={scale!r}: must be at least 2")
-        super().__init__(
-            scale=scale,
-            num_features=num_features,
-            growth=growth,
-            num_blocks=num_blocks,
-            num_dense_blocks=num_dense_blocks,
-            num_layers=num_layers,
-            res_scale=res_scale,
-            num_channels=num_channels,
-            pixel_mean=pixel_mean,
-            pixel_range=pixel_range,
-            **kwargs,
-        )
+        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        self.keep(locals())
+        self.make_body()
 
         policy = self.dtype_policy
         self.up_conv = conv(num_channels * scale**2, "up", policy)

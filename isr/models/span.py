@@ -39,8 +39,7 @@ class BranchedConv(ConfigFromArguments, layers.Layer):
         super().__init__(**kwargs)
         if expansion < 1:
             raise ValueError(f"expansion={expansion}: must be at least 1")
-        self.filters = filters
-        self.expansion = expansion
+        self.keep(locals())
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         assert shape[-1] is not None
@@ -84,9 +83,7 @@ class AttentionBlock(ConfigFromArguments, layers.Layer):
 
     def __init__(self, num_features: int, reparametrised: bool, expansion: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.reparametrised = reparametrised
-        self.expansion = expansion
+        self.keep(locals())
         self.convs = [
             conv(num_features, name, self.dtype_policy)
             if reparametrised
@@ -153,11 +150,7 @@ class SPAN(SuperResolutionModel):
             raise ValueError(f"num_blocks={num_blocks}: must be at least 1")
         if expansion < 1:
             raise ValueError(f"expansion={expansion}: must be at least 1")
-        self.scale = scale
-        self.num_features = num_features
-        self.num_blocks = num_blocks
-        self.reparametrised = reparametrised
-        self.expansion = expansion
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head = self._conv("head", exact(policy))

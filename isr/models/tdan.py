@@ -29,9 +29,7 @@ class Alignment(ConfigFromArguments, keras.layers.Layer):
 
     def __init__(self, num_features: int, deform_groups: int, border: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_features = num_features
-        self.deform_groups = deform_groups
-        self.border = border
+        self.keep(locals())
         self.bottleneck = PairConv(num_features, dtype=self.dtype_policy, name="bottleneck")
         self.refine1, self.refine2, self.sample, self.polish = (
             DeformableConv2D(
@@ -120,12 +118,7 @@ class TDAN(MultiFrameModel):
             **kwargs,
         )
         refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
-        self.scale = scale
-        self.num_features = num_features
-        self.num_extract_blocks = num_extract_blocks
-        self.num_reconstruct_blocks = num_reconstruct_blocks
-        self.deform_groups = deform_groups
-        self.border = border
+        self.keep(locals())
 
         policy = self.dtype_policy
         self.head = conv(num_features, "head", policy, activation="relu")
