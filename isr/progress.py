@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from isr.errors import Cancelled
 
 # Left, top, right and bottom of a part, as shares of the picture.
 Place = tuple[float, float, float, float]
+# What happens while no unit of work is done: to networks, and to results.
+Phase = Literal["opening", "converting", "writing", "joining"]
 # Seconds between two looks at `paused`.
 POLLED = 0.05
 
@@ -66,6 +69,14 @@ class Progress(Protocol):
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         """Tell how far this file is, and all of them; by prediction alone, before every advance."""
 
+    def doing(self, phase: Phase | None, of: str = "") -> None:
+        """Tell what is done instead of units; by prediction alone.
+
+        Args:
+            phase: what begins; None: it is over.
+            of: what it is done to, such as the name of a network.
+        """
+
     def tile(self, pixels: Any, place: Place) -> None:
         """Show a finished part of the picture at work, before it is written; by prediction of pictures alone.
 
@@ -91,6 +102,8 @@ class Silent:
 
     def estimated(self, job: Estimate, overall: Estimate) -> None: ...
 
+    def doing(self, phase: Phase | None, of: str = "") -> None: ...
+
     def tile(self, pixels: Any, place: Place) -> None: ...
 
 
@@ -98,13 +111,14 @@ class Callback(Silent):
     """A `Progress` that calls `function(what, done, total)` after every advance.
 
     The function stops the work by returning False (nothing else than False does). `job` and `overall` hold the
-    latest estimates of a prediction.
+    latest estimates of a prediction, `phase` what it does while it does no units, such as "opening edsr_fast_x2".
     """
 
     def __init__(self, function: Callable[[str, int, int], Any]) -> None:
         self.function = function
         self.what, self.done, self.total = "", 0, 0
         self.job = self.overall = Estimate(0, 0)
+        self.phase = ""
 
     def start(self, what: str, total: int, unit: str = "") -> None:
         self.what, self.done, self.total = what, 0, total
@@ -117,9 +131,12 @@ class Callback(Silent):
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         self.job, self.overall = job, overall
 
+    def doing(self, phase: Phase | None, of: str = "") -> None:
+        self.phase = describe_phase(phase, of)
+
 
 class Within:
-    """A `Progress` for one step of longer work: passes messages and wishes on, counts nothing."""
+    """A `Progress` for one step of longer work: passes messages, phases and wishes on, counts nothing."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -151,6 +168,10 @@ class Within:
 
     def estimated(self, job: Estimate, overall: Estimate) -> None: ...
 
+    def doing(self, phase: Phase | None, of: str = "") -> None:
+        if hasattr(self.progress, "doing"):
+            self.progress.doing(phase, of)
+
     def tile(self, pixels: Any, place: Place) -> None: ...
 
     def message(self, text: str) -> None:
@@ -164,10 +185,16 @@ class Terminal:
         self.cancelled = self.paused = self.finishing = self.keeping = False
         self.quiet = quiet
         self.task: Any = None
+        self._what = ""
         self._bars: Any = None
         self._drawn = not quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def start(self, what: str, total: int, unit: str = "") -> None:
+        self._what = what
+        self._draw(what, total, unit)
+
+    def _draw(self, what: str, total: int | None, unit: str) -> None:
+        """Begin a bar in place of the one before; without a total it moves to and fro."""
         if not self._drawn:
             return
         if self._bars is None:
@@ -185,6 +212,13 @@ class Terminal:
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         if self.task is not None and overall.seconds is not None:
             self._bars.update(self.task, left=overall.seconds)
+
+    def doing(self, phase: Phase | None, of: str = "") -> None:
+        said = describe_phase(phase, of) or self._what
+        if self.task is not None:
+            self._bars.update(self.task, description=said, refresh=True)
+        elif phase is not None:
+            self._draw(said, None, "")
 
     def tile(self, pixels: Any, place: Place) -> None: ...
 
@@ -216,6 +250,12 @@ def _bars() -> Any:
     )
     from rich.text import Text
 
+    class Count(MofNCompleteColumn):
+        """How many units of how many, once they are counted."""
+
+        def render(self, task: Any) -> Text:
+            return Text() if task.total is None else super().render(task)
+
     class Speed(ProgressColumn):
         """Units per second, of frames."""
 
@@ -238,7 +278,7 @@ def _bars() -> Any:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        Count(),
         TextColumn("{task.fields[unit]}"),
         Speed(),
         Left(),
@@ -257,6 +297,27 @@ def show_tile(progress: Progress, pixels: Any, place: Place) -> None:
     """Show the reader a finished part; one whose own progress knows nothing of parts is shown nothing."""
     if hasattr(progress, "tile"):
         progress.tile(pixels, place)
+
+
+@contextmanager
+def phase(progress: Progress, what: Phase, of: str = "") -> Iterator[None]:
+    """Tell the reader what is done here instead of units; one whose own progress knows no phases is told nothing.
+
+    Args:
+        progress: of the reader.
+        what, of: as in `Progress.doing`.
+    """
+    reader = Within(progress)
+    reader.doing(what, of)
+    try:
+        yield
+    finally:
+        reader.doing(None)
+
+
+def describe_phase(phase: Phase | None, of: str) -> str:
+    """Write what is done: "opening edsr_fast_x2"; empty where units are done."""
+    return f"{phase or ''} {of}".strip()
 
 
 def check_cancelled(progress: Progress) -> None:

@@ -37,7 +37,7 @@ from isr.predict.precision import supported_precision
 from isr.predict.request import Plan, PredictRequest, job_from_json
 from isr.predict.speeds import speeds_here
 from isr.predict.stream import Item, Maker, Settled, cores_here, counted, items_of, tell
-from isr.progress import Progress, Silent
+from isr.progress import Progress, Silent, Within, phase
 from isr.runtimes.engines import BACKENDS
 
 J = TypeVar("J", bound=Job)
@@ -333,10 +333,11 @@ def _run_clips(actors: _Actors, clips: list[Clip]) -> Iterator[Outcome]:
                 yield made[number]
         yield from joined(0)
         tell(progress, done, len(units), begun)
-    while joining:
-        if progress.cancelled:
-            raise Cancelled("stopped on request; what was finished is whole")
-        yield from joined(POLLED)
+    with phase(progress, "joining", "segments"):
+        while joining:
+            if progress.cancelled:
+                raise Cancelled("stopped on request; what was finished is whole")
+            yield from joined(POLLED)
     if any(is_remote(clip.source) for clip in clips):
         _clear(ray)
 
@@ -392,14 +393,17 @@ class _Actors:
         rows: list[dict[str, Any]] = [
             {"number": number, "unit": unit} for number, (_, unit) in enumerate(units)
         ]
+        reader = Within(self.progress)
         # The second time one at a time, over what the first time has no answer to.
         for last, most in ((False, size), (True, 1)):
             if not rows:
                 return
             left = {row["number"]: row for row in rows}
+            reader.doing("opening", f"networks in {self.workers} processes")
             dataset = self._dataset(rows, max(1, min(most, -(-len(rows) // self.workers))))
             try:
                 for number, answer in _rows(dataset, self.progress):
+                    reader.doing(None)
                     # A block that was tried again may come twice.
                     if left.pop(number, None) is not None:
                         yield number, answer

@@ -24,7 +24,7 @@ PATIENCE = 10.0  # seconds from asking the worker to stop to killing it; files a
 MOST_KILLS = 3  # deaths of the worker, none behind where one was before, after which an item has failed
 LONGEST_LINE = 2**22  # bytes
 IDLE = 300.0  # seconds without work after which the worker, with its networks, is let go
-PROGRESS = ("done", "total", "unit", "seconds", "pace", "shown")
+PROGRESS = ("done", "total", "unit", "seconds", "pace", "shown", "phase")
 NOTES = 6  # latest lines that are kept of an item
 TILE = "options.tile"
 # Pixels of a piece's side that an item is made by, one after another, where memory runs out.
@@ -180,7 +180,8 @@ class Supervisor:
         paused: whether the reader wants a pause.
         stopping: whether the worker was asked to stop, and has not yet.
         progress: of the item at work: `done`, `total`, `unit`, `seconds` that are left (or None), `pace` in frames or
-            megapixels a second (or None), and the number of the latest picture of it (`shown`, 0: none).
+            megapixels a second (or None), the number of the latest picture of it (`shown`, 0: none), and the `phase`
+            between units (or None).
     """
 
     def __init__(self, queue: Queue, command: Sequence[str] = WORKER) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from isr.errors import Cancelled, ISRError
 from isr.page.live import Live
-from isr.progress import Estimate, Place
+from isr.progress import Estimate, Phase, Place
 
 LEAST_PAUSE = 0.2  # seconds between two lines on progress
 GRACE = 2.0  # seconds that work may take to stop when the server is gone
@@ -42,6 +42,7 @@ class Reports:
         self._what = self._unit = ""
         self._done = self._total = 0
         self._job = Estimate(0, 0)
+        self._phase: Phase | None = None
         self._said = 0.0
         # Of the pictures of the file at work.
         self._live, self._shown = live, 0
@@ -73,6 +74,10 @@ class Reports:
     def estimated(self, job: Estimate, overall: Estimate) -> None:
         self._job = job
 
+    def doing(self, phase: Phase | None, of: str = "") -> None:
+        self._phase = phase
+        self._tell(at_once=True)
+
     def tile(self, pixels: Any, place: Place) -> None:
         if self._live is not None:
             self._shown = self._live.draw(pixels, place)
@@ -96,6 +101,7 @@ class Reports:
                 seconds=self._job.seconds,
                 pace=self._pace(),
                 shown=self._shown,
+                phase=self._phase,
             )
 
     def _pace(self) -> float | None:

@@ -19,7 +19,7 @@ from isr.io.files import atomic
 from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
 from isr.predict.route import Route, Target
 from isr.presets import Mixture
-from isr.progress import Progress, Silent
+from isr.progress import Progress, Silent, phase
 from isr.runtimes import wirings
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, candidates, check_engine, fastest_on_gpu
 from isr.runtimes.engines.cache import cache_folder
@@ -225,16 +225,17 @@ class Network:
         spec: ModelSpec = (opened or self._loaded()).spec
         return spec
 
-    def _loaded(self) -> Any:
+    def _loaded(self, progress: Progress | None = None) -> Any:
         """The network or upscaler itself."""
         if self._object is None:
-            from isr.runtimes.devices import import_keras
-
-            import_keras()
-            from isr.models.loading import load_upscaler
-
             assert self._folder is not None
-            self._object = load_upscaler(self._folder, self.mixture)
+            with phase(progress or Silent(), "opening", self.name):
+                from isr.runtimes.devices import import_keras
+
+                import_keras()
+                from isr.models.loading import load_upscaler
+
+                self._object = load_upscaler(self._folder, self.mixture)
         return self._object
 
     def open(
@@ -259,7 +260,7 @@ class Network:
         progress = progress or Silent()
         precision = self.computed_in(precision)
         if not self.engine:
-            upscaler: Upscaler = self._loaded()
+            upscaler: Upscaler = self._loaded(progress)
             return upscaler
         if precision not in self.precisions:
             raise RequestError(f"{self.name}: {self.lacks(precision)}")
@@ -268,7 +269,7 @@ class Network:
             self._check_numbers()
         if self.engine in ENGINES:
             try:
-                return self._open_built(precision, device) or self._open_converted(
+                return self._open_built(precision, progress, device) or self._open_converted(
                     precision, progress, device
                 )
             except (RequestError, MachineError, Cancelled):
@@ -281,7 +282,7 @@ class Network:
         if precision not in self._upscalers:
             from isr.runtimes import as_upscaler
 
-            self._upscalers[precision] = as_upscaler(self._loaded(), precision)
+            self._upscalers[precision] = as_upscaler(self._loaded(progress), precision)
         upscaler = self._upscalers[precision]
         copy = getattr(upscaler, "model", self._object)
         if copy is not self._object and self._folder is None:
@@ -348,15 +349,16 @@ class Network:
         """Whether its engine builds it from a preset's weights at once."""
         return self.engine in ENGINES and ENGINES[self.engine].builds and self._is_wired
 
-    def _open_built(self, precision: str, device: str | None) -> Upscaler | None:
+    def _open_built(self, precision: str, progress: Progress, device: str | None) -> Upscaler | None:
         """The network as the engine builds it from a preset's weights at once; None where it has to be converted."""
         if self._folder is None or not self._is_built:
             return None
         key = f"{precision} {device or ''}"
         if key not in self._upscalers:
-            from isr.runtimes.engines.built import open_preset
+            with phase(progress, "opening", self.name):
+                from isr.runtimes.engines.built import open_preset
 
-            built = open_preset(self._folder, self.engine, precision, device, self._mixed)
+                built = open_preset(self._folder, self.engine, precision, device, self._mixed)
             if built is None:
                 return None
             self._upscalers[key] = built
@@ -383,7 +385,8 @@ class Network:
             if self._folder is None:
                 # Of weights that have changed.
                 self._upscalers.clear()
-            self._upscalers[key] = open_exported(folder, device)
+            with phase(progress, "opening", self.name):
+                self._upscalers[key] = open_exported(folder, device)
         return self._upscalers[key]
 
     def _kept(self, precision: str) -> tuple[Path, Path]:
@@ -397,14 +400,15 @@ class Network:
         return folder, folder.with_name(f"{key}.failed.txt")
 
     def _convert(self, folder: Path, precision: str, progress: Progress) -> None:
-        model = self._loaded()
+        model = self._loaded(progress)
         progress.message(f"{self.name}: converted for {self.engine}, {precision}, once: see `isr engines`")
-        from isr.runtimes.eight_bits import read
-        from isr.runtimes.engines.conversion import write
-
-        convs = None if precision != "int8" or self._variant is None else read(self._variant)
         try:
-            write(model, folder, self.engine, precision, convs, halves_only=True)
+            with phase(progress, "converting", self.name):
+                from isr.runtimes.eight_bits import read
+                from isr.runtimes.engines.conversion import write
+
+                convs = None if precision != "int8" or self._variant is None else read(self._variant)
+                write(model, folder, self.engine, precision, convs, halves_only=True)
         except ISRError:
             # Else another process has just made it.
             if not folder.exists():

@@ -25,7 +25,7 @@ from isr.io import places
 from isr.predict import PredictOptions, PredictRequest, plan
 from isr.predict.jobs.job import Outcome
 from isr.predict.stream import Maker, Settled, items_of
-from isr.progress import Silent
+from isr.progress import Callback, Silent
 
 NAMES = [f"{number:02}.png" for number in range(24)]
 
@@ -158,10 +158,11 @@ def test_a_bucket_is_made_by_the_command(
 
     from isr.cluster.prediction import run_plan_on_ray
 
-    progress = Silent()
+    progress = Callback(print)
     progress.cancelled = True
     with pytest.raises(Cancelled):
         list(run_plan_on_ray(plan(request()), progress, workers=1))
+    assert progress.phase == "opening networks in 1 processes"
 
 
 def film(path: str, count: int) -> Path:

@@ -537,6 +537,7 @@ lives = Path(sys.argv[1])
 count = len(lives.read_text()) + 1 if lives.exists() else 1
 lives.write_text("x" * count)
 progress = {"done": min(count, 5), "total": 9, "unit": "frames", "seconds": None, "pace": None, "shown": 0}
+progress["phase"] = None
 print(json.dumps({"say": "progress", "id": asked["id"], **progress}), flush=True)
 sys.exit(9)
 """

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,28 @@ def row(page: Any, name: str, state: str) -> Any:
     found = page.locator(f'isr-row[data-state="{state}"]', has_text=name)
     found.wait_for(timeout=60_000)
     return found
+
+
+# A worker that converts, and never gets further.
+BETWEEN = """
+import json, sys
+from isr.page.worker import Reports
+reports = Reports(sys.stdout)
+for line in sys.stdin:
+    reports.clear(json.loads(line).get("id"), None)
+    reports.doing("converting", "edsr_fast_x2")
+"""
+
+
+def test_a_row_tells_what_is_done_between_units(browser: Any, tmp_path: Path) -> None:
+    with served(tmp_path, worker=[sys.executable, "-c", BETWEEN]) as client:
+        tab = browser.new_page()
+        tab.goto(client.address)
+        id = client.upload("cat.png", png())
+        client.json("POST", "/go", {"do": "start"})
+        row(tab, "cat.png", "working").get_by_text("getting the network ready, once").wait_for()
+        assert client.items()[id]["progress"]["phase"] == "converting"
+        tab.close()
 
 
 def test_drop_run_reload_compare_save(page: Any, tmp_path: Path) -> None:

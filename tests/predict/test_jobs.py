@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -36,7 +37,7 @@ from isr.predict.predictor import run_plan
 from isr.predict.report import MEASURED, Units, Watch, estimate, together
 from isr.predict.request import job_from_json
 from isr.predict.speeds import LARGEST, LATEST, Kind, Speeds
-from isr.progress import Callback, Estimate, Silent, check_cancelled
+from isr.progress import Callback, Estimate, Phase, Silent, Terminal, check_cancelled
 
 pytestmark = pytest.mark.usefixtures("keras_in_float32")
 
@@ -342,6 +343,44 @@ def test_a_callback_finds_the_estimates() -> None:
     callback = Callback(lambda what, done, total: seen.append((callback.overall.done, callback.overall.left)))
     list(run_plan(plan(PredictRequest((save_clip(count=3),), sources=(Repeat(),))), callback))
     assert seen == [(1, 2), (2, 1), (3, 0)]
+
+
+def test_a_callback_finds_what_is_done_between_units(preset: Path) -> None:
+    """A network is opened once for two files."""
+    told: list[str] = []
+
+    class Told(Callback):
+        def doing(self, phase: Phase | None, of: str = "") -> None:
+            super().doing(phase, of)
+            told.append(self.phase)
+
+    shutil.copytree(preset, "mine")
+    callback = Told(lambda what, done, total: told.append(what))
+    options = PredictOptions(engine="tensorflow")
+    request = PredictRequest((save_picture(), save_clip(count=2)), sources=("mine",), options=options)
+    list(run_plan(plan(request), callback))
+    picture, clip = ["upscale", "writing a_x2.png", ""], ["upscale", "upscale", "joining segments", ""]
+    assert told == ["opening mine", "", *picture, *clip]
+
+
+def test_a_terminal_shows_it_in_place_of_what_is_counted() -> None:
+    terminal = Terminal()
+    terminal._drawn = True
+
+    def shown() -> tuple[str, int | None]:
+        (task,) = terminal._bars.tasks
+        return task.description, task.total
+
+    terminal.doing("opening", "edsr_fast_x2")
+    assert shown() == ("opening edsr_fast_x2", None)
+    terminal.doing(None)
+    terminal.start("upscale", 9, "tiles")
+    assert shown() == ("upscale", 9)
+    terminal.doing("writing", "a_x2.png")
+    assert shown() == ("writing a_x2.png", 9)
+    terminal.doing(None)
+    assert shown() == ("upscale", 9)
+    terminal.close()
 
 
 # ----------------------------------------------------------------------------------------------------- speeds

@@ -318,13 +318,20 @@ def test_other_weights_are_converted_anew(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     results = []
+    told: list[str] = []
+
+    class Told(Silent):
+        def doing(self, phase: str | None, of: str = "") -> None:
+            told.append(f"{phase} {of}" if phase else "")
+
     for seed in (0, 1):
         model = randomise(EDSR(**TINY_PHOTO))
         model.tail.bias.assign(model.tail.bias + 20.0 * seed)
         model.save_preset(tmp_path / "tiny")
-        results.append(isr.upscale(tmp_path / "tiny", pixels, engine="litert"))
+        results.append(isr.upscale(tmp_path / "tiny", pixels, engine="litert", progress=Told()))
         assert np.abs(results[-1].astype(int) - isr.upscale(model, pixels)).max() <= 1
     assert (results[0] != results[1]).any()
+    assert told == ["opening tiny", "", "converting tiny", "", "opening tiny", ""] * 2
     model = EDSR(**TINY_PHOTO)
     first = isr.upscale(model, pixels, engine="litert")
     randomise(model)

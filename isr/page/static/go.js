@@ -186,9 +186,9 @@ class Row extends HTMLElement {
     const parts = [];
     let stands = words.states[item.state];
     if (item.progress) {
-      const { total, done } = item.progress;
-      if (!total) stands = words.opening;
-      else if (done >= total) stands = words.joining;
+      const { total, phase } = item.progress;
+      if (phase) stands = words.phases[phase];
+      else if (!total) stands = words.phases.opening;
       if (queue.paused && item.state === "working") stands = words.pausing;
       if (queue.stopping) stands = words.stopping;
     }

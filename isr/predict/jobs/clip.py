@@ -37,7 +37,7 @@ from isr.predict.repeats import Repeats
 from isr.predict.report import Units, Watch
 from isr.predict.route import Route
 from isr.predict.source import ByScale, check_video_route, plan_route
-from isr.progress import check_cancelled
+from isr.progress import check_cancelled, phase
 
 # Frames of a segment: two seconds, and all that an interruption costs.
 SEGMENT = 60
@@ -234,10 +234,14 @@ class ClipJob(Job):
                 self._upscale(parts, run, opened, watch)
             if self.only is not None:
                 return ""
-            join(self.output, [parts.path(number) for number in wanted])
+            with phase(watch, "joining", "segments"):
+                join(self.output, [parts.path(number) for number in wanted])
         except Cancelled:
-            if self.only is None and watch.keeping and (line := parts.keep()):
-                watch.message(line)
+            if self.only is None and watch.keeping:
+                with phase(watch, "joining", "segments"):
+                    line = parts.keep()
+                if line:
+                    watch.message(line)
             raise
         replaced = parts.replaced()
         parts.remove()

@@ -33,7 +33,7 @@ from isr.predict.report import Units, Watch
 from isr.predict.route import Route
 from isr.predict.source import ByScale, check_memory, plan_route
 from isr.predict.tiling import plan_tiles
-from isr.progress import Place, Within, show_tile
+from isr.progress import Place, Within, phase, show_tile
 from isr.tiles import Tile
 
 # Pixels of a stretch that stands for a tile where there is no network.
@@ -160,7 +160,7 @@ class PictureJob(Job):
         if not self.networks:
             watch.advance(self.units.count)
         written = replace(read, pixels=result)
-        with disk_needed():
+        with phase(watch, "writing", self.target.name), disk_needed():
             write(self.target, written, quality=self.quality, strip_metadata=self.strip_metadata)
         return ""
 
