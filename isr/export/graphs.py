@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from isr.export.exif import orientation, upright
 from isr.models import SuperResolutionModel
 from isr.spec import ModelSpec
 
@@ -366,23 +367,27 @@ def jpeg_header(encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def read_deep(encoded: Tensor) -> Tensor:
-    """A PNG of 16 bits, uint16 `[h, w, c]`, with the channels it has."""
-    return tf.io.decode_png(encoded, channels=0, dtype=tf.uint16)
+    """A PNG of 16 bits, uint16 `[h, w, c]`, with the channels it has, upright."""
+    return upright(
+        tf.io.decode_png(encoded, channels=0, dtype=tf.uint16), orientation(encoded, tf.constant(True))
+    )
 
 
 def read_shallow(encoded: Tensor) -> Tensor:
-    """A PNG of up to 8 bits, or a JPEG, uint8 `[h, w, c]`, with the channels it has; CMYK becomes RGB."""
+    """A PNG of up to 8 bits, or a JPEG, uint8 `[h, w, c]`, with the channels it has, upright; CMYK becomes RGB."""
 
     def jpeg(channels: int) -> Tensor:
         # The accurate transform is that of the reader of `isr.io`.
         pixels = tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(pixels, (None, None, None))
 
-    return tf.cond(
-        tf.strings.substr(encoded, 0, len(PNG)) == PNG,
+    png = tf.strings.substr(encoded, 0, len(PNG)) == PNG
+    pixels = tf.cond(
+        png,
         lambda: tf.io.decode_png(encoded, channels=0),
         lambda: tf.cond(tf.image.extract_jpeg_shape(encoded)[2] == 1, lambda: jpeg(1), lambda: jpeg(3)),
     )
+    return upright(pixels, orientation(encoded, png))
 
 
 def checked(value: Tensor, *checks: tuple[Tensor, str, Tensor]) -> Tensor:

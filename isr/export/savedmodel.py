@@ -103,9 +103,9 @@ def export_savedmodel(
     - `encode`, `decode` of networks of several frames: as of `MultiFrameModel`, for tiles of frames.
     - `spec`: any string gives `isr.json`.
 
-    Other than `isr.predict`, `serving_bytes` turns no picture as EXIF asks, and carries no metadata and no colour
-    profile; of an animated PNG it takes the first frame; a transparent colour of a PNG without alpha (`tRNS`) counts
-    only where there is a palette; frames of windows have no alpha.
+    `serving_bytes` turns pictures as their EXIF orientation asks. Other than `isr.predict`, it looks for none in XMP,
+    and carries no metadata and no colour profile; of an animated PNG it takes the first frame; a transparent colour of
+    a PNG without alpha (`tRNS`) counts only where there is a palette; frames of windows have no alpha.
 
     Args:
         model: computes in float32, whatever its policy.

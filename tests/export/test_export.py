@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ import isr
 from isr.cli.app import run
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.export import ExportOptions, export_savedmodel, savedmodel
+from isr.export.exif import orientation
 from isr.export.graphs import Bounds, Spans, fill_transparent
+from isr.io.exif import reset_orientation
 from isr.io.pictures import read
 from isr.layers.strips import strips
 from isr.models import EDSR, EDVR, MDSR, TDAN, MultiFrameModel, SuperResolutionModel
@@ -63,6 +66,13 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 def png(pixels: np.ndarray) -> bytes:
     flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(flat)))
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    # Cameras write other entries before it.
+    exif[271], exif[274] = "a camera", orientation
+    return exif
 
 
 def pixels_of(data: bytes, tmp_path: Path, suffix: str = ".png") -> np.ndarray:
@@ -105,6 +115,32 @@ def test_a_graph_fills_what_is_transparent_as_predict_does(size: tuple[int, int]
 # ---------------------------------------------------------------------------------------------- pictures
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [3, 4])
+def test_a_graph_finds_an_orientation_as_predict_does(order: str, kind: int) -> None:
+    def block(value: int) -> bytes:
+        entries = [
+            struct.pack(f"{order}HHI4s", 271, 2, 2, b"a"),
+            struct.pack(f"{order}HHI", 274, kind, 1)
+            + struct.pack(f"{order}{'HH' if kind == 3 else 'I'}", *([value, 0] if kind == 3 else [value])),
+        ]
+        head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 12) + b"more"
+        return head + struct.pack(f"{order}H", 2) + b"".join(entries) + bytes(4)
+
+    for value in range(11):
+        exif = block(value)
+        expected = reset_orientation(exif)[0]
+        assert expected == (value if 1 <= value <= 8 else 1)
+        jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xe1\0\x50Exif\0\0" + exif + b"\xff\xda"
+        assert int(orientation(tf.constant(jpeg), tf.constant(False))) == expected
+        png = b"\x89PNG\r\n\x1a\n" + bytes(25) + b"\0\0\0\x30eXIf" + exif
+        assert int(orientation(tf.constant(png), tf.constant(True))) == expected
+    rng = np.random.default_rng(0)
+    for end in range(0, len(jpeg), 11):
+        damaged = bytearray(jpeg[:end] + bytes(rng.integers(0, 256, 4, np.uint8)))
+        assert 1 <= int(orientation(tf.constant(bytes(damaged)), tf.constant(False))) <= 8
+
+
 @pytest.fixture(scope="module")
 def edsr() -> SuperResolutionModel:
     return randomise(Case(EDSR, TINY["EDSR"][0]).build())
@@ -141,6 +177,12 @@ def files() -> dict[str, bytes]:
     Image.fromarray(photo[..., 0]).save(buffers["gray.jpeg"], "JPEG")
     Image.fromarray(photo).quantize(9).save(buffers["palette"], "PNG")
     Image.fromarray(photo).convert("CMYK").save(buffers["cmyk.jpeg"], "JPEG")
+    for number in range(1, 9):
+        name = f"turned {number}.jpeg"
+        buffers[name] = io.BytesIO()
+        Image.fromarray(photo).save(buffers[name], "JPEG", quality=90, exif=exif_of(number))
+    buffers["turned.png"] = io.BytesIO()
+    Image.fromarray(photo).save(buffers["turned.png"], "PNG", exif=exif_of(8))
     return {
         "rgb": png(photo),
         "one pixel": png(photo[:1, :1]),
@@ -219,6 +261,8 @@ def test_files_of_a_mixed_batch_equal_upscale(
             assert pixels_of(sr[name], tmp_path).shape == (100, 122, 3)
             continue
         pixels = pixels_of(data, tmp_path, ".jpg" if "jpeg" in name else ".png")
+        if name.startswith("turned"):
+            assert pixels.shape == ((61, 50, 3) if name[7] in "5678p" else (50, 61, 3)), "read() turns it"
         close(pixels_of(sr[name], tmp_path), isr.upscale(edsr, pixels, **TILES))
     assert answers["no files"]["sr_bytes"].shape == (0,)
 
