@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,12 @@ def compare(
         ),
     ] = None,
     denoise: Annotated[
-        str | None,
-        typer.Option("--denoise", metavar="D|auto", help="Of presets with corners, as of predict."),
+        list[str] | None,
+        typer.Option(
+            "--denoise", metavar="D|auto", help="Of presets with corners, as of predict; repeatable."
+        ),
     ] = None,
-    texture: Annotated[float | None, typer.Option("--texture", help="The same.")] = None,
+    texture: Annotated[list[float] | None, typer.Option("--texture", help="The same.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .png; default: PHOTO_compared.png beside PHOTO.")
     ] = None,
@@ -40,7 +43,8 @@ def compare(
 ) -> None:
     """Show parts of a picture by bicubic interpolation and by several presets on one sheet, at 1:1 and 3:1.
 
-    Without --crop all of the picture is enlarged by all presets. Prints the file.
+    Without --crop all of the picture is enlarged by all presets. A preset with corners is shown at every --denoise
+    with every --texture. Prints the file.
     """
     from isr.data.pairs import as_channels
     from isr.io import pictures
@@ -56,8 +60,8 @@ def compare(
     if path.exists() and not overwrite:
         raise RequestError(f"{path}: exists; give --overwrite to replace it")
     part = None if crop is None else parse_crop(crop)
-    wanted = None if denoise is None else read_denoise(denoise)
-    if (denoise is not None or texture is not None) and not any(map(has_corners, preset)):
+    knobs = list(itertools.product([read_denoise(d) for d in denoise or ()] or [None], texture or [None]))
+    if (denoise or texture) and not any(map(has_corners, preset)):
         raise RequestError(f"{preset[0]}: has one set of weights; --denoise and --texture need corners")
     scale = scale or default_scale(preset[0], networks_of(preset[0], engine="auto"))
     with terminal(quiet) as progress:
@@ -68,18 +72,24 @@ def compare(
         given = cropped(pixels, part)
         results = {}
         for name in dict.fromkeys(("bicubic", *preset)):
-            mixed = has_corners(name)
-            results[name] = upscale(
-                name,
-                given,
-                scale=scale,
-                denoise=wanted if mixed else None,
-                texture=texture if mixed else None,
-                engine="auto",
-                precision="auto",
-                progress=progress,
-            )
+            for d, t in knobs if has_corners(name) else [(None, None)]:
+                told = {"denoise": d if isinstance(d, str) else _number(d), "texture": _number(t)}
+                words = [f"{knob} {value}" for knob, value in told.items() if value]
+                results[", ".join([name, *words])] = upscale(
+                    name,
+                    given,
+                    scale=scale,
+                    denoise=d,
+                    texture=t,
+                    engine="auto",
+                    precision="auto",
+                    progress=progress,
+                )
         most = differing(list(results.values()), scale, SIDE, COUNT)
         crops = most if part is None else [(0, 0, *part[2:])]
         pictures.write(path, pictures.Picture(sheet(results, crops, scale)))
     typer.echo(path)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,23 @@ def test_a_sheet_holds_the_parts_and_their_middles() -> None:
     for piece in (part, middle):
         windows = np.lib.stride_tricks.sliding_window_view(made, piece.shape)[:, :, 0]
         assert any(np.array_equal(window, piece) for window in windows.reshape(-1, *piece.shape))
+
+
+def test_a_preset_with_corners_is_shown_at_every_denoise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(photograph(16, 20, 0)).save(photo)
+    seen: list[str] = []
+
+    def labels(results: Mapping[str, np.ndarray], *rest: Any) -> np.ndarray:
+        seen.extend(results)
+        return sheet(results, *rest)
+
+    monkeypatch.setattr("isr.predict.sheet.sheet", labels)
+    line = ["compare", str(photo), "--preset", "edsr_baseline_x4", "--preset", "photo_x4", "--quiet"]
+    assert app.run([*line, "--denoise", "0", "--denoise", "auto"]) == 0
+    assert seen == ["bicubic", "edsr_baseline_x4", "photo_x4, denoise 0", "photo_x4, denoise auto"]
 
 
 def test_the_command_writes_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
