@@ -23,6 +23,7 @@ from starlette.routing import Route
 from isr import __version__, presets
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import walk
+from isr.page.estimates import Estimates
 from isr.page.items import SIZES, Item, Queue, checked, merged, new_id, new_item, request_of
 from isr.page.live import Live
 from isr.page.networks import KNOBS, knobs_of, networks_in
@@ -65,6 +66,7 @@ class Page:
         self.supervisor = Supervisor(self.queue, worker)
         self.views = Views(state / "views", state / "views.log")
         self.trials = Trials(self.queue, worker)
+        self.estimates = Estimates(self.supervisor, self.trials)
         self.largest = largest
         self.watched = watched
         self._static = _static_files()
@@ -101,10 +103,12 @@ class Page:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.supervisor.begin()
-        watching = asyncio.create_task(self.watched.run(self._found)) if self.watched is not None else None
+        tasks = [asyncio.create_task(self.estimates.run())]
+        if self.watched is not None:
+            tasks.append(asyncio.create_task(self.watched.run(self._found)))
         yield
-        if watching is not None:
-            watching.cancel()
+        for task in tasks:
+            task.cancel()
         await self.supervisor.close()
         await self.trials.close()
         await self.views.close()
@@ -153,6 +157,7 @@ class Page:
                     "current": supervisor.current,
                     "left": left,
                     "all_known": all_known,
+                    "measuring": self.estimates.measuring,
                 },
                 "settings": self.queue.settings.values,
             }
@@ -256,7 +261,7 @@ class Page:
         """Measure how fast a look is here; answered when that is done."""
         asked = await _question(request)
         values = checked({**self.queue.settings.values, "sources": asked.get("sources")}, self.roots)
-        for field in ("options.denoise", "options.texture", "options.size"):
+        for field in ("options.denoise", "options.texture"):
             values.pop(field, None)
         if self.supervisor.current is not None:
             raise RequestError("Files are being made. Test this machine when nothing else runs.")

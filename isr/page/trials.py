@@ -20,6 +20,7 @@ from isr.predict.speeds import Speeds
 SIDE = 240  # pixels of the square's side
 STRETCH = 3.0  # seconds of a clip
 TEST_SIZE = (256, 192)  # pixels of the picture that speeds are measured by
+TEST_FRAMES = 4  # of the clip
 MEASURED = "measured"  # the folder in which that is done
 IDLE = 60.0  # seconds without a trial after which its worker is let go
 
@@ -87,11 +88,12 @@ class Trials:
             "clip": item.clip,
         }
 
-    async def measure(self, values: Mapping[str, Any]) -> float | None:
-        """Make a small picture, so that what is waiting can be estimated.
+    async def measure(self, values: Mapping[str, Any], clip: bool = False) -> float | None:
+        """Make a small picture or clip, so that what is waiting can be estimated.
 
         Args:
-            values: fields of its request, with the look that is measured.
+            values: fields of its request, with the look that is measured; its scale, and no size.
+            clip: whether it is a clip.
 
         Returns:
             Seconds per megapixel, as every job of this kind is estimated from now on; None: not known.
@@ -100,13 +102,13 @@ class Trials:
         """
         folder = self.queue.folder / MEASURED
         async with self._one:
-            source = await asyncio.to_thread(_test_picture, folder)
+            source = await asyncio.to_thread(_test_clip if clip else _test_picture, folder)
             item = new_item(source.name, source, own=True, id=MEASURED)
-            asked = request_of(item, values)
+            asked = request_of(item, {**values, "options.size": None})
             options = replace(asked.options, overwrite=True, resume=False, format=None, name=None)
-            target = folder / "result.png"
-            # The first time, networks are opened, and the first tile does not count.
-            for _ in range(2):
+            target = folder / ("result.mkv" if clip else "result.png")
+            # The first time, networks are opened, and the first tile or frame does not count.
+            for _ in range(1 if clip else 2):
                 # What is there is not made again.
                 target.unlink(missing_ok=True)
                 await self._make(item, replace(asked, output=target, options=options))
@@ -160,6 +162,19 @@ def _test_picture(folder: Path) -> Path:
         shipped = resources.files("isr.page") / "static" / "look-best.jpg"
         with shipped.open("rb") as file, Image.open(file) as image, atomic(path) as temporary:
             image.resize(TEST_SIZE, Image.Resampling.BICUBIC).save(temporary, "PNG")
+    return path
+
+
+def _test_clip(folder: Path) -> Path:
+    """An animation of the same photograph, each picture of which is another."""
+    from PIL import Image
+
+    path = folder / "test.gif"
+    if not path.is_file():
+        with Image.open(_test_picture(folder)) as image:
+            frames = [image.rotate(n) for n in range(TEST_FRAMES)]
+        with atomic(path) as temporary:
+            frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=40)
     return path
 
 

@@ -288,6 +288,15 @@ def test_a_piece_is_tried_beside_the_queue(page: Client) -> None:
         page.json("POST", f"/items/{item}", {"do": "remove"})
 
 
+def test_times_are_known_before_the_first_job(tmp_path: Path) -> None:
+    """Where nothing was ever made, what waits is measured while nobody does anything."""
+    with served(tmp_path / "state", env={"ISR_CACHE": str(tmp_path / "cache"), "SLOW": "0.05"}) as client:
+        client.json("PUT", "/settings", {"options.size": [None, 240]})
+        ids = [client.upload("cat.png", png()), client.upload("friday.mp4", CLIP.read_bytes())]
+        client.wait_for(lambda items: all(items[id].get("left") for id in ids))
+        assert {item["state"] for item in client.items().values()} == {"waiting"}
+
+
 def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
     with served(tmp_path / "state", env={"ISR_CACHE": str(tmp_path / "cache"), "SLOW": "0.2"}) as client:
         id = client.upload("cat.png", png())

@@ -97,7 +97,8 @@ class Go extends HTMLElement {
     const { left, current, paused } = state.queue;
     if (waiting || current) {
       const { all_known: known } = state.queue;
-      if (!known) parts.push(left >= 1 ? words.atLeast(duration(left)) : words.unknownTime);
+      const unknown = state.queue.measuring ? words.measuring : words.unknownTime;
+      if (!known) parts.push(left >= 1 ? words.atLeast(duration(left)) : unknown);
       else if (!current || paused) parts.push(words.takes(duration(left)));
       else parts.push(words.left(duration(left)), words.ready(clock(left)));
     }

@@ -80,6 +80,7 @@ export const words = {
   left: (time) => `${time} left`,
   ready: (clock) => `ready about ${clock}`,
   unknownTime: "time not known yet",
+  measuring: "finding out how long it takes…",
   atLeast: (time) => `at least ${time}`,
   framesPerSecond: (n) => `${figure(n)} pictures a second`,
   megapixelsPerSecond: (n) => `${figure(n)} megapixels a second`,
