@@ -118,6 +118,9 @@ def look_around(page: Any, output: Path, name: str) -> None:
             continue
         found.first.click()
         page.wait_for_timeout(1500)
+        if button == "Try a piece":
+            page.get_by_role("button", name="Try it").click()
+            page.locator("figure").nth(2).wait_for(timeout=300_000)
         keep(page.screenshot(), output / f"{name}-{button.split()[0].lower()}-{button.split()[-1]}.webp")
         page.keyboard.press("Escape")
     page.get_by_text("More", exact=True).click()

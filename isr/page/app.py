@@ -27,6 +27,7 @@ from isr.page.estimates import Estimates
 from isr.page.items import SIZES, Item, Queue, checked, merged, new_id, new_item, request_of
 from isr.page.live import Live
 from isr.page.networks import KNOBS, knobs_of, networks_in
+from isr.page.reasons import key
 from isr.page.roots import SUFFIXES, Roots
 from isr.page.supervisor import WORKER, Supervisor
 from isr.page.trials import Trials
@@ -264,7 +265,7 @@ class Page:
         for field in ("options.denoise", "options.texture"):
             values.pop(field, None)
         if self.supervisor.current is not None:
-            raise RequestError("Files are being made. Test this machine when nothing else runs.")
+            raise RequestError(key("busy"))
         pace = await self.trials.measure(values)
         self.supervisor.reread_speeds()
         return JSONResponse({"pace": pace})
@@ -276,7 +277,7 @@ class Page:
         name = request.query_params.get("name", "")
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         if not parts:
-            raise RequestError("The file has no name.")
+            raise RequestError(key("noName"))
         check_kind(parts[-1])
         self.queue.check_room()
         id = new_id()
@@ -317,7 +318,7 @@ class Page:
             return await self._added([await asyncio.to_thread(new_item, there.name, there, own=False)])
         files = await asyncio.to_thread(lambda: [p for p in self._inside(there) if self.roots.holds(p)])
         if not files:
-            raise RequestError("There are no pictures and no videos in this folder.")
+            raise RequestError(key("emptyFolder"))
 
         def items() -> list[Item]:
             names = ((Path(there.name) / file.relative_to(there)).as_posix() for file in files)
@@ -383,7 +384,7 @@ class Page:
             case "move":
                 before = asked.get("before")
                 if before is not None and before not in self.queue:
-                    raise RequestError("the other file is gone")
+                    raise RequestError(key("gone"))
                 self.queue.move(item.id, before)
             case _:
                 raise RequestError("remove, again or move")
@@ -489,7 +490,7 @@ class Page:
                 path = self._served(item, "after")
                 files[_free(Path(item.name).with_name(path.name).as_posix(), files)] = path
         if not files:
-            raise RequestError("Nothing is finished yet.")
+            raise RequestError(key("nothingFinished"))
         head = {"content-disposition": 'attachment; filename="larger.zip"'}
         return StreamingResponse(
             iterate_in_threadpool(zipped(files)), media_type="application/zip", headers=head

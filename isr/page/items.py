@@ -16,6 +16,7 @@ from isr.errors import RequestError
 from isr.io.clips import is_clip
 from isr.io.files import atomic, mirrored
 from isr.page.networks import check_network
+from isr.page.reasons import key
 from isr.page.roots import Roots
 from isr.predict.plain import from_plain, to_plain
 from isr.predict.request import PredictRequest
@@ -272,7 +273,7 @@ class Queue:
     def check_room(self) -> None:
         """Raise RequestError where the queue is full."""
         if len(self._items) >= MOST_ITEMS:
-            raise RequestError(f"the list is full ({MOST_ITEMS} files): clear what is finished")
+            raise RequestError(key("fullList", MOST_ITEMS))
 
     def put(self, item: Item) -> Item:
         """Add an item, or replace the one of its name."""

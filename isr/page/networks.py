@@ -7,6 +7,7 @@ from typing import Any
 
 from isr import presets
 from isr.errors import RequestError
+from isr.page.reasons import key
 from isr.page.roots import Roots
 from isr.predict.source import Network
 from isr.presets.corners import CLEAN, TEXTURED
@@ -38,12 +39,12 @@ def check_network(source: str, roots: Roots | None) -> Network:
     except (OSError, ValueError, RuntimeError):
         inside, files = False, []
     if not inside or not all(map(roots.holds, files)):
-        raise RequestError("this network does not lie in the folders that were allowed")
+        raise RequestError(key("networkOutside"))
     network = Network(folder)
     corners = presets.read_config(folder).get("corners", {})
     for name in corners.values() if isinstance(corners, dict) else ():
         if str(name).endswith(WEIGHTS) and not roots.holds(folder / str(name)):
-            raise RequestError("this network does not lie in the folders that were allowed")
+            raise RequestError(key("networkOutside"))
     return network
 
 

@@ -1,40 +1,39 @@
-"""What an error says to someone who does not type, and which button mends it."""
+"""What an error says to someone who does not type, and which button mends it.
+
+Sentences of the page are keys here, such as `@memory`, with what stands in them behind bars, such as `@tooLarge|64`.
+The words are in `static/words.js`, like all of the page; what the package itself says stays as it is.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-NO_HEIC = (
-    "Pictures of the kind HEIC need an addition to this program: pip install 'keras-isr[heic]'. Or save it as JPEG "
-    "first (on an iPhone: Settings, Camera, Formats, Most Compatible)."
-)
+
+def key(name: str, *values: object) -> str:
+    """Name a sentence of the page."""
+    return "|".join([f"@{name}", *(str(value).replace("|", "/") for value in values)])
+
+
+NO_HEIC = key("heic")
 # The first that is found in an error's text: what the page says instead (empty: the text itself), and the button.
 KNOWN = (
-    ("--overwrite", "A file of that name is there already.", "replace"),
+    ("--overwrite", key("exists"), "replace"),
     ("keras-isr[heic]", NO_HEIC, "again"),
-    ("--max-pixels", "The picture is larger than this program takes.", ""),
-    (
-        "GiB of memory",
-        "A result of this size does not fit into the memory: choose a smaller size, or close other programs.",
-        "again",
-    ),
-    (
-        "memory, even for",
-        "There is not enough memory, even in the smallest pieces: close other programs.",
-        "again",
-    ),
-    ("memory", "There is not enough memory for this.", "tile"),
+    ("--max-pixels", key("manyPixels"), ""),
+    ("GiB of memory", key("largeResult"), "again"),
+    ("memory, even for", key("noMemory"), "again"),
+    ("memory", key("memory"), "tile"),
     ("disk", "", "again"),
     ("cannot be written as", "", "format"),
     ("choose .mkv", "", "format"),
     (".mkv", "", "format"),
-    ("permission denied", "The folder cannot be written to.", "again"),
-    ("no such file", "The file is no longer there.", ""),
+    ("permission denied", key("noWriting"), "again"),
+    ("no such file", key("gone"), ""),
     ("were changed since", "", "again"),
     ("was changed while", "", "again"),
 )
-DIED = "The program that does the work stopped without a word; often that is a lack of memory."
+DIED = key("died")
 
 
 def explain(text: str, source: Path) -> tuple[str, str]:
@@ -45,8 +44,10 @@ def explain(text: str, source: Path) -> tuple[str, str]:
         source: the file that it is about, whose path the page need not repeat.
 
     Returns:
-        The words, and the name of the remedy; empty where there is none.
+        The words, or the key of a sentence, and the name of the remedy; empty where there is none.
     """
+    if text.startswith("@"):
+        return text, "tile" if text == DIED else "again"
     said = re.sub(rf"^{re.escape(str(source))}:\s*", "", text).strip()
     for part, words, remedy in KNOWN:
         if part in said:

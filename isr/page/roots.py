@@ -12,6 +12,7 @@ from typing import Any
 from isr.errors import RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.io.pictures import READABLE
+from isr.page.reasons import key
 
 SUFFIXES = READABLE | ANIMATION_SUFFIXES | VIDEO_SUFFIXES
 LONGEST_PATH = 4096  # characters
@@ -52,9 +53,9 @@ class Roots:
         try:
             there = folder.joinpath(*parts).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
-            raise RequestError("no such file or folder") from None
+            raise RequestError(key("gone")) from None
         if there != folder and folder not in there.parents:
-            raise RequestError("this leads out of the folders that were allowed")
+            raise RequestError(key("outside"))
         return there
 
     def holds(self, path: Path) -> bool:
@@ -71,7 +72,7 @@ class Roots:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name.casefold())
         except OSError:
-            raise RequestError("this folder may not be read") from None
+            raise RequestError(key("noReading")) from None
         for entry in entries:
             # Undecodable names do not survive the way to the browser and back.
             if entry.name.startswith(".") or not _encodable(entry.name):

@@ -14,7 +14,7 @@ from typing import Any
 
 from isr.errors import ISRError
 from isr.page.items import Item, Queue, merged, request_of
-from isr.page.reasons import DIED, explain
+from isr.page.reasons import DIED, explain, key
 from isr.predict.report import Units, estimate
 from isr.predict.request import plan
 from isr.predict.speeds import Kind, Speeds
@@ -155,7 +155,7 @@ def facts_of(item: Item, values: dict[str, Any]) -> Facts:
         problem, remedy = explain(str(error), item.source)
         return Facts(problem, remedy)
     if not planned.jobs:
-        return Facts(problem="There is nothing to do.")
+        return Facts(problem=key("nothingToDo"))
     job = planned.jobs[0]
     return Facts(
         size_in=job.size_in,
@@ -386,7 +386,7 @@ class Supervisor:
             return
         match answer["say"]:
             case "progress":
-                self.progress = {key: answer[key] for key in PROGRESS}
+                self.progress = {name: answer[name] for name in PROGRESS}
                 self.queue.touch(id)
             case "paused":
                 if self.paused:
@@ -397,7 +397,7 @@ class Supervisor:
                     self.queue.change(id, pieces=int(found[1]))
                 self.queue.touch(id)
             case "finished":
-                size_in, size_out = (tuple(answer[key]) for key in ("size_in", "size_out"))
+                size_in, size_out = (tuple(answer[name]) for name in ("size_in", "size_out"))
                 self.queue.change(
                     id,
                     state="finished",

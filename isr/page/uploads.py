@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from isr.errors import MachineError, RequestError
-from isr.page.reasons import NO_HEIC
+from isr.page.reasons import NO_HEIC, key
 from isr.page.roots import SUFFIXES, safe_name
 
 LARGEST = 64 * 2**30  # bytes of one file
 SPARE = 2**28  # bytes of the disk that uploads leave free
 BLOCK = 2**20  # bytes between two writes
 KNOWN_ELSEWHERE = {
-    ".svg": "An SVG is a drawing without pixels; it can be shown at any size as it is.",
-    ".pdf": "A PDF is a document. Save its pictures as PNG or JPEG first.",
-    ".psd": "Photoshop files cannot be read here. Save it as TIFF or PNG first.",
+    ".svg": key("svg"),
+    ".pdf": key("pdf"),
+    ".psd": key("psd"),
 }
 
 
@@ -30,7 +30,7 @@ def check_kind(name: str) -> None:
         raise RequestError(NO_HEIC)
     if suffix not in SUFFIXES:
         known = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise RequestError(f"This is neither a picture nor a video that can be read here ({known}).")
+        raise RequestError(key("otherKind", known))
 
 
 async def receive(
@@ -72,21 +72,21 @@ async def receive(
             _check_size(size, largest)
             await asyncio.to_thread(file.writelines, waiting)
         if length is not None and size != length:
-            raise RequestError(f"{name}: only {size} of {length} bytes arrived: send it again")
+            raise RequestError(key("incomplete", size, length))
         temporary.replace(path)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise MachineError(f"{name}: cannot be kept ({error.strerror or error})") from error
+            raise MachineError(key("notKept", error.strerror or error)) from error
         raise
     return path
 
 
 def _check_size(size: int, largest: int) -> None:
     if size > largest:
-        raise RequestError(f"The file is larger than {largest / 2**30:.3g} GiB.")
+        raise RequestError(key("tooLarge", f"{largest / 2**30:.3g}"))
 
 
 def _check_disk(folder: Path, more: int) -> None:
     if shutil.disk_usage(folder).free < more + SPARE:
-        raise MachineError("The disk is full: free some space first.")
+        raise MachineError(key("fullDisk"))

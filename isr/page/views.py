@@ -24,6 +24,7 @@ from isr.errors import ISRError, RequestError
 from isr.io.clips import FrameReader, is_clip
 from isr.io.files import atomic
 from isr.io.pictures import Metadata, read
+from isr.page.reasons import key
 from isr.page.supervisor import Child
 
 VIEWER = (sys.executable, "-m", "isr.page.views")
@@ -106,7 +107,7 @@ class Views:
         try:
             stamp = source.stat().st_mtime_ns
         except OSError as error:
-            raise RequestError(f"{source.name}: the file is no longer there") from error
+            raise RequestError(key("gone")) from error
         return self.folder / id / f"{side}-{frame}-{stamp:x}"
 
     async def _make(self, target: Path, what: str, source: Path, frame: int) -> None:
@@ -137,7 +138,7 @@ class Views:
     def _ended(self, code: int) -> None:
         for future in self._asked.values():
             if not future.done():
-                future.set_result("the picture could not be shown; perhaps there is not enough memory")
+                future.set_result(key("notShown"))
         self._asked.clear()
 
     def _let_go(self) -> None:
@@ -275,7 +276,7 @@ def main() -> None:
         try:
             makers[asked["do"]](source, Path(asked["target"]), asked["frame"])
         except MemoryError:
-            error = "there is not enough memory to show this"
+            error = key("notShown")
         except Exception as problem:
             error = str(problem).removeprefix(f"{source}: ") or type(problem).__name__
         out.write(json.dumps({"number": asked["number"], "error": error}) + "\n")

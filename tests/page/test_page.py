@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from isr.errors import RequestError
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
 pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
 
+from isr.page.reasons import key
 from isr.page.uploads import check_kind
 
 CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
@@ -209,7 +211,7 @@ def test_a_file_that_exists_is_not_replaced_unasked(page: Client, root: Path) ->
     (root / "here_x2.png").write_bytes(b"mine")
     id = page.json("POST", "/add", {"root": 0, "path": "here.png"})["ids"][0]
     item = page.wait(id, lambda item: bool(item["reason"]))
-    assert (item["reason"], item["remedy"]) == ("A file of that name is there already.", "replace")
+    assert (item["reason"], item["remedy"]) == (key("exists"), "replace")
     page.json("POST", "/go", {"do": "start"})
     page.wait(id, "failed")
     assert (root / "here_x2.png").read_bytes() == b"mine"
@@ -231,16 +233,33 @@ def test_a_damaged_file_fails_in_plain_words_and_stops_no_other(page: Client) ->
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("letter.pdf", "PDF"), ("notes.txt", "neither a picture"), ("", "no name")],
+    [("letter.pdf", "pdf"), ("notes.txt", "otherKind"), ("", "noName")],
 )
 def test_files_of_other_kinds_are_refused_by_name(page: Client, name: str, said: str) -> None:
     status, content, _ = page.ask("PUT", f"/upload?name={name}", b"x" * 10)
-    assert status == 400 and said in json.loads(content)["error"]
+    assert status == 400 and json.loads(content)["error"].startswith(key(said))
+
+
+def test_every_sentence_of_the_server_has_words() -> None:
+    folder = ROOT / "isr" / "page"
+    asked = {
+        name
+        for path in folder.glob("*.py")
+        for name in re.findall(r'\bkey\("(\w+)"', path.read_text("utf-8"))
+    }
+    words = (
+        (folder / "static" / "words.js")
+        .read_text("utf-8")
+        .partition("  reasons: {")[2]
+        .partition("\n  },")[0]
+    )
+    assert asked == set(re.findall(r"^    (\w+): ", words, re.MULTILINE))
+    assert key("tooLarge", "a|b", 3) == "@tooLarge|a/b|3"
 
 
 def test_heic_without_its_extra_is_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RequestError, match="need an addition"):
+    with pytest.raises(RequestError, match=key("heic")):
         check_kind("IMG_1.HEIC")
 
 
@@ -508,7 +527,7 @@ def test_what_lacks_memory_is_tried_in_smaller_pieces(tmp_path: Path) -> None:
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
         item = client.wait(id, "failed")
-        assert (item["reason"], item["remedy"]) == ("There is not enough memory for this.", "tile")
+        assert (item["reason"], item["remedy"]) == (key("memory"), "tile")
         assert item["pieces"] == 64
     with served(tmp_path, worker=[sys.executable, "-c", LITTLE]) as client:
         # What it said is kept.

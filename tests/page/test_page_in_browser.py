@@ -272,7 +272,7 @@ def test_a_network_of_ones_own_is_a_look(page: Any, server: Client) -> None:
     assert not page.get_by_role("radio", name="Your own").is_visible()
     page.get_by_role("button", name="Choose a folder", exact=True).click()
     page.get_by_role("button", name="holiday").click()
-    page.get_by_text("No network lies in this folder").wait_for()
+    page.get_by_text("There is none in this folder").wait_for()
     page.get_by_role("button", name="nets").click()
     page.get_by_role("button", name="Use: mine").click()
     page.locator('input[name="look"][value="own"]:checked').wait_for()
@@ -361,8 +361,8 @@ def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root
     own = str(root / "nets" / "mine")
     server.json("PUT", "/settings", {"sources": [own], "options.scale": 4})
     page.reload()
-    page.get_by_label("Clean noise and JPEG blocks").select_option("half")
-    page.get_by_label("Make up texture").select_option("a little")
+    page.get_by_label("Remove grain and blocks").select_option("half")
+    page.get_by_label("Invent fine detail").select_option("a little")
     for _ in range(2):
         found = row(page, "cat.png", "waiting")
         found.get_by_text(re.compile("60.40 → 240.160")).wait_for()
@@ -371,10 +371,10 @@ def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root
         page.reload()
     # Other looks have fewer, or none.
     page.get_by_role("radio", name="Best").check()
-    page.get_by_label("Clean noise and JPEG blocks").wait_for()
-    assert not page.get_by_label("Make up texture").is_visible()
+    page.get_by_label("Remove grain and blocks").wait_for()
+    assert not page.get_by_label("Invent fine detail").is_visible()
     page.get_by_role("radio", name="Plain").check()
-    assert not page.get_by_label("Clean noise and JPEG blocks").is_visible()
+    assert not page.get_by_label("Remove grain and blocks").is_visible()
     found.get_by_role("button", name="Details: cat.png").click()
     found.locator("code", has_text=re.compile("--preset bicubic ((?!texture|denoise).)*$")).wait_for()
 
@@ -399,6 +399,7 @@ window.Notification = class {
   static requestPermission() { return Promise.resolve("granted"); }
   constructor(title, { body }) { window.told.push([title, body]); }
 };
+OscillatorNode.prototype.start = function () { window.told.push(this.frequency.value); };
 """
 
 
@@ -412,7 +413,7 @@ def test_the_end_is_notified_where_that_is_wanted(page: Any, server: Client) -> 
         page.get_by_role("button", name="Start", exact=True).click()
         row(page, name, "finished")
         page.locator(".news", has_text="All is done").wait_for()
-    assert page.evaluate("told") == [["All is done", "2 of 2 done"]]
+    assert page.evaluate("told") == [660, 880, ["All is done", "2 of 2 done"]]
 
 
 def test_news_stand_before_an_open_dialog(page: Any, server: Client) -> None:

@@ -3,7 +3,7 @@
 import { make, option, tell } from "./element.js";
 import { OTHERS } from "./how.js";
 import { ask, inOrder, order, watch } from "./server.js";
-import { clock, duration, words } from "./words.js";
+import { clock, duration, said, words } from "./words.js";
 
 const size = ([width, height]) => `${width}×${height}`;
 
@@ -23,7 +23,10 @@ class Go extends HTMLElement {
     this.rows = new Map();
     const notify = make("input", { type: "checkbox", name: "notify" });
     notify.addEventListener("change", async () => {
-      if (notify.checked && (await Notification.requestPermission()) !== "granted") notify.checked = false;
+      if (!notify.checked) return;
+      // Sound is allowed to what was clicked.
+      this.sound ??= new AudioContext();
+      if ((await Notification.requestPermission()) !== "granted") notify.checked = false;
     });
     this.notify = notify;
     this.append(
@@ -74,7 +77,10 @@ class Go extends HTMLElement {
     this.draw(items, queue);
     if (this.wasBusy && !busy && waiting === 0) {
       tell(words.allDone);
-      if (this.notify.checked) new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
+      if (this.notify.checked) {
+        chime(this.sound);
+        new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
+      }
     }
     this.wasBusy = busy;
   }
@@ -211,7 +217,7 @@ class Row extends HTMLElement {
     }
     if (item.own_size) parts.push(words.hasOwnSize);
     if (item.part) parts.push(words.keptPart);
-    if (item.reason) parts.push(item.reason);
+    if (item.reason) parts.push(said(item.reason));
     return parts.join(" · ");
   }
 
@@ -249,7 +255,7 @@ class Row extends HTMLElement {
             "aria-label": words.of(item.part ? words.savePart : words.save, item.name),
           }, item.part ? words.savePart : words.save)]
         : []),
-      ...wanted.map(([name, work]) => act(name === "remedy" ? words.remedies[item.remedy] : name, work)),
+      ...wanted.map(([name, work]) => act(name === "remedy" ? remedyName(item) : name, work)),
     );
     if (held !== null) [...this.doing.children].find((child) => child.textContent === held)?.focus();
   }
@@ -279,9 +285,9 @@ class Row extends HTMLElement {
     const copy = make("button", { type: "button" }, words.copy);
     copy.addEventListener("click", async () => {
       // Of what failed, also what is asked for first by those who can help.
-      const said = about.state === "failed" ? [about.reason, ...about.notes] : [];
+      const lines = about.state === "failed" ? [said(about.reason), ...about.notes] : [];
       try {
-        await navigator.clipboard.writeText([about.command, ...said].join("\n"));
+        await navigator.clipboard.writeText([about.command, ...lines].join("\n"));
         tell(words.copied);
       } catch {
         // Browsers copy only from pages of this machine, and those that are encrypted.
@@ -300,6 +306,21 @@ class Row extends HTMLElement {
     // In what can be dragged, no text can be selected.
     this.draggable = false;
   }
+}
+
+function chime(sound) {
+  // Two notes, one after the other.
+  [660, 880].forEach((pitch, n) => {
+    const tone = sound.createOscillator();
+    const loud = sound.createGain();
+    const begin = sound.currentTime + 0.2 * n;
+    tone.frequency.value = pitch;
+    loud.gain.setValueAtTime(0.15, begin);
+    loud.gain.exponentialRampToValueAtTime(0.001, begin + 0.4);
+    tone.connect(loud).connect(sound.destination);
+    tone.start(begin);
+    tone.stop(begin + 0.4);
+  });
 }
 
 function sizeOf(item) {
@@ -325,6 +346,10 @@ function sizeOf(item) {
   for (const control of [menu, pixels]) control.addEventListener("change", change);
   show();
   return make("p", { class: "buttons" }, make("label", {}, `${words.ownSize} `, menu), pixels);
+}
+
+function remedyName(item) {
+  return words.remedies[item.remedy === "format" ? (item.clip ? "clip" : "picture") : item.remedy];
 }
 
 function remedy(item) {

@@ -16,7 +16,7 @@ export function looksNow() {
 
 const SMALLEST_TILE = 32;
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
-const CLIPS = ["mp4", "mkv", "webm", "mov", "gif"];
+const CLIPS = ["mp4", "mkv", "webm", "mov", "gif", "webp", "apng"];
 
 export function sourcesOf(look, factor) {
   if (look === OWN) return [own];
@@ -26,17 +26,24 @@ export function sourcesOf(look, factor) {
   return look === "plain" ? ["bicubic"] : null;
 }
 
-function lookOf(sources) {
+export function lookOf(sources) {
+  // Of sources, or of a network by its name.
   const name = sources?.[0];
-  if (!name) return "best";
+  if (!name || /^(edsr_baseline|mdsr|photo)/.test(name)) return "best";
   if (name === "bicubic") return "plain";
-  if (/[\\/]/.test(name)) return OWN;
-  if (name === "live_x2") return "live";
-  return name.startsWith("aplus") ? "classic" : "quick";
+  if (name.startsWith("live_x2")) return "live";
+  if (name.startsWith("edsr_fast")) return "quick";
+  return name.startsWith("aplus") ? "classic" : OWN;
 }
 
 function field(label, control) {
-  return make("label", { class: "field" }, make("span", {}, label), control);
+  return make("label", { class: "field" }, named(label), control);
+}
+
+function named(label) {
+  // Plain words, and below them the expert's, where they differ.
+  const [plain, term] = [label].flat();
+  return make("span", {}, plain, term ? make("small", { class: "term" }, term) : null);
 }
 
 function choice(name, value, label, sentence) {
@@ -121,20 +128,20 @@ class How extends HTMLElement {
             words.codec,
             make(
               "select", { name: "codec" }, option("", words.automatic),
-              ...["h264", "h265", "vp9", "av1"].map((name) => option(name, name.toUpperCase())),
+              ...Object.entries(words.codecs).map((pair) => option(...pair)),
             ),
           ),
           field(
             words.precision,
             make(
               "select", { name: "precision" },
-              ...["auto", "float32", "bfloat16", "fast"].map((name) => option(name, words.precisions[name])),
+              ...Object.entries(words.precisions).map((pair) => option(...pair)),
             ),
           ),
           make(
             "div",
             { class: "field" },
-            make("span", {}, words.network),
+            named(words.network),
             make(
               "button",
               { type: "button", onclick: () => document.querySelector("isr-picker").show((path, knobs) => this.own(path, knobs)) },
@@ -148,7 +155,7 @@ class How extends HTMLElement {
             words.device,
             make(
               "select", { name: "device" }, option("", words.automatic),
-              ...["cpu", "gpu"].map((name) => option(name, words.devices[name])),
+              ...Object.entries(words.devices).map((pair) => option(...pair)),
             ),
           ),
           field(

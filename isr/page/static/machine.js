@@ -1,9 +1,11 @@
 // This computer: what it has, and how fast it was, or is found to be.
 
 import { make, tell } from "./element.js";
-import { looksNow, sourcesOf } from "./how.js";
+import { lookOf, looksNow, sourcesOf } from "./how.js";
 import { ask, soon } from "./server.js";
-import { words } from "./words.js";
+import { duration, words } from "./words.js";
+
+const PHOTO = 12; // megapixels
 
 class Machine extends HTMLElement {
   connectedCallback() {
@@ -44,11 +46,13 @@ class Machine extends HTMLElement {
     }
     const lines = [
       words.machineLine(about.cores, (about.memory / 2 ** 30).toFixed(0)),
-      words.computesWith(about.engines.join(", ")),
+      words.calculatesWith(about.engines.join(", "), about.version),
       words.keeps(about.folder),
     ];
-    const rows = about.speeds.map((row) =>
-      make("li", {}, words.perMegapixel([row.networks, row.engine, row.precision, row.device].filter(Boolean).join(", "), row.seconds.toFixed(2))),
+    const rows = about.speeds.map(({ networks, engine, precision, device, seconds }) =>
+      make("li", {}, words.perPhoto(words.looks[lookOf([networks])][0], duration(PHOTO * seconds)),
+        make("small", { class: "term" },
+          words.perMegapixel([networks, engine, precision, device].filter(Boolean), seconds))),
     );
     this.about.replaceChildren(
       ...lines.map((line) => make("p", {}, line)),

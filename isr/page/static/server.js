@@ -1,7 +1,7 @@
 // The way to the server: questions, files, and the state once a second.
 
 import { tell } from "./element.js";
-import { words } from "./words.js";
+import { said, words } from "./words.js";
 
 const PACE = 1000; // ms between two looks at the state
 const AT_ONCE = 2; // files that are sent at a time
@@ -13,17 +13,17 @@ export async function ask(method, path, content) {
     credentials: "same-origin",
   });
   const kind = answer.headers.get("content-type") || "";
-  const said = kind.startsWith("application/json") ? await answer.json() : { error: await answer.text() };
-  if (!answer.ok) throw new Error(said.error || words.failedToAsk);
-  return said;
+  const told = kind.startsWith("application/json") ? await answer.json() : { error: await answer.text() };
+  if (!answer.ok) throw new Error(said(told.error) || words.failedToAsk);
+  return told;
 }
 
 export async function order(method, path, content) {
   // A question whose refusal is told to the reader.
   try {
-    const said = await ask(method, path, content);
+    const told = await ask(method, path, content);
     soon();
-    return said;
+    return told;
   } catch (error) {
     tell(error.message);
     return null;
@@ -42,7 +42,7 @@ function sendOne(file, name) {
       if (request.status === 200) return done();
       let why = words.failedToAsk;
       try {
-        why = JSON.parse(request.responseText).error;
+        why = said(JSON.parse(request.responseText).error);
       } catch { /* what is no JSON has no reason to show */ }
       failed(new Error(why));
     };
@@ -97,12 +97,12 @@ export async function look() {
   looking = true;
   let more = false;
   try {
-    const said = await ask("GET", `/state?since=${now}&boot=${boot}`);
-    if (said.boot !== boot) state.items.clear();
-    for (const id of said.gone) state.items.delete(id);
-    for (const item of said.items) state.items.set(item.id, item);
-    ({ boot, now, more } = said);
-    Object.assign(state, { queue: said.queue, settings: said.settings, count: said.count, lost: false });
+    const told = await ask("GET", `/state?since=${now}&boot=${boot}`);
+    if (told.boot !== boot) state.items.clear();
+    for (const id of told.gone) state.items.delete(id);
+    for (const item of told.items) state.items.set(item.id, item);
+    ({ boot, now, more } = told);
+    Object.assign(state, { queue: told.queue, settings: told.settings, count: told.count, lost: false });
   } catch {
     state.lost = true;
   }
