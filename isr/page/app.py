@@ -302,7 +302,8 @@ class Page:
 
         def listed() -> dict[str, Any]:
             there = self.roots.listed(_number(root), path)
-            return {**there, "networks": networks_in(self.roots.find(_number(root), path), self.roots)}
+            folder = self.roots.find(_number(root), path)
+            return {**there, "path": str(folder), "networks": networks_in(folder, self.roots)}
 
         return JSONResponse(await asyncio.to_thread(listed))
 

@@ -28,7 +28,8 @@ MOST_ITEMS = 10_000
 MOST_LOOKS = 3  # networks that one item is made by
 CLIP_FORMAT = "clip.format"  # of clips, where `options.format` is that of pictures
 SIZES = ("options.scale", "options.size")
-# The fields of a request that the page may set; files, folders and addresses are none of them.
+RESULTS = "results.folder"  # of files of this computer, where they do not lie beside these
+# The fields of a request that the page may set; files and addresses are none of them.
 SETTABLE = frozenset(
     {
         "sources",
@@ -52,6 +53,7 @@ SETTABLE = frozenset(
         "options.video.start",
         "options.video.duration",
         CLIP_FORMAT,
+        RESULTS,
     }
 )
 
@@ -144,9 +146,21 @@ def checked(values: Mapping[str, Any], roots: Roots | None = None) -> dict[str, 
             raise RequestError("sources: give a list of names")
         if source not in known:
             check_network(source, roots)
+    if RESULTS in kept:
+        _check_folder(kept[RESULTS], roots)
     for clip in (False, True):
         _request(Path("x"), clip, kept)
     return kept
+
+
+def _check_folder(folder: Any, roots: Roots | None) -> None:
+    try:
+        inside = roots is not None and Path(folder).is_absolute() and roots.holds(Path(folder) / "file")
+        if inside and Path(folder).is_dir():
+            return
+    except (OSError, ValueError, RuntimeError, TypeError):
+        pass
+    raise RequestError(key("outside"))
 
 
 def merged(own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,10 +179,12 @@ def request_of(item: Item, values: Mapping[str, Any]) -> PredictRequest:
     """
     if item.request is not None:
         return PredictRequest.from_json(item.request)
-    request = _request(item.source, item.clip, {**values, **item.changes})
+    values = {**values, **item.changes}
+    request = _request(item.source, item.clip, values)
+    folder = None if item.own or item.exact else values.get(RESULTS)
     if item.tree is None or item.results is None:
-        return request
-    results = item.results
+        return request if folder is None else replace(request, output=Path(folder))
+    results = item.results if folder is None else Path(folder, item.results.name)
     if not item.exact:
         results = results.with_name(f"{results.name}_{request.options.target.or_scale(2).label()}")
     return replace(request, output=mirrored(item.source, item.tree, results).parent)
@@ -177,6 +193,7 @@ def request_of(item: Item, values: Mapping[str, Any]) -> PredictRequest:
 def _request(source: Path, clip: bool, values: Mapping[str, Any]) -> PredictRequest:
     values = dict(values)
     asked = values.pop(CLIP_FORMAT, None)
+    values.pop(RESULTS, None)
     if clip:
         values.pop("options.format", None)
         if asked is not None:

@@ -194,6 +194,29 @@ def test_a_folder_is_added_file_by_file_and_its_results_lie_in_the_root(page: Cl
     assert (root / "a.png").is_file() and (root / "photos_x2" / "a_x2.png").is_file()
 
 
+def test_results_of_this_computer_go_into_a_folder_of_the_roots(page: Client, root: Path) -> None:
+    into, source = root / "larger", root / "from"
+    for folder in (into, source):
+        folder.mkdir()
+    for name in ("one.png", "two.png"):
+        (source / name).write_bytes(png())
+    for bad in (str(root.parent), "/", "larger", str(into / "no"), 1, "\0", str(into / ".." / "..")):
+        assert page.ask("PUT", "/settings", {"results.folder": bad})[0] == 400, bad
+    page.json("PUT", "/settings", {"results.folder": str(into)})
+    ids = page.json("POST", "/add", {"root": 0, "path": "from/one.png"})["ids"]
+    ids += page.json("POST", "/add", {"root": 0, "path": "from"})["ids"]
+    ids.append(page.upload("mine.png", png()))
+    page.json("POST", "/go", {"do": "start"})
+    for id in ids:
+        page.wait(id, "finished")
+    made = sorted(path.relative_to(into).as_posix() for path in into.rglob("*.png"))
+    assert made == ["from_x2/one_x2.png", "from_x2/two_x2.png", "one_x2.png"]
+    for id in ids:
+        page.json("POST", f"/items/{id}", {"do": "remove"})
+    shutil.rmtree(source)
+    page.json("PUT", "/settings", {})
+
+
 def test_the_same_name_twice_gives_two_results(page: Client) -> None:
     ids = [page.upload("same.png", png(seed=seed)) for seed in (1, 2)]
     page.json("POST", "/go", {"do": "start"})
@@ -309,7 +332,9 @@ def test_a_piece_is_tried_beside_the_queue(page: Client) -> None:
 
 def test_times_are_known_before_the_first_job(tmp_path: Path) -> None:
     """Where nothing was ever made, what waits is measured while nobody does anything."""
-    with served(tmp_path / "state", env={"ISR_CACHE": str(tmp_path / "cache"), "SLOW": "0.05"}) as client:
+    fast = "import isr.page.estimates\nisr.page.estimates.PACE = 0.1\n" + PROGRAM
+    env = {"ISR_CACHE": str(tmp_path / "cache"), "SLOW": "0.05"}
+    with served(tmp_path / "state", env=env, program=fast) as client:
         client.json("PUT", "/settings", {"options.size": [None, 240]})
         ids = [client.upload("cat.png", png()), client.upload("friday.mp4", CLIP.read_bytes())]
         client.wait_for(lambda items: all(items[id].get("left") for id in ids))
@@ -585,10 +610,11 @@ def all_finished(count: int, items: dict[str, dict[str, object]]) -> bool:
 
 
 def test_what_lands_in_a_watched_folder_is_made_once(tmp_path: Path) -> None:
+    fast = "import isr.page.watched\nisr.page.watched.PACE = 0.2\n" + PROGRAM
     watched = tmp_path / "in"
     (watched / "sub").mkdir(parents=True)
     for name, count in (("0.png", 2), ("1.png", 3)):
-        with served(tmp_path / "state", watch=watched) as client:
+        with served(tmp_path / "state", watch=watched, program=fast) as client:
             for path in (watched / name, watched / "sub" / "a.png"):
                 if not path.exists():
                     path.write_bytes(png())

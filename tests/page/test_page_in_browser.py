@@ -229,6 +229,16 @@ def test_a_folder_of_this_computer(page: Any) -> None:
     row(page, "holiday/beach.png", "waiting")
 
 
+def test_results_go_into_a_chosen_folder(page: Any, root: Path) -> None:
+    page.get_by_label("Files of this computer go").select_option("Choose a folder")
+    page.get_by_role("button", name="holiday").click()
+    page.get_by_role("button", name="nets").click()
+    page.get_by_role("button", name="Take this folder").click()
+    page.reload()
+    page.locator(f'select[name="into"] option:checked[value="{root / "nets"}"]').wait_for(state="attached")
+    page.get_by_label("Files of this computer go").select_option("beside the old ones")
+
+
 def test_a_folder_is_dropped(page: Any, tmp_path: Path) -> None:
     """As the file manager drops it: the browser makes the entries, and the page walks them."""
     folder = tmp_path / "trip"
@@ -400,6 +410,7 @@ window.Notification = class {
   constructor(title, { body }) { window.told.push([title, body]); }
 };
 OscillatorNode.prototype.start = function () { window.told.push(this.frequency.value); };
+OscillatorNode.prototype.stop = () => {};
 """
 
 
@@ -449,19 +460,26 @@ def test_what_a_failed_file_said_is_copied(page: Any, server: Client) -> None:
     assert page.evaluate("getSelection().toString()") == command
 
 
-@pytest.mark.parametrize("width", [360, 1100])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(page: Any, server: Client, scheme: str, width: int) -> None:
+def test_nothing_is_cut_off(page: Any, server: Client) -> None:
     server.upload("a name that is long and has no place to break " + "x" * 60 + ".png", png())
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 800})
-    row(page, "a name", "waiting")
-    page.get_by_text("More", exact=True).click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    row(page, "a name", "waiting").get_by_role("button", name=re.compile("Details")).click()
+    for closed in ("More", "This computer"):
+        page.get_by_text(closed, exact=True).click()
+    page.get_by_text("Can calculate with").wait_for()
+    page.locator("code").wait_for()
+    for width in (1100, 600, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # In a dialog, too.
+    for name in ("Try a piece", "A folder on this computer"):
+        page.get_by_role("button", name=name).click()
+        dialog = page.get_by_role("dialog")
+        dialog.wait_for()
+        assert dialog.evaluate("node => node.scrollWidth <= node.clientWidth")
+        page.keyboard.press("Escape")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, server: Client, scheme: str) -> None:
+def test_axe_finds_nothing(browser: Any, server: Client) -> None:
     """In a context of its own, since axe-core runs code that the page's policy forbids."""
     empty(server)
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install keras-isr[test]")
@@ -473,7 +491,7 @@ def test_axe_finds_nothing(browser: Any, server: Client, scheme: str) -> None:
     # What is added while the queue runs does not wait.
     server.json("POST", "/go", {"do": "finish"})
     server.upload("axe-waits.png", png())
-    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+    context = browser.new_context(bypass_csp=True)
     page = context.new_page()
     page.goto(server.address)
     row(page, "axe-waits.png", "waiting")
@@ -484,8 +502,10 @@ def test_axe_finds_nothing(browser: Any, server: Client, scheme: str) -> None:
     for button in ("", "Compare: axe.png", "Try a piece: axe-waits.png", "A folder on this computer"):
         if button:
             page.get_by_role("button", name=button).click()
-            page.wait_for_timeout(300)
-        found = axe.Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+            page.get_by_role("dialog").wait_for()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = axe.Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
         page.keyboard.press("Escape")
     context.close()

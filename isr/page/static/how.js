@@ -7,6 +7,7 @@ import { words } from "./words.js";
 export const OTHERS = ["1.5", "3", "8"];
 export const LOOKS = ["best", "quick", "live", "classic", "plain"];
 const OWN = "own";
+const ANOTHER = "?"; // no path
 // The folder of the reader's own network.
 let own = null;
 
@@ -60,6 +61,9 @@ class How extends HTMLElement {
   connectedCallback() {
     const menu = (name, first, values) =>
       make("select", { name }, option("", first), ...values.map((value) => option(value, value.toUpperCase())));
+    // Where results of files of this computer go: beside these, or into one folder.
+    this.into = make("select", { name: "into", "aria-label": words.saveIn[0] },
+      option("", words.beside), option(ANOTHER, words.chooseNetwork));
     this.form = make(
       "form",
       {},
@@ -106,6 +110,7 @@ class How extends HTMLElement {
         { class: "fields" },
         field(words.savePictures, menu("pictures", words.same, PICTURES)),
         field(words.saveClips, menu("clips", words.same, CLIPS)),
+        make("div", { class: "field into", hidden: true }, named(words.saveIn), this.into),
       ),
       make(
         "details",
@@ -144,7 +149,7 @@ class How extends HTMLElement {
             named(words.network),
             make(
               "button",
-              { type: "button", onclick: () => document.querySelector("isr-picker").show((path, knobs) => this.own(path, knobs)) },
+              { type: "button", onclick: () => document.querySelector("isr-picker").show("network", (path, knobs) => this.own(path, knobs)) },
               words.chooseNetwork,
             ),
           ),
@@ -173,7 +178,7 @@ class How extends HTMLElement {
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("input", () => this.show());
     // At once: whoever closes the page next has chosen nevertheless.
-    this.form.addEventListener("change", () => this.sendOff());
+    this.form.addEventListener("change", (event) => (event.target === this.into ? this.choseFolder() : this.sendOff()));
     this.known = "";
     watch((state) => this.take(state.settings));
   }
@@ -190,6 +195,26 @@ class How extends HTMLElement {
     this.show();
   }
 
+  choseFolder() {
+    if (this.into.value !== ANOTHER) {
+      this.takeFolder(this.into.value);
+      this.sendOff();
+      return;
+    }
+    this.takeFolder(this.folder);
+    document.querySelector("isr-picker").show("folder", (path) => {
+      this.takeFolder(path);
+      this.sendOff();
+    });
+  }
+
+  takeFolder(path = "") {
+    this.folder = path;
+    for (const other of [...this.into.options]) if (other.value && other.value !== ANOTHER) other.remove();
+    if (path) this.into.add(option(path, path), 1);
+    this.into.value = path;
+  }
+
   get factor() {
     return this.values()["options.scale"] ?? 2;
   }
@@ -197,6 +222,7 @@ class How extends HTMLElement {
   know(about) {
     for (const name of about.engines) this.form.engine.append(option(name, name));
     this.knobs = about.knobs;
+    this.querySelector(".into").hidden = !about.roots.length;
     this.show();
   }
 
@@ -231,6 +257,7 @@ class How extends HTMLElement {
       sources: sourcesOf(form.look.value, factor),
       "options.format": form.pictures.value || null,
       "clip.format": form.clips.value || null,
+      "results.folder": this.folder || null,
       "options.quality": Number(form.quality.value),
       "options.video.crf": form.crf.value ? Number(form.crf.value) : null,
       "options.video.codec": form.codec.value || null,
@@ -276,6 +303,7 @@ class How extends HTMLElement {
     form.look.value = look;
     form.pictures.value = settings["options.format"] ?? "";
     form.clips.value = settings["clip.format"] ?? "";
+    this.takeFolder(settings["results.folder"]);
     form.quality.value = settings["options.quality"] ?? 95;
     form.crf.value = settings["options.video.crf"] ?? "";
     form.codec.value = settings["options.video.codec"] ?? "";

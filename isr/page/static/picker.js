@@ -10,6 +10,7 @@ class Picker extends HTMLElement {
     this.where = make("p", { class: "quiet" });
     this.list = make("ul", { class: "entries" });
     this.all = make("button", { type: "button", class: "main", onclick: () => this.add(this.path) }, words.pickAll);
+    this.here = make("button", { type: "button", class: "main", onclick: () => this.hand(this.told.path) }, words.pickHere);
     this.back = make("button", { type: "button", onclick: () => this.up() }, words.pickUp);
     this.dialog = make(
       "dialog",
@@ -21,6 +22,7 @@ class Picker extends HTMLElement {
         "p",
         { class: "buttons" },
         this.all,
+        this.here,
         this.back,
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close),
       ),
@@ -29,10 +31,10 @@ class Picker extends HTMLElement {
     this.append(this.dialog);
   }
 
-  async show(take = null) {
-    // With `take`, a network is chosen, and handed to it; else files are added.
-    this.take = take;
-    this.heading.textContent = take ? words.pickNetwork : words.pickTitle;
+  async show(kind = "files", take = null) {
+    // Files are added; a network, or the folder of results, is handed to `take`.
+    Object.assign(this, { kind, take });
+    this.heading.textContent = words.pickTitles[kind];
     this.root = null;
     this.path = "";
     this.dialog.showModal();
@@ -45,18 +47,15 @@ class Picker extends HTMLElement {
         const { roots } = await ask("GET", "/folders");
         this.draw(roots.map((name, root) => this.folder(name, () => this.enter(root, ""))), roots.length ? "" : words.pickNone);
       } else {
-        const said = await ask("GET", `/folders?root=${this.root}&path=${encodeURIComponent(this.path)}`);
+        const said = (this.told = await ask("GET", `/folders?root=${this.root}&path=${encodeURIComponent(this.path)}`));
         const below = (name) => (this.path ? `${this.path}/${name}` : name);
         this.draw(
           [
             ...said.folders.map((name) => this.folder(name, () => this.enter(this.root, below(name)))),
-            ...(this.take
-              ? said.networks.map((network) => this.network(network))
-              : said.files.map((name) => this.file(name, below(name)))),
+            ...(this.kind === "network" ? said.networks.map((network) => this.network(network)) : []),
+            ...(this.kind === "files" ? said.files.map((name) => this.file(name, below(name))) : []),
           ],
-          (this.take ? said.networks : [...said.folders, ...said.files]).length
-            ? this.path
-            : this.take ? words.pickNoNetwork : words.pickEmpty,
+          this.nothing(said) || this.path,
         );
       }
     } catch (error) {
@@ -64,11 +63,17 @@ class Picker extends HTMLElement {
     }
   }
 
+  nothing({ networks, folders, files }) {
+    if (this.kind === "network") return networks.length ? "" : words.pickNoNetwork;
+    return this.kind === "files" && !folders.length && !files.length ? words.pickEmpty : "";
+  }
+
   draw(rows, where) {
     this.list.replaceChildren(...rows);
     this.where.textContent = where;
     this.back.hidden = this.root === null;
-    this.all.hidden = this.back.hidden || this.take !== null;
+    this.all.hidden = this.back.hidden || this.kind !== "files";
+    this.here.hidden = this.back.hidden || this.kind !== "folder";
   }
 
   folder(name, open) {
@@ -80,10 +85,12 @@ class Picker extends HTMLElement {
   }
 
   network({ path, name, model, scales, knobs }) {
-    return this.row(words.networkLine(name, model, scales), name, words.pickUse, () => {
-      this.dialog.close();
-      this.take(path, knobs);
-    });
+    return this.row(words.networkLine(name, model, scales), name, words.pickUse, () => this.hand(path, knobs));
+  }
+
+  hand(...chosen) {
+    this.dialog.close();
+    this.take(...chosen);
   }
 
   row(line, name, what, act) {

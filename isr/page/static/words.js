@@ -45,6 +45,8 @@ export const words = {
   savePictures: "Save pictures as",
   saveClips: "Save videos as",
   same: "the same kind",
+  saveIn: ["Files of this computer go", ""],
+  beside: "beside the old ones",
   more: "More",
   // A second part, where there is one, is for experts, and stands small below.
   quality: ["Quality of saved pictures", "JPEG, WebP and AVIF"],
@@ -164,8 +166,12 @@ export const words = {
   copyByHand: "This browser does not let the page copy. The command is selected: press Ctrl+C.",
   liesAt: (path) => `Lies at ${path}`,
 
-  pickTitle: "A folder on this computer",
-  pickNetwork: "A look of your own",
+  pickTitles: {
+    files: "A folder on this computer",
+    network: "A look of your own",
+    folder: "The folder of new files",
+  },
+  pickHere: "Take this folder",
   pickNoNetwork: "There is none in this folder. A look of your own is a folder that “isr convert” or “isr train” wrote.",
   pickUse: "Use",
   networkLine: (name, model, scales) => `${name}: ${model}, ${scales.map((scale) => `${scale} times`).join(", ")}`,
