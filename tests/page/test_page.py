@@ -541,7 +541,7 @@ for line in sys.stdin:
     asked.append(tile)
     if tile == 32:
         say("message", text="memory ran out; going on with tiles of 48 pixels")
-        say("progress", done=0, total=9, unit="tiles", seconds=None, pace=None, shown=0)
+        say("progress", done=0, total=9, unit="tiles", seconds=None, pace=None, shown=0, phase=None)
     else:
         say("failed", text=f"not enough memory, asked for {asked}")
 """

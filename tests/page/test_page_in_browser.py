@@ -141,7 +141,7 @@ def test_a_row_tells_what_is_done_between_units(browser: Any, tmp_path: Path) ->
         tab.goto(client.address)
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
-        row(tab, "cat.png", "working").get_by_text("getting the network ready, once").wait_for()
+        row(tab, "cat.png", "working").get_by_text("getting this look ready, once").wait_for()
         assert client.items()[id]["progress"]["phase"] == "converting"
         tab.close()
 

@@ -119,7 +119,7 @@ export const words = {
   },
   phases: {
     opening: "getting ready",
-    converting: "getting the network ready, once",
+    converting: "getting this look ready, once",
     writing: "writing the file",
     joining: "putting together",
   },
