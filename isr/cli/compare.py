@@ -87,7 +87,8 @@ def compare(
                 )
         most = differing(list(results.values()), scale, SIDE, COUNT)
         crops = most if part is None else [(0, 0, *part[2:])]
-        pictures.write(path, pictures.Picture(sheet(results, crops, scale)))
+        origin = (0, 0) if part is None else part[:2]
+        pictures.write(path, pictures.Picture(sheet(results, crops, scale, origin)))
     typer.echo(path)
 
 

@@ -38,13 +38,16 @@ def differing(results: Sequence[np.ndarray], scale: int, side: int, count: int) 
     return [(int(column) * across, int(row) * down, across, down) for row, column in places]
 
 
-def sheet(results: Mapping[str, np.ndarray], crops: Sequence[Crop], scale: int) -> np.ndarray:
+def sheet(
+    results: Mapping[str, np.ndarray], crops: Sequence[Crop], scale: int, origin: tuple[int, int] = (0, 0)
+) -> np.ndarray:
     """Draw the results of a picture beside each other.
 
     Args:
         results: by their labels, `[scale * h, scale * w, c]` uint8, c 1 or 3.
-        crops: parts of the picture, in its pixels.
+        crops: parts of what was enlarged, in its pixels.
         scale: factor of the results.
+        origin: of what was enlarged in the picture, x and y, which the labels name.
 
     Returns:
         `[height, width, 3]` uint8. Of every part two rows: as it is, and its middle three times as large.
@@ -61,9 +64,10 @@ def sheet(results: Mapping[str, np.ndarray], crops: Sequence[Crop], scale: int) 
     for left, label in zip(lefts, results, strict=True):
         draw.text((left, GAP), label, fill="black")
     top = GAP + LINE
-    for crop, row, pair in zip(crops, cells, heights, strict=True):
+    for (x, y, *size), row, pair in zip(crops, cells, heights, strict=True):
+        where = crop_text((x + origin[0], y + origin[1], *size))
         for kind, (title, height) in enumerate(zip(("1:1", f"{ZOOM}:1, the middle"), pair, strict=True)):
-            draw.text((GAP, top), f"{crop_text(crop)}, {title}", fill="gray")
+            draw.text((GAP, top), f"{where}, {title}", fill="gray")
             top += LINE
             for left, parts in zip(lefts, row, strict=True):
                 image.paste(Image.fromarray(parts[kind]), (left, top))
