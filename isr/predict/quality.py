@@ -39,6 +39,8 @@ SHARPEST = 0.99
 # of PSNR on half of the validation pictures. Texture of clean pictures reads as noise of up to 3.
 BY_NOISE = ((3.0, 0.0), (5.5, 0.4), (10.0, 0.8), (15.0, 1.0))
 BY_JPEG = ((20.0, 1.0), (30.0, 0.8), (50.0, 0.7), (75.0, 0.5), (95.0, 0.0))
+# On first and fourth frames of training clips, by photo_x4.
+BY_QUANTISER = ((15.0, 0.0), (21.0, 0.3), (26.0, 0.5), (31.0, 0.7), (36.0, 0.8))
 BY_BLUR = ((0.5, 0.0), (0.65, 0.9), (0.75, 1.0))
 
 
@@ -51,11 +53,13 @@ class Quality:
         noise: standard deviation in its flattest parts, in levels of 255.
         blur: sigma of the Gaussian that its sharpest edges look blurred by, in pixels; a sharp picture has
             0.5 at most.
+        quantiser: of the H.264 that the picture is a frame of, 0 (fine) to 51; None: no frame, or of another codec.
     """
 
     jpeg: float | None
     noise: float
     blur: float
+    quantiser: float | None = None
 
     @property
     def denoise(self) -> float:
@@ -63,12 +67,15 @@ class Quality:
         asked = [_between(self.noise, BY_NOISE), _between(self.blur, BY_BLUR)]
         if self.jpeg is not None:
             asked.append(_between(self.jpeg, BY_JPEG))
+        if self.quantiser is not None:
+            asked.append(_between(self.quantiser, BY_QUANTISER))
         return round(max(asked), 1)
 
     def describe(self) -> str:
         """Tell in one line what it looks like, and what is done about it."""
         jpeg = "" if self.jpeg is None else f"JPEG q~{self.jpeg:.0f}, "
-        return f"looks like {jpeg}noise ~{self.noise:.0f}, blur ~{self.blur:.1f}: denoise {self.denoise:g}"
+        video = "" if self.quantiser is None else f"H.264 qp~{self.quantiser:.0f}, "
+        return f"looks like {video}{jpeg}noise ~{self.noise:.0f}, blur ~{self.blur:.1f}: denoise {self.denoise:g}"
 
 
 def mixture_of(denoise: float | Literal["auto"] | None, texture: float | None) -> Mixture | None:

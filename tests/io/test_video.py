@@ -39,6 +39,7 @@ from isr.io.clips import (
     join,
     plan_output,
     probe,
+    quantiser,
 )
 
 DATA = Path(__file__).parents[1] / "samples"
@@ -296,6 +297,17 @@ def test_frames_are_those_that_a_plain_decoder_brings(
         upright = np.rot90(plain, -1) if path == TURNED else plain
         eight = frame.pixels if frame.pixels.dtype == np.uint8 else frame.pixels / 257
         assert np.abs(eight - upright.astype(float)).mean() < 2.5  # FFmpeg's default is that coarse
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_quantiser_of_h264_is_that_of_the_key_frame(tmp_path: Path, suffix: str) -> None:
+    frames = [textured(index) for index in range(6)]
+    for asked in (18, 33):
+        options = {"x264-params": f"qp={asked}:ipratio=1:keyint=3:scenecut=0"}
+        path = make_video(tmp_path / f"{asked}{suffix}", frames, options=options)
+        assert [quantiser(probe(path, timeline=True), index) for index in (0, 4)] == [asked, asked]
+    path = make_video(tmp_path / f"other{suffix}", frames, codec="mpeg4")
+    assert quantiser(probe(path, timeline=True), 0) is None
 
 
 def test_a_quick_look_costs_no_reading_through() -> None:

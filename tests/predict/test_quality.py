@@ -112,6 +112,8 @@ def test_worse_pictures_ask_for_more() -> None:
     assert [Quality(None, 0, blur).denoise for blur in (0.4, 0.65, 2)] == [0, 0.9, 1]
     assert Quality(45, 6.2, 0.6).describe() == "looks like JPEG q~45, noise ~6, blur ~0.6: denoise 0.7"
     assert "JPEG" not in Quality(None, 6.2, 0.6).describe()
+    assert [Quality(None, 0, 0.5, qp).denoise for qp in (12, 21, 31, 51)] == [0, 0.3, 0.7, 0.8]
+    assert Quality(None, 0, 0.4, 31.2).describe().startswith("looks like H.264 qp~31, noise ~0, blur")
 
 
 def test_texture_that_fills_a_clean_picture_asks_for_nothing() -> None:

@@ -47,7 +47,7 @@ from isr.io.clips.info import FOLDER_RATE, Frame, StreamInfo, Timeline, Turn, Vi
 from isr.io.clips.kinds import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
 from isr.io.clips.output import Output
 from isr.io.clips.planning import plan_output
-from isr.io.clips.reading import FrameReader, is_clip, probe
+from isr.io.clips.reading import FrameReader, is_clip, probe, quantiser
 from isr.io.clips.writing import FrameWriter, SegmentWriter, join
 
 __all__ = [
@@ -70,4 +70,5 @@ __all__ = [
     "join",
     "plan_output",
     "probe",
+    "quantiser",
 ]

@@ -55,6 +55,28 @@ def probe(path: StrPath, *, timeline: bool = False, rate: Fraction | None = None
         return kind_module(kind_of(path)).probe(path, timeline, rate)
 
 
+def quantiser(info: VideoInfo, index: int) -> float | None:
+    """Read how coarsely a clip is compressed where one of its frames is.
+
+    Args:
+        info: with the timeline.
+        index: of the frame.
+
+    Returns:
+        The mean quantisation parameter of the key frame before it, 0 (fine) to 51; None where the clip is not H.264 or
+        does not tell.
+
+    Raises:
+        RequestError, MachineError: as `probe`.
+    """
+    if info.kind != "video":
+        return None
+    from isr.io.clips import video
+
+    with one_line(info.path, "cannot be read", "it is damaged: get it anew"):
+        return video.quantiser(info, index)
+
+
 class FrameReader:
     """The frames of a clip, one by one: a context manager that is iterated over.
 

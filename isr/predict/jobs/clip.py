@@ -24,6 +24,7 @@ from isr.io.clips import (
     join,
     plan_output,
     probe,
+    quantiser,
 )
 from isr.io.files import atomic
 from isr.predict.chain import upscale_frames_along
@@ -430,7 +431,8 @@ def _looks(output: Output, setting: Setting, route: Route) -> Quality | None:
         return None
     first = output.frames.start
     with FrameReader(output.source, range(first, first + 1)) as reader:
-        return assess(cropped(next(iter(reader)).pixels, options.crop))
+        looks = assess(cropped(next(iter(reader)).pixels, options.crop))
+        return replace(looks, quantiser=quantiser(reader.info, first))
 
 
 def _target(source: Input, info: VideoInfo, setting: Setting, route: Route, height: int, width: int) -> Path:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from isr.errors import RequestError
 from isr.io.clips.info import VideoInfo
-from isr.io.clips.video.decoding import frames
+from isr.io.clips.video.decoding import frames, quantiser
 from isr.io.clips.video.encoding import segment
 from isr.io.clips.video.header import read_header
 from isr.io.clips.video.joining import join
 from isr.io.clips.video.planning import plan
 from isr.io.clips.video.timeline import read_through
 
-__all__ = ["frames", "join", "plan", "probe", "segment"]
+__all__ = ["frames", "join", "plan", "probe", "quantiser", "segment"]
 
 
 def probe(path: Path, timeline: bool, rate: Fraction | None) -> VideoInfo:

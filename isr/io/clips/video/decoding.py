@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import struct
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -15,6 +16,11 @@ from isr.io.clips.info import Frame, VideoInfo
 from isr.io.clips.video.packets import decoded_frames, open_video, readable_packets
 from isr.io.clips.video.scaler import COLORSPACES, SCALER, SCALER_THREADS, SCALER_WHITE
 from isr.io.errors import one_line
+
+# FFmpeg's structures AVVideoEncParams (how many blocks, where they begin, bytes of each, codec, quantiser) and
+# AVVideoBlockParams (place, size, by how much its quantiser differs).
+ENCODING_PARAMETERS = struct.Struct("@INNii")
+BLOCK = struct.Struct("@iiiii")
 
 
 class _NothingGood(Exception):
@@ -56,6 +62,34 @@ def frames(info: VideoInfo, wanted: range) -> Generator[Frame]:
             finally:
                 found.close()
             break
+
+
+def quantiser(info: VideoInfo, index: int) -> float | None:
+    """Read how coarsely H.264 keeps the key frame that a frame depends on; the decoder tells it.
+
+    Args:
+        info: with the timeline.
+        index: of the frame.
+
+    Returns:
+        The mean of the quantisation parameter of its blocks, 0 (fine) to 51; None of other codecs, or of a file that
+        does not tell.
+    """
+    timeline = info.known_timeline
+    with open_video(info.path) as container:
+        stream = container.streams[info.index]
+        if stream.codec_context.name != "h264":
+            return None
+        stream.codec_context.options = {"export_side_data": "venc_params"}
+        if (before := timeline.keys[timeline.keys <= timeline.pts[index]]).size:
+            container.seek(int(before[-1]), stream=stream)
+        frame = next(decoded_frames(stream, readable_packets(container, stream)), None)
+        told = () if frame is None else frame.side_data
+        for data in (bytes(each) for each in told if each.type.name == "VIDEO_ENC_PARAMS"):
+            blocks, begin, size, _, base = ENCODING_PARAMETERS.unpack_from(data)
+            deltas = [BLOCK.unpack_from(data, begin + number * size)[-1] for number in range(blocks)]
+            return base + sum(deltas) / max(blocks, 1)
+    return None
 
 
 def _good_frames(
