@@ -60,7 +60,8 @@ def compare(
     if path.exists() and not overwrite:
         raise RequestError(f"{path}: exists; give --overwrite to replace it")
     part = None if crop is None else parse_crop(crop)
-    knobs = list(itertools.product([read_denoise(d) for d in denoise or ()] or [None], texture or [None]))
+    wanted = tuple(map(read_denoise, denoise or ()))
+    knobs = list(itertools.product(wanted or (None,), texture or (None,)))
     if (denoise or texture) and not any(map(has_corners, preset)):
         raise RequestError(f"{preset[0]}: has one set of weights; --denoise and --texture need corners")
     scale = scale or default_scale(preset[0], networks_of(preset[0], engine="auto"))

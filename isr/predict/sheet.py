@@ -64,8 +64,8 @@ def sheet(
     for left, label in zip(lefts, results, strict=True):
         draw.text((left, GAP), label, fill="black")
     top = GAP + LINE
-    for (x, y, *size), row, pair in zip(crops, cells, heights, strict=True):
-        where = crop_text((x + origin[0], y + origin[1], *size))
+    for (x, y, wide, high), row, pair in zip(crops, cells, heights, strict=True):
+        where = crop_text((x + origin[0], y + origin[1], wide, high))
         for kind, (title, height) in enumerate(zip(("1:1", f"{ZOOM}:1, the middle"), pair, strict=True)):
             draw.text((GAP, top), f"{where}, {title}", fill="gray")
             top += LINE

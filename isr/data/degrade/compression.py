@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -44,9 +45,9 @@ def compress(picture: np.ndarray, quality: int, format: StillFormat = "JPEG") ->
         import imagecodecs
 
         # The same pixels as by Pillow, in a third of the time: training does it for every patch.
-        colour = {} if channels == 1 else {"outcolorspace": "YCBCR", "subsampling": "420"}
-        file = imagecodecs.jpeg8_encode(picture, level=quality, **colour)
-        return np.atleast_3d(imagecodecs.jpeg8_decode(file))
+        encode = partial(imagecodecs.jpeg8_encode, picture, level=quality)
+        encoded = encode() if channels == 1 else encode(outcolorspace="YCBCR", subsampling="420")
+        return np.atleast_3d(imagecodecs.jpeg8_decode(encoded))
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format=format, quality=quality)
     with Image.open(file) as decoded:
