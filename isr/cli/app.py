@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -46,17 +47,17 @@ isr --help lists all commands.\
 
 
 class Command(TyperCommand):
-    """A command whose help says of no flag that it is a bool."""
+    """A command whose help says of no flag that it is a bool, and which reads plain values at once."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_kinds(super().get_params(ctx))
+        return _reading_at_once(_without_kinds(super().get_params(ctx)))
 
 
 class Group(TyperGroup):
     """The same of all commands together."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_kinds(super().get_params(ctx))
+        return _reading_at_once(_without_kinds(super().get_params(ctx)))
 
 
 def _without_kinds(parameters: list[Any]) -> list[Any]:
@@ -64,6 +65,26 @@ def _without_kinds(parameters: list[Any]) -> list[Any]:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
+
+
+def _reading_at_once(parameters: list[Any]) -> list[Any]:
+    """Let values that are what is asked for already pass by typer's reading: newer typers import pydantic for it."""
+    for parameter in parameters:
+        if hasattr(parameter, "type_descriptor"):
+            parameter.process_value = partial(_process_value, parameter, type(parameter).process_value)
+    return parameters
+
+
+def _process_value(parameter: Any, read: Callable[..., Any], context: Any, value: Any) -> Any:
+    asked = parameter.type_descriptor.annotation
+    if parameter.multiple or parameter.nargs != 1:
+        plain = asked == list[str] and bool(value) and all(type(item) is str for item in value)
+        value = list(value) if plain else value
+    else:
+        plain = type(value) is asked or (value is None and not parameter.required)
+    if not plain:
+        return read(parameter, context, value)
+    return value if parameter.callback is None else parameter.callback(context, parameter, value)
 
 
 def version(value: bool) -> None:

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from children import ROOT, run_python
 
-from isr.cli.app import COMMANDS, app_of
+from isr.cli.app import COMMANDS, app_of, run
 from isr.io import pictures
 
-# Each takes from 20 ms to seconds.
+# Each takes from 15 ms to seconds.
 HEAVY = {
     "av",
+    "email",
     "isr.config",
     "isr.data",
     "keras",
     "openvino",
     "openvino.tools.ovc",
+    "pydantic",
     "rich",
     "tensorflow",
     "yaml",
@@ -101,3 +103,19 @@ def test_presets_work_without_tensorflow_by_the_requirements_of_the_repository(t
         code = f"import sys; sys.modules.update({blocked!r}); from isr.cli.app import run; sys.exit(run({line!r}))"
         run_python("-c", code)
         assert (tmp_path / f"{preset}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "a.png", "--scale", "large"], "--scale"),
+        (["predict", "a.png", "--tile", "2.5"], "--tile"),
+        (["predict"], "INPUT"),
+        (["models", "--dir"], "--dir"),
+    ],
+)
+def test_what_is_not_plain_is_still_read_and_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert said in capsys.readouterr().err

@@ -6,7 +6,6 @@ is converted (`conversion`), compared with what was written (`comparison`), and 
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -79,7 +78,10 @@ class Engine:
     @property
     def version(self) -> str:
         """Return the version of the installed distribution."""
-        return importlib.metadata.version(self.distribution)
+        # Takes as long to import as all the rest here, and a preset is opened without.
+        from importlib.metadata import version
+
+        return version(self.distribution)
 
     def require(self, convert: bool = False) -> None:
         """Check that it can run, and with `convert` that it can convert.
