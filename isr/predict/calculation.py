@@ -18,9 +18,15 @@ from isr.predict.request import PredictRequest
 from isr.predict.source import BICUBIC, plan_route
 from isr.predict.speeds import Kind, Speeds
 from isr.predict.stream import Item, Maker, items_of
+from isr.predict.tiling import plan_tiles
 
 # List prices, in dollars: a core for an hour, and a thousand requests of a store that write (or list), or read.
 CORE_HOUR, WRITES, READS = 0.04, 0.005, 0.0004
+# Processor seconds that Ray itself takes for a picture, in blocks of eight, and for a run of segments of a clip: see
+# `benchmarks/cluster.py overhead`.
+PICTURE, RUN = 0.002, 0.013
+# Frames of a run.
+RUN_FRAMES = 600
 # Names in one answer to a listing.
 PAGE = 1000
 
@@ -38,6 +44,7 @@ def calculate(request: PredictRequest) -> dict[str, Any]:
     """
     maker, speeds = Maker(request), Speeds()
     files = unknown = listed = reads = writes = 0
+    driver = 0.0
     work: dict[Kind, float] = defaultdict(float)
     for item in items_of(request):
         files += 1
@@ -47,6 +54,8 @@ def calculate(request: PredictRequest) -> dict[str, Any]:
         reads += isinstance(request.output, str)
         writes += isinstance(request.output, str)
         found = _megapixels(maker, item)
+        frames = item.facts.get("frames")
+        driver += PICTURE if frames is None else -(-frames // RUN_FRAMES) * RUN
         if found is None:
             unknown += 1
         else:
@@ -63,6 +72,7 @@ def calculate(request: PredictRequest) -> dict[str, Any]:
         "megapixels": sum(work.values()),
         "seconds": seconds,
         "core_hours": core_hours,
+        "driver_seconds": driver,
         "requests": {"read": reads, "write": writes, "list": lists},
         "dollars": {
             "computing": None if core_hours is None else core_hours * CORE_HOUR,
@@ -84,6 +94,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             f"about {duration_of(found['seconds'])} on this machine, {found['core_hours']:.1f} core-hours, "
             f"{computing:.2f} $ at {CORE_HOUR} $ each"
         )
+    yield f"with --cluster ray: about {duration_of(found['driver_seconds'])} of Ray's own beside it"
     asked = found["requests"]
     yield (
         f"requests: {asked['read']} that read, {asked['write']} that write, {asked['list']} that list, "
@@ -122,7 +133,14 @@ def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
     runs = any(network.precisions for network in own)
     kind = Kind(names or BICUBIC, engine if runs else "", precision if runs else "", "CPU")
     megapixels = 0.0 if route.stages else route.size[0] * route.size[1] / 1e6
-    for scale in route.stages:
-        megapixels += height * width / 1e6
+    for scale, network in zip(route.stages, own, strict=True):
+        if clip:
+            megapixels += height * width / 1e6
+        else:
+            # As jobs count them, by which speeds were measured: tiles overlap.
+            tiles = plan_tiles(height, width, network.outline, asked.options.tiles, scale)
+            rows, columns = tiles[0].rows, tiles[0].columns
+            area = (rows.stop - rows.start) * (columns.stop - columns.start)
+            megapixels += len(tiles) * area / 1e6
         height, width = height * scale, width * scale
     return kind, megapixels * frames * (8 if asked.options.self_ensemble and own else 1)

@@ -210,6 +210,10 @@ class Asked:
 
     def settle(self) -> Settled:
         """Choose engine and precision, as this machine does."""
+        return self._settled
+
+    @cached_property
+    def _settled(self) -> Settled:
         pictures = self._choice(self.pictures) if self.single else self._choice(self.clips)
         return Settled(pictures, self._choice(self.clips), cores_here())
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from isr.cli import app
 from isr.errors import ISRError, RequestError
 from isr.io import places
 from isr.io.places import is_remote, place_of
-from isr.predict import PredictRequest
+from isr.predict import PredictRequest, plan
 from isr.predict.jobs.shards import shard_of
 from isr.predict.speeds import Speeds
 from isr.predict.stream import items_of
@@ -190,14 +191,20 @@ def test_what_a_list_would_take_is_added_up_and_nothing_made(
     arguments = ["predict", "@list.txt", "-o", "s3://out/x", "--preset", "edsr_fast_x2", "--dry-run"]
     assert app.run([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    megapixels = 10 * 2 + 50 + 16 * 20 / 1e6
+    # As jobs count them, with the overlap of their tiles.
+    Image.new("RGB", (2000, 1000)).save("large.png")
+    request = PredictRequest((Path("large.png"), Path("photos/a.png")), "local", ("edsr_fast_x2",))
+    large, small = (job.units.megapixels for job in plan(request).jobs)
+    megapixels = 10 * large + small + 50
     assert (found["files"], found["unknown"]) == (13, 1)
     assert found["megapixels"] == pytest.approx(megapixels)
     assert found["seconds"] == pytest.approx(3 * megapixels)
+    # Twelve pictures in blocks of eight, and a clip that is one run.
+    assert found["driver_seconds"] == pytest.approx(12 * 0.002 + 0.013)
     # Of 12 objects the size is asked for and they are fetched; of 13 results it is asked whether they are there.
     assert found["requests"] == {"read": 2 * 12 + 13, "write": 13, "list": 0}
     assert app.run(arguments) == 0
-    assert "13 files, 70.0 MP" in capsys.readouterr().out
+    assert f"13 files, {megapixels:.1f} MP" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------------ places
@@ -283,6 +290,54 @@ def test_between_a_bucket_and_a_folder(store: str, here: Path, capsys: pytest.Ca
     assert not [
         path for path in Path("down").rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")
     ]
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_other_stores_by_the_same_interface(
+    scheme: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In memory, with the metadata that Google's has and Microsoft's lacks."""
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="fsspec is not installed")
+
+    class Store(memory.MemoryFileSystem):  # type: ignore[misc,name-defined]
+        cachable = False
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+        notes: ClassVar[dict[str, dict[str, str]]] = {}
+
+        def put_file(self, lpath: str, rpath: str, metadata: Any = None, **more: Any) -> None:
+            assert (metadata is not None) == (scheme == "gs")
+            super().put_file(lpath, rpath, **more)
+            self.notes[self._strip_protocol(rpath)] = metadata
+
+        def info(self, path: str, **more: Any) -> dict[str, Any]:
+            found = super().info(path, **more)
+            return {**found, "metadata": self.notes.get(self._strip_protocol(path)), "etag": "one"}
+
+        def walk(self, path: str, **more: Any) -> Iterator[Any]:
+            # Names begin with a slash in memory alone.
+            for folder, folders, files in super().walk(path, **more):
+                yield folder.lstrip("/"), folders, files
+
+    monkeypatch.setattr(places, "_filesystem", lambda _: Store())
+    send(f"{scheme}://bucket", "in/sea")
+    out = f"{scheme}://bucket/out"
+    arguments = ["predict", f"{scheme}://bucket/in", "-o", out, "--preset", "bicubic", "--resume", "--json"]
+    for more, status in (([], "written"), ([], "skipped"), (["--scale", "3"], "written")):
+        capsys.readouterr()
+        assert app.run([*arguments, "--quiet", *more]) == 0
+        assert {one["status"] for one in json.loads(capsys.readouterr().out)} == {status}
+    assert [found.name for found in places.listing(out)] == [f"sea/{name}" for name in NAMES[:4]]
+    assert (
+        app.run(["predict", "photos", "-o", "local", "--preset", "bicubic", "--scale", "3", "--quiet"]) == 0
+    )
+    for name in NAMES[:4]:
+        places.fetch(f"{out}/sea/{name}", Path("back.png"))
+        assert Path("back.png").read_bytes() == Path("local", name).read_bytes()
+    assert places.find(f"{scheme}://bucket/none.png") is None
+    assert places.note_of(f"{scheme}://bucket/none.png") is None
+    places.remove(out)
+    assert not list(places.listing(out))
 
 
 def test_a_list_in_a_bucket_and_pages_of_a_listing(
