@@ -1,6 +1,6 @@
 """Super-resolution of photographs and video with Keras.
 
-`isr.upscale`, `isr.upscale_frames`, `isr.Predictor`, `isr.Trainer` and the models.
+`isr.upscale`, `isr.upscale_frames`, `isr.adapt`, `isr.Predictor`, `isr.Trainer` and the models.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from isr.models import EDSR, EDVR, MDSR, RDN, RRDN, SPAN, TDAN, Cascade, Compact, FlowVSR, RRDBNet
-    from isr.predict import Predictor, upscale, upscale_frames
+    from isr.predict import Predictor, adapt, upscale, upscale_frames
     from isr.train import Trainer
 
 # The networks, and the doors.
 __all__ = ["EDSR", "EDVR", "MDSR", "RDN", "RRDN", "SPAN", "TDAN", "Cascade", "Compact", "FlowVSR", "RRDBNet"]
-__all__ += ["Predictor", "Trainer", "__version__", "upscale", "upscale_frames"]
+__all__ += ["Predictor", "Trainer", "__version__", "adapt", "upscale", "upscale_frames"]
 
 _DOORS = {
     "Predictor": "isr.predict",
     "Trainer": "isr.train",
+    "adapt": "isr.predict",
     "upscale": "isr.predict",
     "upscale_frames": "isr.predict",
 }

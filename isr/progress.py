@@ -14,7 +14,7 @@ from isr.errors import Cancelled
 # Left, top, right and bottom of a part, as shares of the picture.
 Place = tuple[float, float, float, float]
 # What happens while no unit of work is done: to networks, and to results.
-Phase = Literal["opening", "converting", "writing", "joining"]
+Phase = Literal["opening", "converting", "adapting", "writing", "joining"]
 # Seconds between two looks at `paused`.
 POLLED = 0.05
 

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isr.predict.api import upscale, upscale_frames
+    from isr.predict.api import adapt, upscale, upscale_frames
     from isr.predict.options import PredictOptions, VideoOptions
     from isr.predict.predictor import Predictor
     from isr.predict.request import Plan, PredictRequest, plan
@@ -17,6 +17,7 @@ _PUBLIC = {
     "PredictRequest": "request",
     "Predictor": "predictor",
     "VideoOptions": "options",
+    "adapt": "api",
     "plan": "request",
     "upscale": "api",
     "upscale_frames": "api",
@@ -28,6 +29,7 @@ __all__ = [
     "PredictRequest",
     "Predictor",
     "VideoOptions",
+    "adapt",
     "plan",
     "upscale",
     "upscale_frames",

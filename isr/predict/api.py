@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from isr.adaptation.kernels import BICUBIC, ESTIMATE, check_kernel, read_kernel
+from isr.errors import RequestError
+from isr.predict.adapting import learn_from
 from isr.predict.chain import upscale_along, upscale_frames_along
 from isr.predict.choice import engine_for
 from isr.predict.frames import WindowOptions
@@ -107,6 +110,70 @@ def upscale(
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
     result = upscale_along(route, pixels, upscalers, tiles, progress)
     return result[..., 0] if image.ndim == 2 else result
+
+
+def adapt(
+    model: SuperResolutionModel | str | Path | None,
+    image: np.ndarray,
+    *,
+    seconds: float = 60.0,
+    steps: int | None = None,
+    kernel: np.ndarray | str | Path = ESTIMATE,
+    scale: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SuperResolutionModel:
+    """Let a trained network learn from the one picture that it shall enlarge (after ZSSR, Shocher et al. 2018).
+
+    The picture, made smaller by the kernel that made it small, and the picture itself are what is learned from. Parts
+    that are held out decide: where the start is better on them, the start is returned.
+
+    Args:
+        model: a network of single pictures, a preset's name or folder, or a `.keras` file; None: the shipped preset
+            of the scale. It is not changed.
+        image: as of `upscale`, but of one of the network's channels or gray.
+        seconds: how long to learn.
+        steps: how many steps instead; the same seed then gives the same network.
+        kernel: by which the picture was made small: "estimate", "bicubic", a file of numbers (`.npy`, or text with a
+            row on each line), or `[k, k]` numbers in pixels of the larger picture.
+        scale: of a network of several scales, the one that learns; None: its first.
+        seed: of what is drawn at random.
+        progress: told of the steps, and what came of it; asked for `cancelled` between them.
+
+    Returns:
+        A network of the same kind, for this picture; `isr.upscale` takes it.
+
+    Raises:
+        RequestError: picture, kernel and network do not fit each other, or it is no network that learns.
+        Cancelled: the progress asks for it.
+
+    Example:
+        >>> picture = np.random.default_rng(0).random((32, 32, 3))
+        >>> model = isr.adapt("edsr_fast_x2", picture, steps=1)
+        >>> isr.upscale(model, picture).shape
+        (64, 64, 3)
+    """
+    if seconds <= 0:
+        raise RequestError(f"seconds {seconds:g}: must be over 0")
+    if steps is not None and steps < 1:
+        raise RequestError(f"steps {steps}: must be at least 1")
+    if isinstance(kernel, np.ndarray):
+        kernel = check_kernel(np.asarray(kernel, np.float64), "kernel")
+    elif kernel not in (ESTIMATE, BICUBIC):
+        kernel = read_kernel(Path(kernel))
+    image = np.asarray(image)
+    pixels = image[..., np.newaxis] if image.ndim == 2 else image
+    check_pixels(pixels)
+    networks = networks_of(model)
+    scale = scale or default_scale(model, networks)
+    if scale not in networks:
+        known = ", ".join(map(str, networks)) or "none"
+        raise RequestError(f"scale {scale}: the network has others: {known}")
+    networks[scale].check_adaptable()
+    limits = {"seconds": seconds, "steps": steps, "seed": seed}
+    return learn_from(
+        networks[scale].model, pixels, scale, kernel, progress=progress or Silent(), **limits
+    ).model
 
 
 def upscale_frames(

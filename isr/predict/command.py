@@ -193,6 +193,23 @@ OPTIONS = (
         write=_number,
     ),
     Option(
+        "--adapt",
+        "options.adapt",
+        float,
+        OUT,
+        "Let the network learn from each picture first, for so many seconds.",
+        unit="SECONDS",
+        write=_number,
+    ),
+    Option(
+        "--kernel",
+        "options.kernel",
+        str,
+        OUT,
+        "What made the picture small, for --adapt: estimate (default), bicubic, or a file of numbers.",
+        unit="estimate|bicubic|FILE",
+    ),
+    Option(
         "--preset",
         SOURCES,
         str,

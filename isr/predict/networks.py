@@ -88,12 +88,14 @@ class Opened:
         networks: as they are computed here, which may be by another engine than was chosen.
         device: what a reader calls it; empty without a network.
         fresh: whether the first call is slower than the next, since one of them never ran in this process.
+        sources: what the upscalers were opened from.
     """
 
     upscalers: tuple[Upscaler, ...]
     networks: tuple[ChosenNetwork, ...]
     device: str
     fresh: bool
+    sources: tuple[Network, ...] = ()
 
 
 class Networks:
@@ -134,7 +136,7 @@ class Networks:
             used.append(replace(chosen, engine=network.engine, precision=computed))
         fresh = any(id(upscaler) not in self._used for upscaler in upscalers)
         self._used.update(map(id, upscalers))
-        return Opened(tuple(upscalers), tuple(used), device, fresh)
+        return Opened(tuple(upscalers), tuple(used), device, fresh, tuple(networks))
 
     def _network(self, chosen: ChosenNetwork) -> Network:
         if chosen.live is not None:

@@ -17,6 +17,9 @@ from isr.presets import Mixture
 from isr.runtimes.devices import check_name
 from isr.runtimes.engines import ENGINES, NAMES
 
+# Seconds: a day.
+LONGEST_ADAPTATION = 86_400
+
 
 @dataclass(frozen=True)
 class VideoOptions:
@@ -66,6 +69,9 @@ class PredictOptions:
         precision: "auto", "float32", or for 8-bit pictures "bfloat16", "int8", or "fast": int8 where there is one.
         engine: "auto", "tensorflow", "jax", "openvino", "ncnn", "onnxruntime" or "litert"; see `isr.runtimes.engines`.
         device: "cpu", "gpu", "gpu:0", ...; None: what the backend takes by itself, and the processor for ncnn.
+        adapt: seconds that the network learns from each picture before it enlarges it (`isr.adapt`); None: not at all.
+        kernel: by which pictures became small, for `adapt`: "estimate", "bicubic", or a file of numbers; None:
+            "estimate".
         format: "png", "jpg", "webp", "tif", "bmp", "avif"; None: that of the input.
         name: of results beside their inputs or in a folder, such as "{stem}_x{scale}", without suffix; {width},
             {height} and {model} are known too. None: `photo_x2` beside `photo`, and `photo` in a mirrored folder.
@@ -94,6 +100,8 @@ class PredictOptions:
     precision: str = "auto"
     engine: str = "auto"
     device: str | None = None
+    adapt: float | None = None
+    kernel: str | None = None
     format: str | None = None
     name: str | None = None
     quality: int = 95
@@ -115,6 +123,18 @@ class PredictOptions:
         if self.format is not None and self.suffix not in (known := _written()):
             names = ", ".join(sorted(suffix[1:] for suffix in known))
             raise RequestError(f"format {self.format!r} is unknown here; it is one of {names}")
+        if self.adapt is not None and not 0 < self.adapt <= LONGEST_ADAPTATION:
+            raise RequestError(
+                f"adapt {self.adapt:g}: must be over 0, and at most {LONGEST_ADAPTATION} seconds"
+            )
+        if self.adapt is None and self.kernel is not None:
+            raise RequestError(
+                f"kernel {self.kernel}: is for pictures that a network adapts to: give --adapt, too"
+            )
+        if self.adapt is not None and self.precision in ("int8", "fast"):
+            raise RequestError(
+                "adapt: 8 bits are found for the preset's own weights: leave out --fast or int8"
+            )
         if self.name is not None:
             check_pattern(self.name)
         if not 1 <= self.quality <= 100:

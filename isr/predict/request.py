@@ -201,6 +201,8 @@ def plan(request: PredictRequest) -> Plan:
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder: check the spelling of the path")
     sources = request.sources or (None,)
+    if options.adapt is not None and (served := [source for source in sources if is_address(source)]):
+        raise RequestError(f"{served[0]}: a network on a server does not learn; --adapt needs a preset")
     jobs: list[Job] = []
     unreadable: dict[Path, str] = {}
     share = Share(request.shard)

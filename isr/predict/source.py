@@ -225,6 +225,51 @@ class Network:
         spec: ModelSpec = (opened or self._loaded()).spec
         return spec
 
+    def check_adaptable(self) -> None:
+        """Check that it can learn from a picture, and that its engine runs what it has learned.
+
+        Raises:
+            RequestError: it is no network, or on a server, takes frames, or its engine converts networks and keeps
+                them.
+        """
+        if not self.engine:
+            what = "runs on a server" if is_address(self.source) else "is no network that could learn"
+            raise RequestError(f"{self.name}: {what}; --adapt needs a network of pictures")
+        if self.num_frames > 1:
+            raise RequestError(f"{self.name}: takes frames of a video; --adapt needs a network of pictures")
+        if self.engine in ENGINES and not (self._is_built or self.automatic):
+            raise RequestError(
+                f"{self.name}: {self.engine} converts networks and keeps them; adapt with --engine {backend()}"
+            )
+
+    @property
+    def model(self) -> Any:
+        """Return the network in Keras; loads it where it is not loaded."""
+        return self._loaded()
+
+    def open_adapted(
+        self, model: SuperResolutionModel, precision: str = "float32", device: str | None = None
+    ) -> Upscaler:
+        """Open this network with other weights, which are not kept: by its engine where that takes weights at once.
+
+        Args:
+            model: has the weights.
+            precision, device: as for `open`; Keras' backend has no 8 bits.
+
+        Raises as `open`.
+        """
+        if self._folder is not None and self._is_built:
+            from isr.runtimes.engines.built import open_weights
+
+            config = presets.read_config(self._folder)
+            weights = {name: np.asarray(value) for name, value in model.named_weights().items()}
+            built = open_weights(self.name, config, weights, self.engine, precision, device)
+            if built is not None:
+                return built
+        from isr.runtimes import as_upscaler
+
+        return as_upscaler(model, precision)
+
     def _loaded(self, progress: Progress | None = None) -> Any:
         """The network or upscaler itself."""
         if self._object is None:

@@ -26,6 +26,7 @@ from isr.io.files import atomic, walk
 from isr.io.pictures import READABLE
 from isr.io.places import is_remote, joined, place_of
 from isr.predict import command
+from isr.predict.adapting import Adaptation
 from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import DiskError, Job, Outcome, Setting, Unreadable, disk_needed, line_of
 from isr.predict.jobs.journal import Journal, Records
@@ -232,6 +233,10 @@ class Asked:
         made: dict[str, Any] = to_plain(self.options)
         for free in ("overwrite", "resume", "max_pixels", "device", "engine", "precision"):
             del made[free]
+        # Earlier versions knew neither; of a file, its numbers count.
+        seconds, kernel = made.pop("adapt"), made.pop("kernel")
+        if seconds is not None:
+            made.update(Adaptation.of(seconds, kernel).record)
         networks = {**self.clips.networks, **self.pictures.networks} if self.single else self.clips.networks
         weights = {str(scale): network.fingerprint() for scale, network in networks.items()}
         # Threads of encoders are left out: machines of other numbers trust each other's results.

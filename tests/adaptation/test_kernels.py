@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isr.adaptation.kernels import bicubic_kernel, centred, read_kernel, reduce
-from isr.adaptation.spectrum import UNTOLD, Blur, estimate_blur
+from isr.adaptation.spectrum import UNTOLD, Blur, estimate_blur, estimate_kernel
 from isr.data.degrade.blur import gaussian_kernel
 from isr.errors import RequestError
 from isr.imresize import imresize
@@ -52,6 +52,15 @@ def test_known_kernels_are_found_again(number: int, scale: int) -> None:
     found = estimate_blur(np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)).kernel(scale)
     assert len(found) % 2 == scale % 2 and math.isclose(found.sum(), 1)
     assert distance(found, known) < 0.12
+
+
+def test_as_little_as_the_bicubic_rule_is_taken_for_it() -> None:
+    for number, like in ((0, True), (1, False), (3, False)):
+        small = reduce(field(320, number), kernel_of(number, 2), 2)
+        kernel, blur = estimate_kernel(small, 2)
+        assert blur.like_bicubic == like == np.array_equal(kernel, bicubic_kernel(2))
+    small = imresize(field(320, 7), scale=0.5)
+    assert np.array_equal(estimate_kernel(small, 2)[0], bicubic_kernel(2))
 
 
 def test_a_turned_picture_has_the_turned_blur() -> None:
@@ -124,4 +133,5 @@ def test_what_is_no_kernel_is_said_in_one_line(tmp_path: Path, content: str) -> 
 
 
 def test_a_blur_says_what_it_is() -> None:
-    assert Blur((0.6, 0.4), math.pi / 6).describe().endswith("0.60 x 0.40 px at 30 degrees")
+    assert Blur((0.6, 0.5), math.pi / 6).describe().endswith("0.60 x 0.50 px at 30 degrees")
+    assert Blur((0.5, 0.4)).describe().endswith("at 0 degrees, like the bicubic rule")

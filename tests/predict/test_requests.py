@@ -66,6 +66,8 @@ OPTION_VALUES = st.fixed_dictionaries(
         "precision": st.sampled_from(["auto", "fast", "float32", "bfloat16", "int8"]),
         "engine": st.sampled_from(["auto", *BACKENDS, *ENGINES]),
         "device": st.sampled_from([None, "cpu"]),
+        "adapt": st.none() | numbers(0, 1e4),
+        "kernel": st.none() | st.sampled_from(["estimate", "bicubic"]) | NAMES,
         "format": st.none() | st.sampled_from(sorted(s[1:] for s in WRITABLE | WRITABLE_SUFFIXES)),
         "name": st.none() | st.sampled_from(["{stem}", "-{stem} x{scale}", "{model}_{width}x{height}{stem}"]),
         "quality": st.integers(1, 100),
@@ -76,6 +78,13 @@ OPTION_VALUES = st.fixed_dictionaries(
         "crop": st.none() | st.tuples(st.integers(0, 999_999), st.integers(0, 999_999), SIDES, SIDES),
         "video": VIDEO,
     }
+).map(
+    lambda values: (
+        # What excludes each other.
+        {**values, "kernel": None}
+        if values["adapt"] is None
+        else {**values, "precision": values["precision"].replace("int8", "auto").replace("fast", "auto")}
+    )
 )
 SIZES = st.one_of(
     st.just({}),

@@ -122,6 +122,7 @@ export const words = {
     converting: "getting this look ready, once",
     writing: "writing the file",
     joining: "putting together",
+    adapting: "learning from the picture",
   },
   begun: "begun, goes on where it was",
   becomes: (from, to) => `${from} → ${to}`,

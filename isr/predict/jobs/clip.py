@@ -88,6 +88,8 @@ class ClipJob(Job):
     def _plan(cls, source: Input, setting: Setting) -> ClipJob:
         options, networks = setting.options, setting.networks
         video = options.video
+        if options.adapt is not None:
+            raise RequestError(f"{source.path}: is a clip; --adapt learns from single pictures")
         info = probe(source.path, timeline=True)
         if info.width * info.height > options.max_pixels:
             raise RequestError(

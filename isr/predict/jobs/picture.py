@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from isr.errors import ISRError, RequestError
 from isr.io.pictures import (
@@ -23,6 +25,7 @@ from isr.io.pictures import (
     suffix_of,
     write,
 )
+from isr.predict.adapting import Adaptation
 from isr.predict.chain import upscale_along
 from isr.predict.crop import check_crop, cropped, size_of
 from isr.predict.jobs.job import Job, Setting, Unreadable, disk_needed, frame_bytes
@@ -31,9 +34,11 @@ from isr.predict.networks import Opened
 from isr.predict.quality import Quality, assess, quality_of_steps
 from isr.predict.report import Units, Watch
 from isr.predict.route import Route
-from isr.predict.source import ByScale, check_memory, plan_route
+from isr.predict.source import BICUBIC, ByScale, check_memory, plan_route
+from isr.predict.speeds import Speeds
 from isr.predict.tiling import plan_tiles
-from isr.progress import Place, Within, phase, show_tile
+from isr.progress import Estimate, Place, Within, phase, show_tile
+from isr.spec import Upscaler
 from isr.tiles import Tile
 
 # Pixels of a stretch that stands for a tile where there is no network.
@@ -49,6 +54,7 @@ class PictureJob(Job):
         max_pixels: larger sources are refused.
         quality: 1 to 100, of JPEG, WebP and AVIF.
         strip_metadata: leave out EXIF, XMP, resolution and colour profile.
+        adaptation: how the network learns from the source first; None: not at all.
     """
 
     KIND: ClassVar[str] = "picture"
@@ -58,6 +64,7 @@ class PictureJob(Job):
     max_pixels: int
     quality: int
     strip_metadata: bool
+    adaptation: Adaptation | None = None
 
     @staticmethod
     def contents(folder: Path, networks: ByScale, output: Path | None) -> Iterable[Path]:
@@ -99,6 +106,7 @@ class PictureJob(Job):
             max_pixels=options.max_pixels,
             quality=options.quality,
             strip_metadata=options.strip_metadata,
+            adaptation=_adaptation(setting, route),
         )
 
     @property
@@ -143,7 +151,15 @@ class PictureJob(Job):
             "size": list(self.route.size),
             "quality": self.quality,
             "strip_metadata": self.strip_metadata,
+            # Earlier versions knew none.
+            **({} if self.adaptation is None else self.adaptation.record),
         }
+
+    def estimate(self, speeds: Speeds) -> Estimate:
+        own = super().estimate(speeds)
+        if self.adaptation is None or own.seconds is None:
+            return own
+        return replace(own, seconds=own.seconds + self.adaptation.seconds)
 
     def _read(self) -> Picture:
         size = f"{self.route.size[1]}x{self.route.size[0]}"
@@ -154,15 +170,31 @@ class PictureJob(Job):
         return picture
 
     def _make(self, read: Picture, opened: Opened, watch: Watch) -> str:
-        watch.start("upscale", self._tiles(opened), "tiles")
         pixels = cropped(read.pixels, self.crop)
-        result = upscale_along(self.route, pixels, opened.upscalers, self.tiles, _Tiles(watch))
+        upscalers = self._upscalers(pixels, opened, watch)
+        watch.start("upscale", self._tiles(opened), "tiles")
+        result = upscale_along(self.route, pixels, upscalers, self.tiles, _Tiles(watch))
         if not self.networks:
             watch.advance(self.units.count)
         written = replace(read, pixels=result)
         with phase(watch, "writing", self.target.name), disk_needed():
             write(self.target, written, quality=self.quality, strip_metadata=self.strip_metadata)
         return ""
+
+    def _upscalers(self, pixels: np.ndarray, opened: Opened, watch: Watch) -> Sequence[Upscaler]:
+        """The networks of the route; the first one, which sees the picture itself, adapted where that pays."""
+        if self.adaptation is None:
+            return opened.upscalers
+        begun = watch.seconds
+        network, computed = opened.sources[0], opened.networks[0].precision
+        with phase(watch, "adapting", network.name):
+            model = self.adaptation.learn(network.model, pixels, self.route.stages[0], watch)
+        first = opened.upscalers[0]
+        if model is not None:
+            first = network.open_adapted(model, computed, self.device)
+        # Learning says nothing of how fast pixels are made.
+        watch.leave_out(watch.seconds - begun)
+        return (first, *opened.upscalers[1:])
 
     def _tiles(self, opened: Opened) -> int:
         """How many tiles it has, as the networks say that are open now."""
@@ -202,6 +234,23 @@ def _looks(path: Path, setting: Setting, route: Route) -> Quality | None:
     steps = quantisation(path)
     stored = None if steps is None else quality_of_steps(steps)
     return assess(cropped(pixels, options.crop), stored)
+
+
+def _adaptation(setting: Setting, route: Route) -> Adaptation | None:
+    """How the first network of a route learns from the picture.
+
+    Raises RequestError where it cannot.
+    """
+    options = setting.options
+    if options.adapt is None:
+        return None
+    if not setting.networks and not setting.preset:
+        raise RequestError(f"{BICUBIC}: is no network that could learn; --adapt needs a preset")
+    if not route.stages:
+        # Of what is not enlarged, there is nothing to learn.
+        return None
+    setting.networks[route.stages[0]].check_adaptable()
+    return Adaptation.of(options.adapt, options.kernel)
 
 
 def _target(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from isr import presets
 from isr.errors import ISRError, RequestError
@@ -38,29 +41,58 @@ def open_preset(
         ISRError: the engine does not take it.
     """
     config = presets.read_config(folder)
+    if wirings.find(config["model"], config["arguments"]) is None:
+        return None
+    more: dict[str, Any] = {}
+    if precision == "int8":
+        more["convs"] = read(presets.folder_of(folder, mixture) or folder)
+    weights = presets.read_weights(folder, mixture)
+    source = str(folder / presets.WEIGHTS)
+    return open_weights(folder.name, config, weights, engine, precision, device, source, **more)
+
+
+def open_weights(
+    name: str,
+    config: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    engine: str,
+    precision: str,
+    device: str | None = None,
+    source: str = "",
+    **more: Any,
+) -> SessionUpscaler | None:
+    """Open the network of a configuration with weights that are at hand.
+
+    Args:
+        name: of the network.
+        config: with `model` and `arguments`, as in a preset.
+        weights: arrays by the names of a preset.
+        engine, precision, device: as for `open_preset`.
+        source: what errors name; empty: the network.
+        more: what the engine's graph takes further.
+
+    Returns and raises as `open_preset`.
+    """
     model, arguments = config["model"], config["arguments"]
     if wirings.find(model, arguments) is None:
         return None
     known = ENGINES[engine]
-    path = folder / presets.WEIGHTS
-    network = wirings.Network(model, arguments, presets.read_weights(folder, mixture))
+    source = source or name
+    network = wirings.Network(model, arguments, weights)
     scales = presets.scales_of(model, arguments)
-    more: dict[str, Any] = {}
-    if precision == "int8":
-        more["convs"] = read(presets.folder_of(folder, mixture) or folder)
     try:
-        spec = wirings.spec_of(folder.name, model, arguments, scales)
+        spec = wirings.spec_of(name, model, arguments, scales)
         graphs = {f"x{s}": known.graphs.build(network, s, precision, **more) for s in scales}
     except KeyError as error:
-        raise RequestError(f"{folder}: {error} is missing; the weights do not fit the network") from None
+        raise RequestError(f"{source}: {error} is missing; the weights do not fit the network") from None
     except RuntimeError as error:
-        raise RequestError(f"{folder}: the weights do not fit the network ({_last_line(error)})") from None
+        raise RequestError(f"{source}: the weights do not fit the network ({_last_line(error)})") from None
     if unknown := sorted(network.weights.keys() - network.used):
-        raise RequestError(f"{path}: holds {unknown[0]}, which the network does not have")
+        raise RequestError(f"{source}: holds {unknown[0]}, which the network does not have")
 
-    def open(name: str) -> Session:
+    def open(graph: str) -> Session:
         try:
-            return known.module.session(graphs.pop(name), **known.on(device))
+            return known.module.session(graphs.pop(graph), **known.on(device))
         except ISRError:
             raise
         except RuntimeError as error:
