@@ -81,15 +81,13 @@ def watched(look: Callable[[], None], every: float = 0.5) -> Iterator[None]:
         thread.join()
 
 
-def pictures(folder: Path, count: int, width: int = 400, height: int = 320) -> None:
-    """Write smooth noise as PNG files."""
+def pictures(folder: Path, count: int, width: int = 400, height: int = 320, suffix: str = ".png") -> None:
+    """Write smooth noise as files."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(count):
         small = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8))
-        small.resize((width, height), Image.Resampling.BICUBIC).save(
-            folder / f"{number:05}.png", compress_level=1
-        )
+        small.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{number:05}{suffix}")
 
 
 def predict(*arguments: object, core: int | None = None) -> subprocess.Popen[bytes]:
@@ -177,8 +175,8 @@ def mix(small: int = 40) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, out, alone = (Path(scratch, name) for name in ("in", "out", "alone"))
         pictures(folder, small, 200, 160)
-        pictures(folder / "large", 2, 4000, 3000)
-        names = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+        pictures(folder / "large", 2, 4000, 3000, ".jpg")
+        names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
         assert predict(folder, "-o", alone, "--preset", "bicubic").wait() == 0
         most, killed = 0.0, []
         with connected(Silent()) as ray:
@@ -198,7 +196,7 @@ def mix(small: int = 40) -> None:
                         ][:1]
                         for pid in killed:
                             os.kill(pid, signal.SIGKILL)
-        made = [path.relative_to(out) for path in out.rglob("[!.]*.png")]
+        made = [path.relative_to(out) for path in out.rglob("[!.]*.*") if NAME not in path.parts]
         torn = sum((out / name).read_bytes() != (alone / name).read_bytes() for name in made)
         lines = [line for path in (out / NAME).glob("*.jsonl") for line in path.read_text().splitlines()]
         begun = sum(json.loads(line)["record"] == STARTED for line in lines)
@@ -238,8 +236,8 @@ def main() -> None:
     )
     parser.add_argument("part", choices=["overhead", "efficiency", "mix", "shards"])
     parser.add_argument("--count", type=int, default=200_000, help="pictures of `shards`")
-    parser.add_argument("--few", type=int, default=12, help="pictures of `efficiency`")
-    parser.add_argument("--many", type=int, default=60, help="pictures of `efficiency`")
+    parser.add_argument("--few", type=int, default=8, help="pictures of `efficiency`")
+    parser.add_argument("--many", type=int, default=40, help="pictures of `efficiency`")
     parser.add_argument("--folder", type=Path, help="of `shards`, which stays; default: a temporary one")
     given = parser.parse_args()
     parts: dict[str, Callable[[], Any]] = {

@@ -466,7 +466,7 @@ def command_lines(text: str) -> Iterator[str]:
 
 def own_words(text: str) -> str:
     """A page without the lines that run other programs than ours."""
-    other = r"(?:git|pip|python3?|mkdocs|tensorboard|pytest)\b"
+    other = r"(?:git|pip|python3?|mkdocs|tensorboard|pytest|ray)\b"
     text = re.sub(rf"^.*(?:^|[\s/\\`]){other} .*$", "", text, flags=re.MULTILINE)
     return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
 
