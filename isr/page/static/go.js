@@ -233,13 +233,14 @@ class Row extends HTMLElement {
     const act = (name, work, more = {}) =>
       make("button", { type: "button", onclick: work, "aria-label": words.of(words[name] ?? name, item.name), ...more },
         words[name] ?? name);
+    // What is known of the item when a button is pressed, not when it was drawn.
     const say = (content) => order("POST", `/items/${item.id}`, content);
     const finished = item.state === "finished";
     const wanted = [];
-    if (finished) wanted.push(["compare", () => document.querySelector("isr-compare").show(item)]);
-    if (item.remedy) wanted.push(["remedy", () => say({ do: "again", changes: remedy(item) })]);
+    if (finished) wanted.push(["compare", () => document.querySelector("isr-compare").show(this.item)]);
+    if (item.remedy) wanted.push(["remedy", () => say({ do: "again", changes: remedy(this.item) })]);
     if (item.state === "waiting" && !item.reason) {
-      wanted.push(["try", () => document.querySelector("isr-try").show(item)]);
+      if (item.size_in) wanted.push(["try", () => document.querySelector("isr-try").show(this.item)]);
       wanted.push(["up", () => this.move(-1)], ["down", () => this.move(1)]);
     }
     wanted.push(["details", () => this.details()], ["remove", () => say({ do: "remove" })]);

@@ -49,7 +49,8 @@ class Machine extends HTMLElement {
       words.calculatesWith(about.engines.join(", "), about.version),
       words.keeps(about.folder),
     ];
-    const rows = about.speeds.map(({ networks, engine, precision, device, seconds }) =>
+    // Of one network at a time: chains are made of these.
+    const rows = about.speeds.filter((row) => !row.networks.includes(" then ")).map(({ networks, engine, precision, device, seconds }) =>
       make("li", {}, words.perPhoto(words.looks[lookOf([networks])][0], duration(PHOTO * seconds)),
         make("small", { class: "term" },
           words.perMegapixel([networks, engine, precision, device].filter(Boolean), seconds))),
