@@ -106,13 +106,13 @@ def test_pictures_of_any_size_and_channels_have_a_quality(shape: tuple[int, ...]
 
 
 def test_worse_pictures_ask_for_more() -> None:
-    assert Quality(None, 0.5, 0.5).denoise == 0
-    assert [Quality(None, noise, 0.5).denoise for noise in (2.5, 5.5, 10, 40)] == [0, 0.4, 0.8, 1]
-    assert [Quality(jpeg, 0, 0.5).denoise for jpeg in (99, 75, 50, 30, 5)] == [0, 0.5, 0.7, 0.8, 1]
-    assert [Quality(None, 0, blur).denoise for blur in (0.4, 0.65, 2)] == [0, 0.9, 1]
+    assert Quality(None, 0.5, 0.4).denoise == 0
+    assert [Quality(None, noise, 0.4).denoise for noise in (2.5, 5.5, 10, 40)] == [0, 0.4, 0.8, 1]
+    assert [Quality(jpeg, 0, 0.4).denoise for jpeg in (99, 75, 50, 30, 5)] == [0, 0.5, 0.7, 0.8, 1]
+    assert [Quality(None, 0, blur).denoise for blur in (0.4, 0.55, 2)] == [0, 0.5, 1]
     assert Quality(45, 6.2, 0.6).describe() == "looks like JPEG q~45, noise ~6, blur ~0.6: denoise 0.7"
     assert "JPEG" not in Quality(None, 6.2, 0.6).describe()
-    assert [Quality(None, 0, 0.5, qp).denoise for qp in (12, 21, 31, 51)] == [0, 0.3, 0.7, 0.8]
+    assert [Quality(None, 0, 0.4, qp).denoise for qp in (12, 21, 31, 51)] == [0, 0.3, 0.7, 0.8]
     assert Quality(None, 0, 0.4, 31.2).describe().startswith("looks like H.264 qp~31, noise ~0, blur")
 
 
