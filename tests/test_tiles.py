@@ -127,7 +127,7 @@ def test_large_pictures_are_tiled_by_themselves_and_small_ones_are_not() -> None
     picture = photograph(600, 1100)
     assert np.array_equal(enlarge(large, picture, TileOptions()), picture.repeat(2, 0).repeat(2, 1))
     assert len(large.batches) == 6 and len(set(large.batches)) == 1
-    assert max(max(shape[1:3]) for shape in large.batches) <= 512
+    assert max(max(shape[1:3]) for shape in large.batches) <= 384
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 50), (8, 8), (100, 93)])

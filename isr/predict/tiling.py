@@ -15,7 +15,7 @@ SMALLEST_TILE = 32
 # tiles are no faster, and smaller ones compute more of their neighbours' pixels.
 AUTOMATIC_SIDE = 1024
 # Input pixels.
-SMALLEST_AUTOMATIC = 192
+SMALLEST_AUTOMATIC, LARGEST_AUTOMATIC = 192, 384
 # Input pixels, for windows of frames: a frame of 320x180 is one tile.
 AUTOMATIC_FRAME_SIDE = 320
 # Input pixels, of automatic overlaps, as measured on trained networks (`docs/tiling.md`): the whole receptive radius
@@ -87,7 +87,9 @@ class TileOptions:
         overlap += -overlap % spec.size_multiple
         self._check_kept(overlap)
         # Four times the overlap keeps at least a quarter of what is computed.
-        fits = AUTOMATIC_SIDE // scale if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
+        fits = (
+            min(AUTOMATIC_SIDE // scale, LARGEST_AUTOMATIC) if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
+        )
         side = self.tile or max(fits, SMALLEST_AUTOMATIC, 4 * overlap)
         return side + -side % spec.size_multiple, overlap
 
