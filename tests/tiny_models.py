@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from isr.models import SuperResolutionModel, list_models
+from isr.models import EDSR, SuperResolutionModel, list_models
 
 # One entry per network of `list_models()`: arguments that make it small. The first variant stands for the network
 # where geometry does not matter; the others cover its scales and branches.
@@ -321,3 +322,11 @@ def positive(model: SuperResolutionModel) -> SuperResolutionModel:
 def numpy(tensor: Any) -> np.ndarray:
     """A backend's tensor as an array."""
     return keras.ops.convert_to_numpy(tensor)
+
+
+def save_baselines(folder: Path) -> None:
+    """Save small networks of the names that ship for scales 2, 3 and 4; they interpolate."""
+    for scale in (2, 3, 4):
+        model = EDSR(scale=scale, num_features=8, num_blocks=1)
+        model.start_as_interpolation()
+        model.save_preset(folder / f"edsr_baseline_x{scale}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Device, Preset, Quiet, Weights
+from isr.cli.options import Denoise, Device, Preset, Quiet, Texture, Weights
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -44,20 +44,8 @@ def evaluate(
             help="Rounds of back projection; only for small versions made by MATLAB's bicubic rule.",
         ),
     ] = 0,
-    denoise: Annotated[
-        str | None,
-        typer.Option(
-            "--denoise",
-            metavar="D|auto",
-            help="Of presets for real photographs, 0 to 1, or auto: by each picture; takes photo_x2 or photo_x4.",
-        ),
-    ] = None,
-    texture: Annotated[
-        float | None,
-        typer.Option(
-            "--texture", help="Of presets for real photographs, 0 to 1; takes photo_x2 or photo_x4."
-        ),
-    ] = None,
+    denoise: Denoise = None,
+    texture: Texture = None,
     degradation: Annotated[
         str | None,
         typer.Option(

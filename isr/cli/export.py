@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isr import presets
-from isr.cli.options import Preset, Quiet, Weights
+from isr.cli.options import Preset, Quiet, Texture, Weights
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -38,10 +38,7 @@ def export(
         float | None,
         typer.Option("--denoise", help="Of a preset for real photographs, 0 to 1, fixed; default: 1."),
     ] = None,
-    texture: Annotated[
-        float | None,
-        typer.Option("--texture", help="Of a preset for real photographs, 0 to 1, fixed; default: 0."),
-    ] = None,
+    texture: Texture = None,
     tile: Annotated[
         int | None,
         typer.Option(

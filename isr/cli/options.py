@@ -13,6 +13,15 @@ Preset = Annotated[
     str | None, typer.Option("--preset", help="Name or folder of a preset; `isr models` lists the names.")
 ]
 Weights = Annotated[Path | None, typer.Option("--weights", help="A preset folder or a .keras file.")]
+Denoise = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise", metavar="D|auto", help="Of presets for real photographs, 0 to 1; auto: by each picture."
+    ),
+]
+Texture = Annotated[
+    float | None, typer.Option("--texture", help="Of presets for real photographs, 0 to 1; default: 0.")
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")]
 

@@ -19,7 +19,7 @@ import pytest
 from children import ROOT, run_python
 from pictures import photograph
 from PIL import Image
-from tiny_models import randomise
+from tiny_models import randomise, save_baselines
 
 import isr
 from isr import presets
@@ -59,10 +59,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
 @pytest.fixture(scope="module")
 def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presets")
-    for scale in (2, 3, 4):
-        model = EDSR(scale=scale, num_features=8, num_blocks=1)
-        model.start_as_interpolation()
-        model.save_preset(folder / f"edsr_baseline_x{scale}")
+    save_baselines(folder)
     return folder
 
 

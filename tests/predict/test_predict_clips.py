@@ -19,7 +19,7 @@ import pytest
 from children import ROOT
 from pictures import photograph
 from PIL import Image
-from tiny_models import Case, randomise
+from tiny_models import Case, randomise, save_baselines
 from upscalers import Lines, Repeat
 
 import isr
@@ -44,10 +44,7 @@ pytestmark = pytest.mark.usefixtures("keras_in_float32")
 @pytest.fixture(scope="module")
 def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presets")
-    for scale in (2, 3, 4):
-        model = EDSR(scale=scale, num_features=8, num_blocks=1)
-        model.start_as_interpolation()
-        model.save_preset(folder / f"edsr_baseline_x{scale}")
+    save_baselines(folder)
     EDSR(scale=2, num_features=8, num_blocks=0).save_preset(folder / "edsr_fast_x2")
     randomise(EDVR_TINY.build()).save_preset(folder / "edvr")
     return folder

@@ -116,15 +116,10 @@ class ClipJob(Job):
             quality=options.quality,
             suffix=None if target.suffix else options.suffix,
         )
-        return cls._settled(
-            source,
-            setting,
-            target,
-            route,
-            size=(height, width),
-            dtype=info.dtype,
-            note="; ".join((*info.notes, *output.notes)),
-            looks=_looks(output, setting, route),
+        note = "; ".join((*info.notes, *output.notes))
+        looks = _looks(output, setting, route)
+        return cls(
+            **cls._shared(source, info, setting, target, route, note, looks),
             output=output,
             scene_cut=video.scene_cut,
             segment=SEGMENT,

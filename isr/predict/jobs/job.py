@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.predict.crop import Crop
+from isr.io.clips import VideoInfo
+from isr.io.pictures import PictureInfo
+from isr.predict.crop import Crop, size_of
 from isr.predict.jobs.journal import Journal
 from isr.predict.jobs.places import Input
 from isr.predict.naming import filled
@@ -211,49 +213,43 @@ class Job(ABC):
     notes: tuple[str, ...]
 
     @classmethod
-    def _settled(
+    def _shared(
         cls,
         source: Input,
+        info: PictureInfo | VideoInfo,
         setting: Setting,
         target: Path,
         route: Route,
-        *,
-        size: tuple[int, int],
-        dtype: str,
         note: str,
-        looks: Quality | None = None,
-        **own: Any,
-    ) -> Self:
-        """Choose the networks, and put the job together.
+        looks: Quality | None,
+    ) -> dict[str, Any]:
+        """Choose the networks, and give the fields that all kinds of jobs have.
 
         Args:
-            source, setting, target, route: those of the job.
-            size: `(height, width)` of what is upscaled.
-            dtype: of the source.
+            source, info, setting, target, route: those of the job.
             note: what a user should know of the source and the result.
             looks: what the source looks like, where that decides how much is denoised.
-            own: the fields that this kind alone has.
 
         Raises:
             RequestError: a network lacks the precision that is asked for.
         """
         options, status = setting.options, source.path.stat()
-        networks, processor, (way, *rest) = setting.settle(route, *size, dtype, looks)
-        return cls(
-            source=source.path,
-            target=target,
-            folder=source.folder,
-            named=source.tree is None,
-            stamp=(status.st_size, status.st_mtime_ns),
-            crop=options.crop,
-            route=route,
-            networks=networks,
-            tiles=options.tiles,
-            device=options.device,
-            processor=processor,
-            notes=tuple(filter(None, (way, note, *rest))),
-            **own,
-        )
+        width, height = size_of(options.crop, info.width, info.height)
+        networks, processor, (way, *rest) = setting.settle(route, height, width, info.dtype, looks)
+        return {
+            "source": source.path,
+            "target": target,
+            "folder": source.folder,
+            "named": source.tree is None,
+            "stamp": (status.st_size, status.st_mtime_ns),
+            "crop": options.crop,
+            "route": route,
+            "networks": networks,
+            "tiles": options.tiles,
+            "device": options.device,
+            "processor": processor,
+            "notes": tuple(filter(None, (way, note, *rest))),
+        }
 
     # What a kind of job has of its own.
 

@@ -93,15 +93,10 @@ class PictureJob(Job):
         target = _target(source, info, setting, route, height, width)
         check_writable(target, route.size[1], route.size[0], info.channels, info.dtype)
         check_name(target, target.name)
-        return cls._settled(
-            source,
-            setting,
-            target,
-            route,
-            size=(height, width),
-            dtype=info.dtype,
-            note=losses(target.suffix, info.channels, info.dtype),
-            looks=_looks(source.path, setting, route),
+        note = losses(target.suffix, info.channels, info.dtype)
+        looks = _looks(source.path, setting, route)
+        return cls(
+            **cls._shared(source, info, setting, target, route, note, looks),
             info=info,
             max_pixels=options.max_pixels,
             quality=options.quality,
