@@ -252,7 +252,7 @@ class JpegConfig(DegradationEnd):
 
     @property
     def passes(self) -> tuple[DegradationPass, ...]:
-        """The passes in their order."""
+        """Return the passes in their order."""
         return (self.once,)
 
 
@@ -266,7 +266,7 @@ class RealConfig(DegradationEnd):
 
     @property
     def passes(self) -> tuple[DegradationPass, ...]:
-        """The passes in their order."""
+        """Return the passes in their order."""
         return self.first, self.second
 
 

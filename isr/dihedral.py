@@ -8,7 +8,7 @@ NUM_VIEWS = 8
 
 
 def dihedral(image: np.ndarray, view: int) -> np.ndarray:
-    """One of the eight views of a picture or of a batch.
+    """Give one of the eight views of a picture or of a batch.
 
     Args:
         image: `[..., h, w, c]`.
@@ -23,6 +23,6 @@ def dihedral(image: np.ndarray, view: int) -> np.ndarray:
 
 
 def undo_dihedral(image: np.ndarray, view: int) -> np.ndarray:
-    """The inverse of `dihedral`: `undo_dihedral(dihedral(x, v), v)` is x."""
+    """Undo `dihedral`: `undo_dihedral(dihedral(x, v), v)` is x."""
     image = np.rot90(image, -(view % 4), axes=(-3, -2))
     return image[..., ::-1, :] if view >= 4 else image

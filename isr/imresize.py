@@ -72,7 +72,7 @@ def _resize_axis(image: np.ndarray, axis: int, length: int, scale: float, antial
 def taps(
     length_in: int, length_out: int, scale: float, antialias: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and source indices of one dimension.
+    """Give weights and source indices of one dimension.
 
     Returns:
         weights `[length_out, taps]` float64, rows sum to 1; indices `[length_out, taps]` int64, 0-based, already

@@ -15,7 +15,7 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
 
 
 def from_float(pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """The inverse of `to_float`: integers are clipped and rounded half up, floats neither."""
+    """Undo `to_float`: integers are clipped and rounded half up, floats neither."""
     if np.issubdtype(dtype, np.integer):
         top = np.iinfo(dtype).max
         return np.floor(np.clip(pixels, 0, 1) * np.float32(top) + np.float32(0.5)).astype(dtype)

@@ -70,7 +70,7 @@ def ssim(a: np.ndarray, b: np.ndarray, *, channel: Channel, border: int) -> floa
 
 
 def flicker(a: Iterable[np.ndarray], b: Iterable[np.ndarray], *, channel: Channel, border: int) -> float:
-    """How far the changes from frame to frame of two clips are apart, in levels of 0 to 255.
+    """Compute how far the changes from frame to frame of two clips are apart, in levels of 0 to 255.
 
     The mean over all pixels and pairs of neighbouring frames of `|(a[t + 1] - a[t]) - (b[t + 1] - b[t])|`: the form
     of tOF and tLP (Chu et al. 2020), with the difference of pixels in the place of flow and LPIPS. It equals the

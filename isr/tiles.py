@@ -59,7 +59,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
 
 
 def fitted(length: int, tile: int, overlap: int, multiple: int = 1) -> int:
-    """The smallest tile that cuts a side into no more pieces than `tile` does.
+    """Give the smallest tile that cuts a side into no more pieces than `tile` does.
 
     Tiles of one length rarely divide a side evenly, and the last one would compute again what its neighbour
     has; a slightly smaller tile wastes less.
@@ -78,7 +78,7 @@ def fitted(length: int, tile: int, overlap: int, multiple: int = 1) -> int:
 
 
 def tiles(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> Iterator[Tile]:
-    """The tiles of a picture, row by row; all of one shape, at most `tile` high and wide.
+    """Give the tiles of a picture, row by row; all of one shape, at most `tile` high and wide.
 
     Arguments as in `spans`; the sides of the tiles are multiples of `multiple` where `tile`, `overlap` and those
     of the picture are.

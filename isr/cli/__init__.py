@@ -6,7 +6,7 @@ import gc
 
 
 def main() -> None:
-    """The entry point `isr`."""
+    """Run `isr`: the entry point."""
     # What is imported stays: looking through it for what could be freed takes a tenth of the start.
     gc.disable()
     from isr.cli.app import main as run

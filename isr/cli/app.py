@@ -102,7 +102,7 @@ def options(
         bool, typer.Option("--version", help="Print the version.", callback=version, is_eager=True)
     ] = False,
 ) -> None:
-    """What every command knows."""
+    """Take what every command knows."""
     if context.invoked_subcommand is None:
         typer.echo(BEGINNING)
 
@@ -170,7 +170,7 @@ def _say(text: str, code: int) -> int:
 
 
 def main() -> None:
-    """The entry point: run the command line of this process and exit with its code."""
+    """Run the command line of this process, and exit with its code: the entry point."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         # A line for the user, not a place in the code.

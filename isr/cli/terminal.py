@@ -23,7 +23,7 @@ def only_results() -> Iterator[TextIO]:
 
 @contextmanager
 def terminal(quiet: bool) -> Iterator[Terminal]:
-    """A `Progress` on stderr. Ctrl-C asks the work to stop at the next tile or step; a second one stops it at once."""
+    """Give a `Progress` on stderr. Ctrl-C asks the work to stop at the next tile or step; a second one stops it."""
     from isr.progress import Terminal
 
     progress = Terminal(quiet)

@@ -79,7 +79,7 @@ class Batches:
         return self.side
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One `(lr, hr)`, integers of the full range or floats in [0, 1]; all chance comes from `rng`."""
+        """Give one `(lr, hr)`, integers of the full range or floats in [0, 1]; all chance comes from `rng`."""
         raise NotImplementedError
 
 
@@ -187,7 +187,7 @@ def detailed(
     place: Callable[[np.random.Generator], Place],
     lr: Callable[[Place], np.ndarray],
 ) -> Place:
-    """One of `recipe.candidates` places, the more likely the more detail its LR patch `[h, w, c]` has."""
+    """Give one of `recipe.candidates` places, the more likely the more detail its LR patch `[h, w, c]` has."""
     for _ in range(REDRAWS):
         candidates = [place(rng) for _ in range(recipe.candidates)]
         energies = np.array([gradient_energy(lr(candidate)) for candidate in candidates])

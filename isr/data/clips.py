@@ -35,7 +35,7 @@ class ClipFiles:
 
 
 def find_clips(hr: Path, lr: Path | None = None) -> list[ClipFiles]:
-    """The clips of a folder or a list, or the one that a video file is.
+    """Find the clips of a folder or a list, or the one that a video file is.
 
     Args:
         hr: a folder, searched recursively. Every video file is a clip, and so is every folder with pictures, which
@@ -106,7 +106,7 @@ def _numbers(path: Path) -> list[tuple[int, str]]:
 def read_clip(
     clip: ClipFiles, scale: int, num_channels: int, degradation: Degradation = "bi"
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`(lr, hr)` of every frame of a clip, in order, uint8 `[h, w, c]` and `[scale * h, scale * w, c]`.
+    """Read `(lr, hr)` of every frame of a clip, in order, uint8 `[h, w, c]` and `[scale * h, scale * w, c]`.
 
     HR is cut from the top left to a multiple of the scale. A missing LR is made from it by `degradation`.
 
@@ -179,12 +179,12 @@ class Clip:
 
     @property
     def lr(self) -> np.ndarray:
-        """`[t, h, w, c]`, read-only."""
+        """Return `[t, h, w, c]`, read-only."""
         return mapped(f"{self.stem}-lr", (self.num_frames, self.height, self.width, self.num_channels))
 
     @property
     def hr(self) -> np.ndarray:
-        """`[t, scale * h, scale * w, c]`, read-only."""
+        """Return `[t, scale * h, scale * w, c]`, read-only."""
         size = self.height * self.scale, self.width * self.scale
         return mapped(f"{self.stem}-hr", (self.num_frames, *size, self.num_channels))
 
@@ -379,13 +379,13 @@ class WindowBatches(Batches):
 
 
 def reversed_axes(view: int) -> tuple[bool, bool]:
-    """Whether a view of `dihedral` reverses the rows and the columns of a picture, in the picture's own axes."""
+    """Tell whether a view of `dihedral` reverses the rows and the columns of a picture, in the picture's own axes."""
     turns, flipped = view % 4, view >= 4
     return turns >= 2, (turns in (1, 2)) != flipped
 
 
 def clip_weights(clips: Sequence[Clip], weights: Mapping[str, float]) -> list[float]:
-    """The weight of every clip: that of the first pattern that matches its name, or 1.
+    """Give the weight of every clip: that of the first pattern that matches its name, or 1.
 
     Raises RequestError where a pattern matches no clip.
     """

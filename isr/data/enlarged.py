@@ -25,7 +25,7 @@ class EnlargedClip(Clip):
 
     @property
     def lr(self) -> np.ndarray:
-        """`[t, h, w, c]`, uint16, read-only."""
+        """Return `[t, h, w, c]`, uint16, read-only."""
         shape = (self.num_frames, self.height, self.width, self.num_channels)
         return mapped(str(self.enlarged), shape, np.uint16)
 

@@ -63,7 +63,7 @@ class Track:
     shift: np.ndarray
 
     def slowed(self, factor: float) -> Track:
-        """The same track with a share of its motion; 0 stands still."""
+        """Give the same track with a share of its motion; 0 stands still."""
         still = SHRINK * np.eye(2)
         return Track(still + factor * (self.matrix - still), factor * self.shift)
 
@@ -208,7 +208,7 @@ class Foreground:
     masks: np.ndarray
 
     def covers(self, frame: int, points: np.ndarray) -> np.ndarray:
-        """Whether it covers points of a frame, `[..., 2]` in HR pixels from its middle; outside it does not."""
+        """Tell whether it covers points of a frame, `[..., 2]` in HR pixels from its middle; outside it does not."""
         mask = self.masks[frame]
         column, row = np.moveaxis(np.floor(points + len(mask) / 2).astype(int), -1, 0)
         inside = (row >= 0) & (row < len(mask)) & (column >= 0) & (column < len(mask))
@@ -242,7 +242,7 @@ class Motion:
 
 
 def followed(track: Track, points: np.ndarray, first: int = 0, second: int = 1) -> np.ndarray:
-    """Where the second frame shows what the first shows at points `[..., 2]`, x and y from its middle."""
+    """Find where the second frame shows what the first shows at points `[..., 2]`, x and y from its middle."""
     shown = np.einsum("ij,...j->...i", track.matrix[first], points) + track.shift[first]
     return np.einsum("ij,...j->...i", np.linalg.inv(track.matrix[second]), shown - track.shift[second])
 
@@ -256,7 +256,7 @@ class Source:
 
 
 def cut(view: View, low: np.ndarray, high: np.ndarray) -> Source:
-    """The piece from `low` to `high`, `[x, y]` from the middle of the view, without what HR cannot show."""
+    """Give the piece from `low` to `high`, `[x, y]` from the middle of the view, without what HR cannot show."""
     left, top = (first := np.floor(view.centre + low).astype(int)) - REACH
     right, bottom = np.ceil(view.centre + high).astype(int) + REACH
     pixels = lowpass(view.photo.hr[0, top:bottom, left:right])
@@ -264,7 +264,7 @@ def cut(view: View, low: np.ndarray, high: np.ndarray) -> Source:
 
 
 def look(source: Source, track: Track, side: int) -> list[Image.Image]:
-    """What frames of `side` HR pixels show along a track; black, and 0 in a mask, beyond the source."""
+    """Give what frames of `side` HR pixels show along a track; black, and 0 in a mask, beyond the source."""
     shifts = track.shift - track.matrix.sum(-1) * side / 2 - source.corner
     return [
         source.image.transform(
@@ -290,7 +290,7 @@ def lowpass(pixels: np.ndarray) -> np.ndarray:
 
 
 def blob(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A random smooth shape, 255 within and 0 without, uint8 `[side, side, 1]`; the outermost tenth is empty."""
+    """Give a random smooth shape, 255 within and 0 without, uint8 `[side, side, 1]`; the outermost tenth is empty."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     angle = np.arctan2(y, x)
     radius = 1.0 + sum(

@@ -36,7 +36,7 @@ class Complaints:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """A RequestError inside is noted, and does not go on."""
+        """Note a RequestError inside, which does not go on."""
         try:
             yield
         except RequestError as error:
@@ -108,7 +108,7 @@ class PairFiles:
 
 
 def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
-    """The pairs of two folders, in the usual layouts of benchmarks.
+    """Find the pairs of two folders, in the usual layouts of benchmarks.
 
     `hr/baby.png` goes with `lr/baby.png`, `lr/babyx2.png` or `lr/baby_x2.png` (any readable suffix), also in
     `lr/X2`. Sub-folders are walked. Without `lr` every picture of `hr` is a pair of its own.
@@ -144,7 +144,7 @@ def find_pairs(hr: Path, lr: Path | None, scale: int) -> list[PairFiles]:
 
 
 def as_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:
-    """`[h, w, c]` with the wanted count of channels: alpha dropped, gray repeated, RGB turned to luma.
+    """Give `[h, w, c]` with the wanted count of channels: alpha dropped, gray repeated, RGB turned to luma.
 
     Other counts pass unchanged where they fit already. Raises ValueError where there is no such conversion.
     """
@@ -173,7 +173,7 @@ def read_pair(
     keep_gray: bool = False,
     degradation: FixedDegradation | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(lr, hr)` of one pair, `[h, w, c]` and `[scale * h, scale * w, c]`, integers as stored.
+    """Read `(lr, hr)` of one pair, `[h, w, c]` and `[scale * h, scale * w, c]`, integers as stored.
 
     Gray pictures are repeated to `num_channels`, unless `keep_gray` asks for one channel. HR is cut from the top
     left to a multiple of the scale. A missing LR is made by `degradation`, or by MATLAB's bicubic rule.

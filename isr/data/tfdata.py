@@ -8,7 +8,7 @@ from isr.data.batches import WORKERS, Batches
 
 
 def dataset(batches: Batches, start: int, stop: int) -> tf.data.Dataset:
-    """Batches `start` to `stop - 1` in order, as pairs `(lr, hr)` of float32 tensors."""
+    """Give batches `start` to `stop - 1` in order, as pairs `(lr, hr)` of float32 tensors."""
     first = batches[start]
 
     def draw(step: int) -> tuple:

@@ -105,12 +105,12 @@ class EvaluateOptions:
 
     @property
     def mixture(self) -> Mixture | None:
-        """How corners are mixed, where "auto" does not say otherwise; None: not at all."""
+        """Tell how corners are mixed, where "auto" does not say otherwise; None: not at all."""
         return mixture_of(self.denoise, self.texture)
 
     @property
     def damage(self) -> FixedDegradation | None:
-        """The degradation of fixed strength that is asked for."""
+        """Return the degradation of fixed strength that is asked for."""
         if self.degradation in (None, "bi", "bd"):
             return None
         return FixedDegradation(cast(Damage, self.degradation), 2 if self.strength is None else self.strength)

@@ -40,7 +40,7 @@ class Protocol:
 
     @property
     def pixels(self) -> int:
-        """The border in pixels."""
+        """Return the border in pixels."""
         return self.scale if self.border is None else self.border
 
     def describe(self) -> str:
@@ -101,7 +101,7 @@ class Figures:
 
     @classmethod
     def mean(cls, figures: Sequence[Figures]) -> Figures:
-        """The mean of each measure, never the PSNR of a mean error."""
+        """Give the mean of each measure, never the PSNR of a mean error."""
 
         def known(name: str) -> float | None:
             values = [value for each in figures if (value := getattr(each, name)) is not None]
@@ -132,17 +132,17 @@ class Row:
 
     @property
     def model(self) -> Figures:
-        """What the model reaches."""
+        """Return what the model reaches."""
         return list(self.figures.values())[1]
 
     @property
     def psnr(self) -> float:
-        """The model's, dB."""
+        """Return the model's, dB."""
         return self.model.psnr
 
     @property
     def ssim(self) -> float:
-        """The model's."""
+        """Return the model's."""
         return self.model.ssim
 
     @property

@@ -49,7 +49,7 @@ def orientation(encoded: Tensor, png: Tensor) -> Tensor:
 
 
 def upright(pixels: Tensor, orientation: Tensor) -> Tensor:
-    """`isr.io.pictures.stored.upright`: turn and mirror `[h, w, c]` as an Orientation asks."""
+    """Give `isr.io.pictures.stored.upright`: turn and mirror `[h, w, c]` as an Orientation asks."""
 
     def among(*numbers: int) -> Tensor:
         return tf.reduce_any([orientation == number for number in numbers])

@@ -308,7 +308,7 @@ def joined(piece: Callable[[Tensor], Tensor], count: Tensor, dtype: Any) -> Tens
 
 
 def fill_transparent(pixels: Tensor) -> Tensor:
-    """`isr.predict.picture.fill_transparent` of integers `[h, w, 2]` or `[h, w, 4]`."""
+    """Give `isr.predict.picture.fill_transparent` of integers `[h, w, 2]` or `[h, w, 4]`."""
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
     seen = alpha > 0
 
@@ -326,7 +326,7 @@ _PLANES = tf.TensorSpec((None, None, None), tf.float32)
 
 @_graph(input_signature=[_PLANES, _PLANES])
 def pyramid_fill(colour: Tensor, weight: Tensor) -> Tensor:
-    """Every pixel of weight 0 takes the mean of the smallest block around it that knows one."""
+    """Give every pixel of weight 0 the mean of the smallest block around it that knows one."""
     levels = [(colour, weight)]
     for _ in range(FILL_LEVELS):
         colour, weight = levels[-1]
@@ -340,7 +340,7 @@ def pyramid_fill(colour: Tensor, weight: Tensor) -> Tensor:
 
 @_graph(input_signature=[_PLANES])
 def halved(planes: Tensor) -> Tensor:
-    """Sums over blocks of 2x2; beyond the end lies 0."""
+    """Sum over blocks of 2x2; beyond the end lies 0."""
     height, width = sides(planes)
     padded = tf.pad(planes, [[0, height % 2], [0, width % 2], [0, 0]])
     return padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
@@ -348,7 +348,7 @@ def halved(planes: Tensor) -> Tensor:
 
 @_graph(input_signature=[_PLANES, _PLANES, _PLANES])
 def laid_under(colour: Tensor, weight: Tensor, coarse: Tensor) -> Tensor:
-    """The colours of weight, and elsewhere those of a picture of half the size."""
+    """Give the colours of weight, and elsewhere those of a picture of half the size."""
     height, width = sides(colour)
     back = tf.repeat(tf.repeat(coarse, 2, axis=0), 2, axis=1)[:height, :width]
     return tf.where(weight > 0, colour, back)
@@ -367,14 +367,14 @@ def jpeg_header(encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def read_deep(encoded: Tensor) -> Tensor:
-    """A PNG of 16 bits, uint16 `[h, w, c]`, with the channels it has, upright."""
+    """Read a PNG of 16 bits, uint16 `[h, w, c]`, with the channels it has, upright."""
     return upright(
         tf.io.decode_png(encoded, channels=0, dtype=tf.uint16), orientation(encoded, tf.constant(True))
     )
 
 
 def read_shallow(encoded: Tensor) -> Tensor:
-    """A PNG of up to 8 bits, or a JPEG, uint8 `[h, w, c]`, with the channels it has, upright; CMYK becomes RGB."""
+    """Read a PNG of up to 8 bits or a JPEG, uint8 `[h, w, c]`, upright, with the channels it has; CMYK becomes RGB."""
 
     def jpeg(channels: int) -> Tensor:
         # The accurate transform is that of the reader of `isr.io`.
@@ -391,7 +391,7 @@ def read_shallow(encoded: Tensor) -> Tensor:
 
 
 def checked(value: Tensor, *checks: tuple[Tensor, str, Tensor]) -> Tensor:
-    """`value`, once all conditions hold; else InvalidArgumentError with the first one's words and what was found."""
+    """Give `value` once all conditions hold; else an InvalidArgumentError with the first one's words and finding."""
     for fine, message, found in checks:
         said = tf.strings.join([message, tf.strings.format("{}", found)])
         with tf.control_dependencies([tf.debugging.Assert(fine, [said])]):
@@ -400,18 +400,18 @@ def checked(value: Tensor, *checks: tuple[Tensor, str, Tensor]) -> Tensor:
 
 
 def name_of(spec: ModelSpec) -> str:
-    """What the network takes, for messages."""
+    """Tell what the network takes, for messages."""
     return "a picture" if spec.num_frames == 1 else "a window of frames"
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """`isr.levels.to_float`."""
+    """Compute `isr.levels.to_float`."""
     values = tf.cast(pixels, tf.float32)
     return values / pixels.dtype.max if pixels.dtype.is_integer else values
 
 
 def from_float(pixels: Tensor, dtype: Any) -> Tensor:
-    """`isr.levels.from_float`."""
+    """Compute `isr.levels.from_float`."""
     if not dtype.is_integer:
         return tf.cast(pixels, dtype)
     return tf.cast(tf.floor(tf.clip_by_value(pixels, 0.0, 1.0) * dtype.max + 0.5), dtype)

@@ -65,7 +65,7 @@ class ExportOptions:
 
     @property
     def tiles(self) -> TileOptions:
-        """The same tiles for predict."""
+        """Return the same tiles for predict."""
         return TileOptions(self.tile, self.overlap)
 
 

@@ -224,7 +224,7 @@ class IdealoUpsampler(ConfigFromArguments, layers.Layer):
 
     @property
     def num_features(self) -> int:
-        """Channels out."""
+        """Return the channels out."""
         return self.num_channels * self.scale**2 if self.nearest else self.num_channels
 
     @property

@@ -220,7 +220,7 @@ class DeformableConv2D(ConfigFromArguments, layers.Layer):
         return self.activation(y)
 
     def predict_offsets(self, guide: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Offsets `[b, ho, wo, groups * taps * 2]` and factors `[b, ho, wo, groups * taps]`, float32."""
+        """Predict offsets `[b, ho, wo, groups * taps * 2]` and factors `[b, ho, wo, groups * taps]`, float32."""
         if self.conv_offset.padding == "valid":
             rows, columns = self.padding
             guide = ops.pad(guide, ((0, 0), (rows, rows), (columns, columns), (0, 0)))

@@ -151,7 +151,7 @@ class Work:
             self.count = -(-self.pixels // self.length)
 
     def forward(self) -> Tensor:
-        """`[b, ho, wo, filters]`."""
+        """Compute `[b, ho, wo, filters]`."""
         rows, matrix = self.table(), kernel_matrix(self.sampling, self.kernel)
 
         def strip(i: Tensor) -> Any:
@@ -161,7 +161,7 @@ class Work:
         return tf.reshape(y, (*self.output, self.kernel.shape[-1]))
 
     def backward(self, dy: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of `x`, `offset`, `kernel`, and `mask` where there is one."""
+        """Compute gradients of `x`, `offset`, `kernel`, and `mask` where there is one."""
         samples = self.sampling.samples
         dy = tf.reshape(dy, (self.pixels, self.kernel.shape[-1]))
         with tf.GradientTape() as tape:
@@ -224,7 +224,7 @@ class Work:
         return carried, [self.joined(array) for array in arrays]
 
     def table(self) -> Tensor:
-        """The table of `x`, in the dtype of the offsets."""
+        """Compute the table of `x`, in the dtype of the offsets."""
         return table(self.sampling, tf.cast(self.x, self.offset.dtype))
 
     def points(self, i: Tensor) -> Points:
@@ -233,13 +233,13 @@ class Work:
         return points if self.mask is None else points._replace(weight=self.cut(self.mask, i))
 
     def samples(self, rows: Tensor, points: Points) -> Tensor:
-        """The samples of a strip as `[pixels, samples * c]`, in the dtype of `x`."""
+        """Compute the samples of a strip as `[pixels, samples * c]`, in the dtype of `x`."""
         values = self.parts.sample(rows, points)
         return tf.reshape(values, (self.length, self.sampling.samples * self.channels))
 
     @property
     def exact(self) -> bool:
-        """Whether no pixel stands in two strips, as far as is known."""
+        """Tell whether no pixel stands in two strips, as far as is known."""
         return isinstance(self.pixels, int) and self.count * self.length == self.pixels
 
     def first(self, i: Tensor) -> Tensor:
@@ -247,11 +247,11 @@ class Work:
         return tf.minimum(i * self.length, self.pixels - self.length)
 
     def cut(self, values: Tensor, i: Tensor) -> Tensor:
-        """The rows of a strip, out of those of all pixels."""
+        """Take the rows of a strip out of those of all pixels."""
         return tf.slice(values, [self.first(i), 0], [self.length, values.shape[1]])
 
     def joined(self, pieces: tf.TensorArray) -> Tensor:
-        """The strips' rows, one after the other, `[pixels, any]`."""
+        """Join the strips' rows, one after the other, `[pixels, any]`."""
         stacked = pieces.stack()
         flat = tf.reshape(stacked, (self.count * self.length, stacked.shape[-1]))
         if self.exact:
@@ -267,5 +267,5 @@ def sides(tensor: Tensor) -> list[Any]:
 
 
 def known(number: Any) -> int | None:
-    """A number, or None for a tensor."""
+    """Give a number, or None for a tensor."""
     return number if isinstance(number, int) else None

@@ -36,7 +36,7 @@ class Sampling:
 
     @property
     def samples(self) -> int:
-        """Samples per output pixel: one for each deformable group and tap of the kernel, in this order."""
+        """Return the samples per output pixel: one for each deformable group and tap of the kernel, in this order."""
         return self.groups * self.kernel_size[0] * self.kernel_size[1]
 
     def output_side(self, side: int, axis: int) -> int:

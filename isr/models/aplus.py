@@ -331,7 +331,7 @@ class APlus(presets.SavedAsPreset):
 
     @property
     def spec(self) -> ModelSpec:
-        """What tiling and evaluation need to know."""
+        """Return what tiling and evaluation need to know."""
         # Bicubic sees 2 pixels; a window and the patches that a pixel is a mean of, half a side each.
         radius = 2 + len(self.stages) * (WINDOW // 2 + PATCH // 2)
         return ModelSpec(self.name, (self.scale,), num_channels=3, receptive_radius=radius)

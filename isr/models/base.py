@@ -81,7 +81,7 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """The factors this model can enlarge by; the first is the default of `call`. Here: its one `scale`."""
+        """Return the factors this model can enlarge by; the first is the default of `call`. Here: its one `scale`."""
         return (self.scale,)
 
     @property
@@ -91,12 +91,12 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of the input must be multiples of."""
+        """Return what the sides of the input must be multiples of."""
         return 1
 
     @property
     def spec(self) -> ModelSpec:
-        """What tiling, evaluation and export need to know."""
+        """Return what tiling, evaluation and export need to know."""
         return ModelSpec(
             name=self.name,
             scales=self.scales,
@@ -314,7 +314,7 @@ class MultiFrameModel(SuperResolutionModel):
 
     @property
     def frame_border(self) -> str:
-        """What stands for frames beyond the ends of a clip, as in `ModelSpec`."""
+        """Return what stands for frames beyond the ends of a clip, as in `ModelSpec`."""
         return "reflect"
 
     def encode(self, frames: Tensor) -> Features:

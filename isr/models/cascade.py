@@ -93,7 +93,7 @@ class Cascade(SuperResolutionModel):
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of the input must be multiples of."""
+        """Return what the sides of the input must be multiples of."""
         multiple, scale = 1, 1
         for network in self.networks:
             own = network.spec.size_multiple

@@ -88,7 +88,7 @@ class VGG(keras.Model):
 
     @property
     def convs(self) -> list[keras.layers.Conv2D]:
-        """The convolutions, from the first on."""
+        """Return the convolutions, from the first on."""
         return [layer for layer in self.trunk if isinstance(layer, keras.layers.Conv2D)]
 
     def build(self, shape: tuple[int | None, ...]) -> None:

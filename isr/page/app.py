@@ -135,7 +135,7 @@ class Page:
         return JSONResponse({"isr": __version__})
 
     async def state(self, request: Request) -> Response:
-        """What changed behind a revision, of at most so many items; `more` where there are others."""
+        """Tell what changed behind a revision, of at most so many items; `more` where there are others."""
         query = request.query_params
         since = _number(query.get("since", "0"))
         if query.get("boot") != self.queue.boot:
@@ -199,7 +199,7 @@ class Page:
         return told
 
     async def item(self, request: Request) -> Response:
-        """All about one item: its command line, where it lies, its notes."""
+        """Tell all about one item: its command line, where it lies, its notes."""
         item = self._item(request)
         asked = request_of(item, self.queue.settings.values)
         facts = self.supervisor.facts(item.id)
@@ -215,7 +215,7 @@ class Page:
         )
 
     async def machine(self, request: Request) -> Response:
-        """This computer: what it has, what the presets are, and how fast they were."""
+        """Tell about this computer: what it has, what the presets are, and how fast they were."""
         return JSONResponse(await asyncio.to_thread(self._machine))
 
     def _machine(self) -> dict[str, Any]:
@@ -273,7 +273,7 @@ class Page:
     # What goes in.
 
     async def upload(self, request: Request) -> Response:
-        """A file as the body of a PUT; its name, with folders where it came in one, is in the address."""
+        """Take a file as the body of a PUT; its name, with folders where it came in one, is in the address."""
         name = request.query_params.get("name", "")
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         if not parts:
@@ -294,7 +294,7 @@ class Page:
         return await self._added([item])
 
     async def folders(self, request: Request) -> Response:
-        """What is in a folder of this computer; without a path, the roots."""
+        """Tell what is in a folder of this computer; without a path, the roots."""
         root = request.query_params.get("root")
         if root is None:
             return JSONResponse({"roots": [str(folder) for folder in self.roots.folders]})
@@ -308,7 +308,7 @@ class Page:
         return JSONResponse(await asyncio.to_thread(listed))
 
     async def add(self, request: Request) -> Response:
-        """Files of this computer, and all that is in a folder of it."""
+        """Add files of this computer, and all that is in a folder of it."""
         asked = await _question(request)
         root, path = asked.get("root"), asked.get("path", "")
         if not isinstance(root, int) or not isinstance(path, str):
@@ -393,7 +393,7 @@ class Page:
         return JSONResponse({})
 
     async def try_piece(self, request: Request) -> Response:
-        """A piece of an item by one look; answered when it is made."""
+        """Make a piece of an item by one look; answered when it is made."""
         item, asked = self._item(request), await _question(request)
         number, place, start = asked.get("number"), asked.get("place", [0.5, 0.5]), asked.get("start", 0)
         if (
@@ -433,14 +433,14 @@ class Page:
         return FileResponse(path, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     async def live(self, request: Request) -> Response:
-        """The small picture of an item at work, as far as it is."""
+        """Give the small picture of an item at work, as far as it is."""
         path = self.queue.views_of(self._item(request).id) / Live.NAME
         if not path.is_file():
             raise HTTPException(404)
         return Response(await asyncio.to_thread(path.read_bytes), media_type="image/jpeg")
 
     async def size(self, request: Request) -> Response:
-        """The size of both sides of a comparison, once they are ready to be looked at."""
+        """Give the size of both sides of a comparison, once they are ready to be looked at."""
         item, frame = self._item(request), _number(request.query_params.get("frame", "0"))
         sizes = {}
         for side in ("before", "after"):
@@ -470,13 +470,13 @@ class Page:
         return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
     async def result(self, request: Request) -> Response:
-        """The result as a download; of a clip that was stopped, what there is."""
+        """Give the result as a download; of a clip that was stopped, what there is."""
         item = self._item(request)
         path = self._served(item, "after")
         return FileResponse(path, filename=path.name, media_type="application/octet-stream")
 
     async def play(self, request: Request) -> Response:
-        """A clip for the browser's player."""
+        """Give a clip for the browser's player."""
         item, side = self._item(request), request.path_params["side"]
         if side not in SIDES:
             raise HTTPException(404)
@@ -484,7 +484,7 @@ class Page:
         return FileResponse(path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream")
 
     async def results(self, request: Request) -> Response:
-        """All results as one ZIP, written while it is sent."""
+        """Give all results as one ZIP, written while it is sent."""
         files: dict[str, Path] = {}
         for item in self.queue.items:
             if item.state == "finished":

@@ -270,15 +270,15 @@ class Queue:
 
     @property
     def items(self) -> list[Item]:
-        """All of them, in their order."""
+        """Return all of them, in their order."""
         return sorted(self._items.values(), key=lambda item: item.place)
 
     def files_of(self, id: str) -> Path:
-        """The folder of an item's own files."""
+        """Give the folder of an item's own files."""
         return self.folder / "files" / id
 
     def views_of(self, id: str) -> Path:
-        """The folder of an item's views."""
+        """Give the folder of an item's views."""
         return self.folder / "views" / id
 
     def append(self, item: Item) -> Item:

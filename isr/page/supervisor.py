@@ -56,7 +56,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process; None where there is none."""
+        """Return the number of the process; None where there is none."""
         return self._process.pid if self._process is not None else None
 
     async def say(self, **line: Any) -> None:
@@ -141,7 +141,7 @@ class Facts:
     bytes_on_disk: int = 0
 
     def seconds(self, speeds: Speeds) -> float | None:
-        """How long it will take, from what earlier jobs took; None: not known."""
+        """Tell how long it will take, from what earlier jobs took; None: not known."""
         if self.units is None or self.kind is None:
             return None
         return estimate(self.units, 0, speeds.get(self.kind)).seconds
@@ -293,7 +293,7 @@ class Supervisor:
     # What is known beforehand.
 
     def facts(self, id: str) -> Facts | None:
-        """What is known of an item; None: not yet."""
+        """Tell what is known of an item; None: not yet."""
         return self._facts.get(id)
 
     def look(self) -> None:
@@ -325,7 +325,7 @@ class Supervisor:
                 self.queue.touch(id)
 
     def seconds_left(self) -> tuple[float, bool]:
-        """How long what is waiting or at work will take, as far as it is known, and whether it is known of all."""
+        """Tell how long what waits or is at work will take, as far as it is known, and whether it is known of all."""
         total, all_known = 0.0, True
         if self.current is not None:
             seconds = self.progress.get("seconds")

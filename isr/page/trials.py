@@ -41,7 +41,7 @@ class Trials:
         self._rest: asyncio.TimerHandle | None = None
 
     def path(self, id: str, number: int) -> Path | None:
-        """The file of a trial; None where there is none."""
+        """Give the file of a trial; None where there is none."""
         return next(self._folder(id).glob(f"{number}.*"), None)
 
     async def run(

@@ -35,7 +35,7 @@ class Reports:
         self.clear("", None)
 
     def clear(self, id: str, live: Live | None) -> None:
-        """The next job begins."""
+        """Begin the next job."""
         self.id = id
         self.cancelled = self.finishing = self.keeping = False
         self._pause = self._told_pause = False

@@ -83,10 +83,10 @@ class Operations:
         self.range = np.float32(arguments["pixel_range"])
 
     def normalise(self, lr: Value) -> Value:
-        """`(lr - mean) * range`, exact."""
+        """Compute `(lr - mean) * range`, exact."""
 
     def denormalise(self, sr: Value) -> Value:
-        """The inverse of `normalise`, exact."""
+        """Undo `normalise`, exact."""
 
     def conv(
         self,
@@ -98,7 +98,7 @@ class Operations:
         factor: float = 1.0,
         exact: bool = False,
     ) -> Value:
-        """The convolution whose weights are `name/kernel` and `name/bias`, zeros outside, times `factor`.
+        """Compute the convolution whose weights are `name/kernel` and `name/bias`, zeros outside, times `factor`.
 
         Args:
             slope: of a leaky ReLU behind it; 0: ReLU, None: neither.
@@ -108,50 +108,50 @@ class Operations:
     def convolve(
         self, x: Value, name: str, weights: ConvWeights, slope: float | None, factor: float, exact: bool
     ) -> Value:
-        """`conv` with its weights."""
+        """Compute `conv` with its weights."""
 
     def lower(self, x: Value) -> Value:
-        """`x` as the body holds it."""
+        """Compute `x` as the body holds it."""
 
     def add(self, x: Value, y: Value) -> Value:
-        """The sum of two features of one shape."""
+        """Compute the sum of two features of one shape."""
 
     def multiply(self, x: Value, y: Value) -> Value:
-        """Their product, place by place."""
+        """Compute their product, place by place."""
 
     def scale(self, x: Value, factor: float) -> Value:
-        """`x * factor`."""
+        """Compute `x * factor`."""
 
     def shift(self, x: Value, amount: float) -> Value:
-        """`x + amount`."""
+        """Compute `x + amount`."""
 
     def sigmoid(self, x: Value) -> Value:
-        """The logistic function."""
+        """Compute the logistic function."""
 
     def silu(self, x: Value) -> Value:
-        """`x * sigmoid(x)`."""
+        """Compute `x * sigmoid(x)`."""
 
     def prelu(self, x: Value, name: str) -> Value:
-        """The leaky ReLU whose slopes are `name/alpha`, `[1, 1, c]`."""
+        """Compute the leaky ReLU whose slopes are `name/alpha`, `[1, 1, c]`."""
 
     def concatenate(self, parts: Sequence[Value]) -> Value:
-        """All channels, one after another."""
+        """Join all channels, one after another."""
 
     def pixel_shuffle(self, x: Value, factor: int) -> Value:
-        """As `isr.ops.pixel_shuffle`."""
+        """Compute what `isr.ops.pixel_shuffle` does."""
 
     def pixel_unshuffle(self, x: Value, factor: int) -> Value:
-        """As `isr.ops.pixel_unshuffle`."""
+        """Compute what `isr.ops.pixel_unshuffle` does."""
 
     def enlarge_nearest(self, x: Value, factor: int) -> Value:
-        """As `isr.ops.enlarge_nearest`."""
+        """Compute what `isr.ops.enlarge_nearest` does."""
 
 
 # Blocks
 
 
 def residual_block(g: Operations, x: Value, name: str, res_scale: float = 1.0, kernel_size: int = 3) -> Value:
-    """`isr.layers.ResidualBlock`."""
+    """Compute `isr.layers.ResidualBlock`."""
     x = g.lower(x)
     residual = g.conv(x, f"{name}/conv1", kernel_size=kernel_size, slope=0.0)
     return g.add(x, g.conv(residual, f"{name}/conv2", kernel_size=kernel_size, factor=res_scale))
@@ -166,7 +166,7 @@ def dense_block(
     slope: float = 0.0,
     res_scale: float = 1.0,
 ) -> Value:
-    """`isr.layers.ResidualDenseBlock`."""
+    """Compute `isr.layers.ResidualDenseBlock`."""
     x = g.lower(x)
     seen = [x]
     for i in range(num_layers):
@@ -179,7 +179,7 @@ def _all(g: Operations, parts: Sequence[Value]) -> Value:
 
 
 def upsampler(g: Operations, x: Value, name: str, scale: int) -> Value:
-    """`isr.layers.Upsampler`."""
+    """Compute `isr.layers.Upsampler`."""
     for i, factor in enumerate((3,) if scale == 3 else (2,) * int(math.log2(scale))):
         x = g.pixel_shuffle(g.conv(x, f"{name}/conv{i}"), factor)
     return x
@@ -298,7 +298,7 @@ WIRINGS: dict[str, Wiring] = {
 
 
 def find(model: str, arguments: Arguments) -> Wiring | None:
-    """The wiring of a network by the name of its class; None where it has none in this form."""
+    """Find the wiring of a network by the name of its class; None where it has none in this form."""
     if not arguments.get("reparametrised", True):
         return None
     return WIRINGS.get(model)
@@ -369,7 +369,7 @@ class _Sights:
 
 
 def spec_of(name: str, model: str, arguments: Arguments, scales: tuple[int, ...]) -> ModelSpec:
-    """The spec that the Keras model of these arguments has, read off its wiring.
+    """Give the spec that the Keras model of these arguments has, read off its wiring.
 
     Args:
         name: of the spec.

@@ -74,7 +74,7 @@ class Sample:
 
     @property
     def weight(self) -> float:
-        """What squared errors count: as in the mean PSNR over pictures, where an error is relative to the others."""
+        """Return what squared errors count: as in the mean PSNR, where an error is relative to the others."""
         return 1 / (float(np.mean(np.square(self.missing))) + FLOOR)
 
 
@@ -194,7 +194,7 @@ def fit_stage(
 
 
 def make_filters(samples: Sequence[Sample], scale: int, count: int) -> np.ndarray:
-    """The principal components `[count, (WINDOW * scale)^2]` of first and second differences of windows.
+    """Make the principal components `[count, (WINDOW * scale)^2]` of first and second differences of windows.
 
     The differences themselves are never made: with G the sum of their squares as a quadratic form of the window, their
     principal components are those of G^(1/2) C G^(1/2), C the covariance of windows.
@@ -211,7 +211,7 @@ def make_filters(samples: Sequence[Sample], scale: int, count: int) -> np.ndarra
 
 
 def make_patches(samples: Sequence[Sample], scale: int, count: int) -> np.ndarray:
-    """The principal components `[count, (PATCH * scale)^2]` of what is missing of patches."""
+    """Make the principal components `[count, (PATCH * scale)^2]` of what is missing of patches."""
     side = PATCH * scale
     covariance = np.zeros((side**2, side**2))
     for sample in samples:
@@ -222,13 +222,13 @@ def make_patches(samples: Sequence[Sample], scale: int, count: int) -> np.ndarra
 
 
 def all_views(covariance: np.ndarray) -> np.ndarray:
-    """The covariance `[side^2, side^2]` of flat patches and of their flips and turns, of trace 1."""
+    """Compute the covariance `[side^2, side^2]` of flat patches and of their flips and turns, of trace 1."""
     total = sum(covariance[np.ix_(view, view)] for view in view_indices(round(len(covariance) ** 0.5)))
     return np.asarray(total / max(float(np.trace(total)), 1e-30))
 
 
 def sum_of_squared_differences(side: int, step: int) -> np.ndarray:
-    """The quadratic form `[side^2, side^2]` of A+'s gradients, across and along.
+    """Compute the quadratic form `[side^2, side^2]` of A+'s gradients, across and along.
 
     With s the step, an input pixel: x[i + s] - x[i] and x[i + 2s] / 2 - x[i + s] + x[i] / 2.
     """
@@ -245,7 +245,7 @@ def sum_of_squared_differences(side: int, step: int) -> np.ndarray:
 
 
 def symmetric_components(form: np.ndarray, count: int) -> np.ndarray:
-    """The first principal components `[count, side^2]`, by size, that flips and turns only permute and negate.
+    """Compute the first principal components `[count, side^2]`, by size, that flips and turns only permute and negate.
 
     A form that is the same in all views has eigenvectors of five kinds: those that each of a flip across, a flip
     along and a transposition keep or negate, and pairs that are odd one way, which the transposition exchanges.
@@ -301,7 +301,7 @@ def make_anchors(
 
 
 def kmeans(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Means `[count, d]` of length 1 of the directions of vectors `[n, d]`, n at least `count` (spherical k-means)."""
+    """Find means `[count, d]` of length 1 of the directions of vectors `[n, d]`, n at least `count` (k-means)."""
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     means = vectors[rng.choice(len(vectors), count, replace=False)]
     for _ in range(ROUNDS):
@@ -346,7 +346,7 @@ class Regression:
         self.gram /= PATCH**2
 
     def solve(self, rounds: int, *, common: bool = False) -> np.ndarray:
-        """Regressors `[k, q, d]` that lessen what is missing most, and take it off the samples.
+        """Compute regressors `[k, q, d]` that lessen what is missing most, and take it off the samples.
 
         Args:
             rounds: steps of the conjugate gradients.
@@ -389,7 +389,7 @@ class Regression:
         return without_border(self.stage.decode(_places(sample), whole), self.stage.scale)
 
     def gradient(self, common: bool) -> np.ndarray:
-        """The transpose of D on what is missing, `[k, q, d]` or `[1, q, d]`."""
+        """Compute the transpose of D on what is missing, `[k, q, d]` or `[1, q, d]`."""
         stage, total = self.stage, np.zeros_like(self.stage.regressors)
         for sample, weight in zip(self.samples, self.weights, strict=True):
             places = _places(sample)

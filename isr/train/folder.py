@@ -57,12 +57,12 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a state to go on from."""
+        """Tell whether there is a state to go on from."""
         return self.state.is_file()
 
     @property
     def cache(self) -> Path:
-        """Where decoded pictures lie."""
+        """Return where decoded pictures lie."""
         place = place_of(self.config.data.cache or self.path / "cache")
         # A store keeps it beside.
         return place if isinstance(place, Path) else self.path / "cache"
@@ -102,7 +102,7 @@ class RunFolder:
             path.write_text(configuration.to_yaml(self.config), encoding="utf-8")
 
     def recipe(self, state: State) -> str:
-        """What trained a preset of this run: the configuration, below what it has reached."""
+        """Tell what trained a preset of this run: the configuration, below what it has reached."""
         return (
             "# isr train --config recipe.yml\n"
             f"# {state.step} of {self.config.steps.total} steps in {state.seconds:.0f} s,"

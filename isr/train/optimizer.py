@@ -87,7 +87,7 @@ class AveragingAdam(keras.optimizers.Adam):
         return result
 
     def average_of(self, variable: Any) -> Any:
-        """The average of a variable; the variable itself where none is kept, and before the first step sets it."""
+        """Give the average of a variable; the variable itself where none is kept, and before the first step."""
         index = self._trainable_variables_indices.get(self._var_key(variable))
         if index is None or not self.averages or not np.asarray(self.iterations):
             return variable
@@ -109,7 +109,7 @@ class AveragingAdam(keras.optimizers.Adam):
         return ops.sqrt(1 - ops.power(self.beta_2, steps)) / (1 - ops.power(self.beta_1, steps))
 
     def state(self) -> list[np.ndarray]:
-        """What goes on after a complete step: the number of steps, then moments and averages."""
+        """Tell what goes on after a complete step: the number of steps, then moments and averages."""
         return [np.asarray(self.iterations), *(np.asarray(variable) for variable in self._lasting())]
 
     def restore(self, state: Sequence[np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 # A second one in a process would give its sums the numbers of the first one's, which fails.
 @cache
 def mirrored() -> tf.distribute.Strategy:
-    """A replica on each of TensorFlow's GPUs, or of its logical processors where there is none.
+    """Give a replica on each of TensorFlow's GPUs, or of its logical processors where there is none.
 
     With one device it is TensorFlow's default strategy, which changes nothing.
     """
@@ -22,7 +22,7 @@ def mirrored() -> tf.distribute.Strategy:
 
 
 def clip_sum(gradients: Sequence[tf.Tensor | None], norm: float, replicas: int) -> list[tf.Tensor | None]:
-    """A replica's share of the clipped sum of all replicas' gradients.
+    """Give a replica's share of the clipped sum of all replicas' gradients.
 
     Keras adds up the shares of all replicas, which gives the clipped sum; by itself it would clip each replica's
     gradients before that.

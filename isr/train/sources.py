@@ -179,7 +179,7 @@ class Sources:
 
     @property
     def validation_damage(self) -> FixedDegradation | None:
-        """What is done to the pictures and clips that are scored, where their low resolution is made."""
+        """Return what is done to the pictures and clips that are scored, where their low resolution is made."""
         name, strength = self.data.degradation, self.data.val_strength
         return FixedDegradation(name, strength) if name in ("jpeg", "real") and strength else None
 

@@ -38,7 +38,7 @@ class Score:
     by_scale: Mapping[int, Score] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """`34.125 dB (+1.502 over bicubic)`, and that of every scale if there are several."""
+        """Write `34.125 dB (+1.502 over bicubic)`, and that of every scale if there are several."""
         line = f"{self.psnr:.3f} dB ({self.psnr - self.bicubic_psnr:+.3f} over bicubic)"
         return ", ".join([line, *(f"x{scale} {score.describe()}" for scale, score in self.by_scale.items())])
 

@@ -23,7 +23,7 @@ PART = re.compile(r"(conv_[12]|block_\d+\.c[123]_r)\.(conv\.[012]|sk|eval_conv)\
 
 
 def is_span(tensors: Tensors) -> bool:
-    """Whether there are attention blocks of three convolutions, in either form."""
+    """Tell whether there are attention blocks of three convolutions, in either form."""
     return "conv_cat.weight" in tensors and any(
         f"block_1.c1_r.{part}.weight" in tensors for part in ("sk", "eval_conv")
     )

@@ -154,7 +154,7 @@ class VideoInfo:
 
     @property
     def matrix(self) -> int:
-        """The matrix by which its YUV is read: the tagged one, else that which players take for its size."""
+        """Return the matrix by which its YUV is read: the tagged one, else that which players take for its size."""
         if self.colour.matrix in MATRICES:
             return self.colour.matrix
         width, height = self.coded_size
@@ -162,30 +162,30 @@ class VideoInfo:
 
     @property
     def full_range(self) -> bool:
-        """Whether black and white are coded as 0 and the largest number; untagged gray is, as FFmpeg has it."""
+        """Tell whether black and white are coded as 0 and the largest number; untagged gray is, as FFmpeg has it."""
         said = self.colour.range
         return said == FULL_RANGE or self.colour.matrix == 0 or (self.is_gray and not said)
 
     @property
     def is_gray(self) -> bool:
-        """Whether there is no colour in what is coded."""
+        """Tell whether there is no colour in what is coded."""
         return self.pixel_format.startswith("gray")
 
     @property
     def coded_size(self) -> tuple[int, int]:
-        """`(width, height)` before the frames are turned upright."""
+        """Return `(width, height)` before the frames are turned upright."""
         return (self.height, self.width) if self.turn.transposed else (self.width, self.height)
 
     @property
     def known_timeline(self) -> Timeline:
-        """`timeline`, where the clip was read through; else ValueError."""
+        """Return `timeline`, where the clip was read through; else ValueError."""
         if self.timeline is None:
             raise ValueError(f"{self.path}: not read through; probe it with timeline=True")
         return self.timeline
 
     @property
     def variable(self) -> bool:
-        """Whether the frames do not follow each other evenly, to a unit of `time_base`; needs the timeline."""
+        """Tell whether the frames do not follow each other evenly, to a unit of `time_base`; needs the timeline."""
         pts = self.known_timeline.pts
         even = np.linspace(pts[0], pts[-1], len(pts))
         return bool(np.abs(pts - even).max() > 1)

@@ -52,7 +52,7 @@ class Output:
 
     @property
     def container(self) -> Container:
-        """Of a video."""
+        """Return the container of a video."""
         return CONTAINERS[self.target.suffix.lower()]
 
     @property
@@ -62,17 +62,17 @@ class Output:
 
     @property
     def coded_size(self) -> tuple[int, int]:
-        """`(width, height)` of what is encoded."""
+        """Return `(width, height)` of what is encoded."""
         return (self.height, self.width) if self.turn.transposed else (self.width, self.height)
 
     @property
     def time_base(self) -> Fraction:
-        """Seconds that a unit of the encoded timestamps lasts."""
+        """Return the seconds that a unit of the encoded timestamps lasts."""
         return self.source.time_base if self.container.holds_times else 1 / self.source.rate
 
     @property
     def is_whole(self) -> bool:
-        """Whether all frames of the source are written."""
+        """Tell whether all frames of the source are written."""
         return self.frames == range(self.source.frames)
 
     @property
@@ -84,7 +84,7 @@ class Output:
 
     @property
     def offset(self) -> Fraction:
-        """Seconds by which everything in the target is earlier than in the source."""
+        """Return the seconds by which everything in the target is earlier than in the source."""
         if not self.is_whole:
             return self.stretch[0]
         if self.source.container.startswith("mpeg") and self.container.format != "mpegts":

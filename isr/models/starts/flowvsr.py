@@ -41,6 +41,6 @@ def adopt_flowvsr(model: FlowVSR, values: Mapping[str, np.ndarray], source: str)
 
 
 def part(name: str) -> str:
-    """Which part of the network a weight belongs to: "base", "flow" or "fusion"."""
+    """Tell which part of the network a weight belongs to: "base", "flow" or "fusion"."""
     first = name.split("/")[0]
     return first if first in ("base", "flow") else "fusion"

@@ -53,7 +53,7 @@ def take_plain(model: SPAN, values: Mapping[str, np.ndarray], source: str) -> No
 
 
 def branch(kernel: np.ndarray, bias: np.ndarray, expansion: int, rng: np.random.Generator) -> Weights:
-    """Branches that add up to a convolution: the inverse of `merge`, one of many.
+    """Give branches that add up to a convolution: the inverse of `merge`, one of many.
 
     The 1x1 convolutions around the 3x3 one turn their channels by orthogonal matrices, so all of them learn at the
     same pace.
