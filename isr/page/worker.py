@@ -112,7 +112,6 @@ class Reports:
 
 def run(request: dict[str, Any], progress: Reports) -> None:
     """Do one request, and say what became of it."""
-    from isr.predict.jobs.clip import ClipJob
     from isr.predict.predictor import run_plan
     from isr.predict.request import PredictRequest, plan
 
@@ -140,7 +139,7 @@ def run(request: dict[str, Any], progress: Reports) -> None:
             how=outcome.describe() if outcome.status == "written" else "",
         )
     except Cancelled:
-        part = jobs[0].part if jobs and isinstance(jobs[0], ClipJob) else None
+        part = jobs[0].part if jobs else None
         kept = progress.keeping and part is not None and part.exists()
         progress.say("stopped", part=str(part) if kept else None)
     except (ISRError, MemoryError) as error:

@@ -75,7 +75,8 @@ def upscale(
         texture: 0 to 1, how much texture is made up, of the same presets; None: 0.
         precision: "float32"; for 8-bit pictures also "bfloat16", "int8", "auto", or "fast": int8 where the network has
             it. Other pictures are computed in float32.
-        engine: None: Keras' own backend; "auto", "openvino", "onnxruntime", "litert": see `isr.runtimes.engines`.
+        engine: None: Keras' own backend; "auto", "openvino", "ncnn", "onnxruntime", "litert": see
+            `isr.runtimes.engines`.
         progress: told of tiles and of what is worth a line; asked for `cancelled` between tiles.
 
     Returns:

@@ -263,7 +263,7 @@ OPTIONS = (
         "options.engine",
         str,
         SPEED,
-        "auto, tensorflow, jax, openvino, onnxruntime, litert (`isr engines`).",
+        "auto, tensorflow, jax, openvino, ncnn, onnxruntime, litert (`isr engines`).",
         unit="NAME",
     ),
     Option("--device", "options.device", str, SPEED, "cpu, gpu, gpu:0, ...", unit="NAME"),

@@ -495,8 +495,7 @@ class Maker:
                     f"{item.source}: a machine of the cluster does not compute in {chosen}; "
                     "give --precision float32"
                 )
-            if isinstance(job, ClipJob):
-                job = replace(job, output=job.output.on_cores(self.settled.cores))
+            job = job.on_cores(self.settled.cores)
         return job
 
 

@@ -135,6 +135,9 @@ class ClipJob(Job):
         """Return the file that is kept of a clip that was stopped."""
         return self.target.with_name(f"{self.target.stem}.part{self.target.suffix}")
 
+    def on_cores(self, count: int) -> Self:
+        return replace(self, output=self.output.on_cores(count))
+
     @property
     def info(self) -> VideoInfo:
         """Return what the source is."""

@@ -309,6 +309,15 @@ class Job(ABC):
         return self.target.exists()
 
     @property
+    def part(self) -> Path | None:
+        """Return the file that is kept of a job that was stopped; None where nothing is kept."""
+        return None
+
+    def on_cores(self, count: int) -> Self:
+        """Return the job as machines of `count` cores make it, on which the bytes of a clip may depend."""
+        return self
+
+    @property
     def joins(self) -> bool:
         """Tell whether its result is the target, and not a part of it."""
         return True
