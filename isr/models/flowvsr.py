@@ -19,9 +19,8 @@ LUMA = (0.299, 0.587, 0.114)  # of RGB, BT.601
 FLOW_SIDE = 2  # pixels of the flow's pictures to one of low resolution, in each direction
 DIFFERENCE = 15.0  # what the differences of aligned frames are multiplied by: they are a few levels of 255
 RESIDUAL = 0.1  # and what the network gives, for the same reason
-NEWS = (
-    DIFFERENCE * 0.5 / 255
-) ** 2  # mean square of such differences at which half of the network's result counts
+# Mean square of such differences at which half of the network's result counts.
+NEWS = (DIFFERENCE * 0.5 / 255) ** 2
 
 
 @keras.saving.register_keras_serializable(package="isr")
