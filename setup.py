@@ -110,6 +110,8 @@ setup(
             *HEIC,
             *S3,
             "moto[server]>=5",
+            "kubernetes-validate>=1.31",
+            *CLUSTER,
             "pre-commit",
         ],
     },

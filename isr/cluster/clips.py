@@ -96,7 +96,7 @@ class Stage:
         folder: theirs.
     """
 
-    folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"isr-clips-{os.getuid()}")
+    folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"isr-clips-{_user()}")
     _key: str = ""
     _lock: Any = None
 
@@ -149,6 +149,10 @@ class Stage:
                     continue
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         return empty
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def clear_stage() -> None:
