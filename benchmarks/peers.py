@@ -69,7 +69,7 @@ model.save_preset(Path({str(preset)!r}))
     weights = presets.read_safetensors(preset / presets.WEIGHTS)
     (scale, *_) = presets.scales_of(config["model"], config["arguments"])
     graph = ncnn_graph.build(Network(config["model"], config["arguments"], weights), scale)
-    graph.save(folder / "network.param")
+    ncnn_graph.save(graph, folder / "network.param")
     if config["model"] == "EDSR":
         tensors = {name: np.asarray(value, np.float32) for name, value in weights.items()}
         tensors["mean"] = np.asarray(config["arguments"]["pixel_mean"], np.float32)
