@@ -25,30 +25,37 @@ from isr.models.aplus import Views
 from isr.predict.picture import enlarge
 from isr.predict.tiling import TileOptions
 from isr.progress import Silent
-from isr.train.aplus import Sample, Size, fit_stage, read_samples
+from isr.train.aplus import Sample, Size, fit_stage, read_samples, specialise
 
 ROUNDS = 2
 FEATURES = 36
 
 
-def fitted(samples: Iterable[Sample], scale: int, counts: Sequence[int]) -> APlus:
-    """An upscaler with a stage for each count of anchors."""
+def fitted(samples: Iterable[Sample], scale: int, counts: Sequence[int], contexts: int = 1) -> APlus:
+    """An upscaler with a stage for each count of anchors, with regressors for so many contexts."""
     samples, rng, model = copy.deepcopy(list(samples)), np.random.default_rng(0), APlus(scale, ())
     for count in counts:
-        size = Size(count, FEATURES, min(FEATURES, 9 * scale**2))
+        size = Size(count, FEATURES, min(FEATURES, 9 * scale**2), contexts)
         model = APlus(scale, (*model.stages, fit_stage(samples, scale, size, ROUNDS, rng, Silent())))
     return model
 
 
-def report(what: str, model: APlus, val: Path, options: TileOptions = TileOptions()) -> None:  # noqa: B008  frozen
-    """One line of the table."""
+def report(
+    what: str,
+    model: APlus,
+    val: Path,
+    options: TileOptions = TileOptions(),  # noqa: B008  frozen
+    trust: float | None = None,
+) -> None:
+    """One line of the table; with `trust`, the upscaler learns from each picture first."""
     scale = model.scale
     seconds, pixels = 0.0, 0
 
     def upscale(lr: np.ndarray) -> np.ndarray:
         nonlocal seconds, pixels
         began = time.process_time()
-        sr = enlarge(model, lr, options)
+        own = model if trust is None else specialise(model, lr, trust=trust)
+        sr = enlarge(own, lr, options)
         seconds, pixels = seconds + time.process_time() - began, pixels + sr.shape[0] * sr.shape[1]
         return sr
 
@@ -74,6 +81,18 @@ def compare_fits(train: Path, val: Path, scale: int, megapixels: float) -> None:
     Views.choose = choose  # type: ignore[method-assign]
 
 
+def compare_last_ways(train: Path, val: Path, scale: int, megapixels: float) -> None:
+    """The sixth and the seventh of the seven ways: self-similarities, and reasoning with context."""
+    samples = list(read_samples(train, scale, megapixels, np.random.default_rng(0), Silent()))
+    for contexts in (1, 4):
+        name = f"256 anchors, {contexts} context{'s' * (contexts > 1)}"
+        report(name, fitted(samples, scale, [256], contexts), val)
+    model = APlus.from_preset(f"aplus_x{scale}")
+    report(f"aplus_x{scale}", model, val)
+    for trust in (1000, 10_000):
+        report(f"aplus_x{scale}, self-similarities, trust {trust}", model, val, trust=trust)
+
+
 def compare_uses(val: Path, scale: int) -> None:
     """The shipped one in several ways."""
     shipped = f"aplus_x{scale}"
@@ -95,12 +114,17 @@ def main() -> None:
     parser.add_argument("val", type=Path)
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--megapixels", type=float, default=6)
-    parser.add_argument("--shipped", action="store_true", help="only the shipped one")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--shipped", action="store_true", help="only the shipped one")
+    only.add_argument("--last-ways", action="store_true", help="only self-similarities and contexts")
     given = parser.parse_args()
     scale, val = given.scale, given.val
 
     print(machine())
     print("| A+ | PSNR-Y | over bicubic | seconds per megapixel |\n|---|---|---|---|")
+    if given.last_ways:
+        compare_last_ways(given.train, val, scale, given.megapixels)
+        return
     if not given.shipped:
         compare_fits(given.train, val, scale, given.megapixels)
     compare_uses(val, scale)

@@ -8,8 +8,9 @@ Improve Example-Based Single Image Super Resolution" (CVPR 2016), and the symmet
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,8 @@ PATCH = 3  # input pixels: side of what is predicted at a place; each pixel of t
 NUM_VIEWS = 8  # flips and quarter turns; their negatives are the other eight
 PROBES = 4  # cells whose anchors are compared with a feature
 ROWS = 2**14  # places whose windows are copied at a time, so that they stay in the cache
+REACHES = (3, 8)  # input pixels on each side: how far the surroundings of a place are looked at
+QUIET = 1e-6  # energy of a place without any features, so that it has a logarithm
 TIE = 1e-5  # features this close to a tie count as tied, so that rounding does not choose a view
 
 # Luma whose change is the change of R, G and B alike: what keeps both chroma as they are.
@@ -44,7 +47,10 @@ class Stage:
         anchors: `[k, d]` of length 1, cell by cell.
         cells: `[c, d]` of length 1: the middles of the cells.
         cell_sizes: `[c]`, anchors of each cell.
-        regressors: `[k, q, d]`, from features to a combination of patches, for each anchor.
+        regressors: `[max(m, 1) * k, q, d]`, from features to a combination of patches, for each anchor; with contexts
+            those of all anchors for each context.
+        contexts: `[m, 1 + len(REACHES)]`, middles of kinds of surroundings (`surroundings`): each anchor has a
+            regressor for each. None: one regressor, whatever is around.
 
     `filters` and `patches` are symmetric: turning or mirroring a window only permutes and negates its features.
     """
@@ -55,6 +61,7 @@ class Stage:
     cells: np.ndarray
     cell_sizes: np.ndarray
     regressors: np.ndarray
+    contexts: np.ndarray = field(default_factory=lambda: np.zeros((0, 1 + len(REACHES)), np.float32))
 
     @cached_property
     def scale(self) -> int:
@@ -77,8 +84,11 @@ class Stage:
         view = self.views.choose(features)
         features = self.views.turn_features(features, view)
         anchor = self.search(features)
+        if len(self.contexts):
+            around = surroundings(features, height, width)
+            anchor += nearest(around, self.contexts) * np.int32(len(self.anchors))
         order = np.argsort(anchor, kind="stable")
-        bounds = np.searchsorted(anchor[order], np.arange(len(self.anchors) + 1))
+        bounds = np.searchsorted(anchor[order], np.arange(len(self.regressors) + 1))
         return Places(height, width, features[order], view[order], order, bounds)
 
     def decode(self, places: Places, regressors: np.ndarray) -> np.ndarray:
@@ -132,6 +142,40 @@ class Stage:
         return result
 
 
+def surroundings(features: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Describe what is around every place: how strong its features are, and those in larger and larger windows.
+
+    Args:
+        features: `[height * width, d]`.
+        height, width: of the picture in input pixels.
+
+    Returns:
+        `[height * width, 1 + len(REACHES)]`: the logarithm of the energy, then by how much each window has less than
+        the one before. Flips, turns and the negative do not change it.
+    """
+    energy = (np.square(features).sum(axis=1, dtype=np.float64) + QUIET).reshape(height, width)
+    levels = [np.log(energy), *(np.log(mean_around(energy, reach)) for reach in REACHES)]
+    steps = [levels[0], *(before - after for before, after in itertools.pairwise(levels))]
+    return np.stack(steps, axis=-1).reshape(height * width, -1).astype(np.float32)
+
+
+def mean_around(values: np.ndarray, reach: int) -> np.ndarray:
+    """Average over windows of `2 * reach + 1` on each side, mirrored at the borders; `[h, w]` both."""
+    for axis in (0, 1):
+        border = [(reach, reach) if each == axis else (0, 0) for each in (0, 1)]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(values, border, mode="symmetric"), 2 * reach + 1, axis=axis
+        )
+        values = windows.mean(axis=-1)
+    return values
+
+
+def nearest(vectors: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """Find the middle `[m, d]` that is nearest to each vector `[n, d]`: its number, `[n]`."""
+    distances = np.square(middles).sum(axis=1) - 2 * vectors @ middles.T
+    return distances.argmin(axis=1).astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Places:
     """The input pixels of a picture, sorted by the anchor that each belongs to.
@@ -141,7 +185,7 @@ class Places:
         features: `[n, d]` in the canonical view, sorted.
         view: `[n]`, the view that made them canonical, sorted.
         order: `[n]`, index in the picture of each of them.
-        bounds: `[k + 1]`: the places of anchor i are `bounds[i]:bounds[i + 1]`.
+        bounds: `[k + 1]`: the places of anchor i are `bounds[i]:bounds[i + 1]`; with contexts, of each in each.
     """
 
     height: int
@@ -334,6 +378,7 @@ class APlus(presets.SavedAsPreset):
         """Return what tiling and evaluation need to know."""
         # Bicubic sees 2 pixels; a window and the patches that a pixel is a mean of, half a side each.
         radius = 2 + len(self.stages) * (WINDOW // 2 + PATCH // 2)
+        radius += sum(max(REACHES) for stage in self.stages if len(stage.contexts))
         return ModelSpec(self.name, (self.scale,), num_channels=3, receptive_radius=radius)
 
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
@@ -370,6 +415,7 @@ class APlus(presets.SavedAsPreset):
             f"stage{index}/{field.name}": getattr(stage, field.name)
             for index, stage in enumerate(self.stages)
             for field in fields(Stage)
+            if field.name != "contexts" or len(stage.contexts)
         }
 
     def get_weights(self) -> list[np.ndarray]:
@@ -398,16 +444,27 @@ class APlus(presets.SavedAsPreset):
         stored = presets.read_safetensors(path)
         presets.check_numbers(stored, str(path))
         values = {name: v.astype(np.float32) if v.dtype.kind == "f" else v for name, v in stored.items()}
-        names = [field.name for field in fields(Stage)]
-        count = len(values) // len(names)
-        expected = {f"stage{index}/{name}" for index in range(count) for name in names}
+        count = len({name.partition("/")[0] for name in values})
+        expected = {
+            f"stage{index}/{field.name}"
+            for index in range(count)
+            for field in fields(Stage)
+            if field.name != "contexts" or f"stage{index}/contexts" in values
+        }
         if differing := sorted(expected.symmetric_difference(values)):
             raise RequestError(
                 f"{path}: not the arrays of {cls.__name__} (first that differs: {differing[0]})"
             )
         try:
             stages = [
-                Stage(**{name: values[f"stage{index}/{name}"] for name in names}) for index in range(count)
+                Stage(
+                    **{
+                        path.partition("/")[2]: v
+                        for path, v in values.items()
+                        if path.startswith(f"stage{index}/")
+                    }
+                )
+                for index in range(count)
             ]
             return cls(int(config["arguments"]["scale"]), stages, name=folder.resolve().name)
         except (ValueError, KeyError, TypeError) as error:
@@ -416,11 +473,15 @@ class APlus(presets.SavedAsPreset):
 
 def _check(stage: Stage, scale: int) -> None:
     """Raise ValueError unless shapes agree and the symmetries hold."""
-    k, q, d = stage.regressors.shape
+    count, q, d = stage.regressors.shape
+    k = len(stage.anchors)
+    if count != k * max(1, len(stage.contexts)):
+        raise ValueError(f"{count} regressors for {k} anchors and {len(stage.contexts)} contexts")
     shapes = {
         "filters": (d, (WINDOW * scale) ** 2),
         "patches": (q, (PATCH * scale) ** 2),
         "anchors": (k, d),
+        "contexts": (len(stage.contexts), 1 + len(REACHES)),
         "cells": (len(stage.cells), d),
         "cell_sizes": (len(stage.cells),),
     }

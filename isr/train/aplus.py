@@ -27,6 +27,8 @@ from isr.models.aplus import (
     Places,
     Stage,
     extract_patches,
+    nearest,
+    surroundings,
     view_indices,
     windows,
     without_border,
@@ -47,15 +49,19 @@ FALLBACK = 0.1
 RIDGE = 1e-3
 # Mean square error below which a picture does not count more.
 FLOOR = 1e-5
+# Sizes of a picture that is learnt from by itself, and how many of its patches a fitted regressor counts as.
+PYRAMID = (1.0, 0.8, 0.65)
+TRUST = 10_000.0
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a stage is: `num_anchors` regressors from `num_features` numbers to `num_patches`."""
+    """How large a stage is: `num_anchors` regressors from `num_features` numbers to `num_patches`, in each context."""
 
     num_anchors: int
     num_features: int
     num_patches: int
+    num_contexts: int = 1
 
 
 @dataclass
@@ -87,6 +93,7 @@ def fit(
     num_patches: int = 36,
     megapixels: float = 36,
     rounds: int = 2,
+    num_contexts: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> APlus:
@@ -101,6 +108,7 @@ def fit(
         num_patches: components that a predicted patch is a sum of.
         megapixels: how much of the photographs is learnt from, in high resolution; about 60 bytes a pixel at scale 2.
         rounds: steps of the conjugate gradients; few of them also keep the regressors from learning by heart.
+        num_contexts: kinds of surroundings, for each of which every anchor has a regressor of its own; 1: one.
         seed: the same seed gives the same upscaler on the same machine.
         progress: told of every photograph and step; asked for `cancelled` between them.
 
@@ -116,8 +124,14 @@ def fit(
         >>> model = fit("photos/train", scale=2)
         >>> model.save_preset("my_aplus")
     """
-    smallest = {"scale": 2, "num_features": 6, "num_patches": 1, "rounds": 1}
-    given = {"scale": scale, "num_features": num_features, "num_patches": num_patches, "rounds": rounds}
+    smallest = {"scale": 2, "num_features": 6, "num_patches": 1, "rounds": 1, "num_contexts": 1}
+    given = {
+        "scale": scale,
+        "num_features": num_features,
+        "num_patches": num_patches,
+        "rounds": rounds,
+        "num_contexts": num_contexts,
+    }
     for name, value in given.items():
         if value < smallest[name]:
             raise RequestError(f"{name}={value}: must be at least {smallest[name]}")
@@ -136,8 +150,9 @@ def fit(
         raise RequestError(f"{folder}: bicubic misses nothing in these photographs: take others, with edges")
     model = APlus(scale, ())
     for index, count in enumerate(num_anchors):
-        size = Size(count, num_features, num_patches)
-        progress.start(f"stage {index + 1} of {len(num_anchors)}", rounds + SHARED_ROUNDS, "steps")
+        size = Size(count, num_features, num_patches, num_contexts)
+        steps = SHARED_ROUNDS + rounds * (2 if num_contexts > 1 else 1)
+        progress.start(f"stage {index + 1} of {len(num_anchors)}", steps, "steps")
         model = APlus(scale, (*model.stages, fit_stage(samples, scale, size, rounds, rng, progress)))
     return model
 
@@ -184,10 +199,136 @@ def fit_stage(
         sample.places = stage.encode(sample.picture)
     problem = Regression(stage, samples, progress)
     common = problem.solve(SHARED_ROUNDS, common=True)
-    own = problem.solve(rounds)
+    stage = replace(stage, regressors=common + problem.solve(rounds))
+    if size.num_contexts > 1:
+        stage = with_contexts(stage, samples, size.num_contexts, rounds, rng, progress)
     for sample in samples:
         sample.places = None
-    return replace(stage, regressors=common + own)
+    return stage
+
+
+def with_contexts(
+    stage: Stage,
+    samples: Sequence[Sample],
+    count: int,
+    rounds: int,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> Stage:
+    """Give every anchor of a fitted stage a regressor for each kind of surroundings (Timofte et al. 2016).
+
+    They begin with the anchor's own and are fitted to what that misses, so where a context has few samples it stays
+    near.
+
+    Args:
+        stage: without contexts.
+        samples: after the stage, with places.
+        count: of contexts.
+        rounds: steps of the conjugate gradients.
+        rng: of the samples that contexts are the means of.
+        progress: told of every step.
+    """
+    drawn = []
+    for sample in samples:
+        places = _places(sample)
+        features = np.empty_like(places.features)
+        features[places.order] = places.features
+        around = surroundings(features, places.height, places.width)
+        drawn.append(
+            around[rng.choice(len(around), min(len(around), SAMPLES // len(samples) + 1), replace=False)]
+        )
+    contexts = middles(np.concatenate(drawn), count, rng)
+    regressors = np.tile(stage.regressors, (len(contexts), 1, 1))
+    blank = replace(stage, contexts=contexts, regressors=np.zeros_like(regressors))
+    for sample in samples:
+        check_cancelled(progress)
+        # As the places were found, before what was missing was added.
+        sample.places = in_contexts(_places(sample), blank)
+    return replace(blank, regressors=regressors + Regression(blank, samples, progress).solve(rounds))
+
+
+def in_contexts(places: Places, stage: Stage) -> Places:
+    """Sort places by anchor and context instead of by anchor alone."""
+    anchor = np.repeat(np.arange(len(stage.anchors), dtype=np.int32), np.diff(places.bounds))
+    features, around = np.empty_like(places.features), np.empty(len(anchor), np.int32)
+    features[places.order] = places.features
+    around = nearest(surroundings(features, places.height, places.width), stage.contexts)[places.order]
+    anchor += around * np.int32(len(stage.anchors))
+    order = np.argsort(anchor, kind="stable")
+    bounds = np.searchsorted(anchor[order], np.arange(len(stage.regressors) + 1))
+    return replace(
+        places,
+        features=places.features[order],
+        view=places.view[order],
+        order=places.order[order],
+        bounds=bounds,
+    )
+
+
+def middles(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Means `[count, d]` of groups of vectors `[n, d]` that lie near each other (k-means)."""
+    means = vectors[rng.choice(len(vectors), count, replace=False)]
+    for _ in range(ROUNDS):
+        group = nearest(vectors, means)
+        means = np.stack(
+            [
+                vectors[group == each].mean(axis=0) if (group == each).any() else means[each]
+                for each in range(count)
+            ]
+        )
+    return means.astype(np.float32)
+
+
+def specialise(model: APlus, image: np.ndarray, *, trust: float = TRUST, rounds: int = 2) -> APlus:
+    """Let an upscaler learn from the one picture that it shall enlarge: from patches of the picture's own pyramid.
+
+    The picture and reductions of it are made smaller by the bicubic rule. What the upscaler misses of them is what its
+    regressors learn (the self-similarities of Timofte et al. 2016).
+
+    Args:
+        model: fitted to photographs; it is not changed.
+        image: `[h, w, c]`, gray or RGB, integers of the full range or float in [0, 1].
+        trust: how many patches of the picture a regressor counts as, beside its own.
+        rounds: steps of the conjugate gradients.
+
+    Returns:
+        An upscaler for this picture; the model itself where the picture is too small or too even to learn from.
+
+    Example:
+        >>> picture = np.random.default_rng(0).random((64, 64, 3))
+        >>> model = specialise(APlus.from_preset("aplus_x2"), picture)
+        >>> model(picture[None].astype("float32")).shape
+        (1, 128, 128, 3)
+    """
+    samples = list(pyramid(image, model.scale))
+    if not any(float(np.mean(np.square(sample.missing))) > FLOOR for sample in samples):
+        return model
+    stages = []
+    for stage in model.stages:
+        for sample in samples:
+            sample.places = stage.encode(sample.picture)
+            made = without_border(stage.decode(sample.places, stage.regressors), stage.scale)
+            sample.picture += made
+            sample.missing -= made
+        change = Regression(stage, samples, Silent()).solve(rounds, trust=trust)
+        stages.append(replace(stage, regressors=stage.regressors + change))
+    return APlus(model.scale, stages, name=model.name)
+
+
+def pyramid(image: np.ndarray, scale: int) -> Iterator[Sample]:
+    """A picture and reductions of it, as samples."""
+    picture = to_float(image)
+    luma = picture @ LUMA if picture.shape[-1] == 3 else picture[..., 0]
+    for shrink in PYRAMID:
+        hr = luma if shrink == 1 else imresize(luma, scale=shrink)
+        height, width = (side - side % scale for side in hr.shape)
+        if min(height, width) < 2 * WINDOW * scale:
+            continue
+        hr = hr[:height, :width]
+        # As coarse as a picture of 8 bits.
+        lr = np.rint(np.clip(imresize(hr, scale=1 / scale), 0, 1) * 255).astype(np.float32) / np.float32(255)
+        enlarged = imresize(lr, scale=scale)
+        yield Sample(enlarged, hr - enlarged)
 
 
 # Features, patches and anchors
@@ -345,18 +486,22 @@ class Regression:
         # Every pixel is the mean of so many predictions.
         self.gram /= PATCH**2
 
-    def solve(self, rounds: int, *, common: bool = False) -> np.ndarray:
+    def solve(self, rounds: int, *, common: bool = False, trust: float | None = None) -> np.ndarray:
         """Compute regressors `[k, q, d]` that lessen what is missing most, and take it off the samples.
 
         Args:
             rounds: steps of the conjugate gradients.
             common: one regressor for all anchors, `[1, q, d]`.
+            trust: how many mean samples a regressor counts as that stays as it is; None: a tenth of an anchor's.
         """
         gram = self.gram.sum(axis=0, keepdims=True) if common else self.gram
         d = gram.shape[-1]
         ridge = RIDGE * np.trace(gram, axis1=1, axis2=2) / d + 1e-9
         penalty = ridge[:, None, None] * np.eye(d)
-        if not common:
+        if trust is not None:
+            count = sum(len(_places(sample).order) for sample in self.samples)
+            penalty = penalty + trust / count * self.gram.sum(axis=0)
+        elif not common:
             penalty = penalty + FALLBACK * self.gram.mean(axis=0)
         nearly_inverse = np.linalg.inv(gram + penalty).astype(np.float32)
         penalty = penalty.astype(np.float32)

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,33 @@ from isr.levels import to_float
 from isr.metrics import psnr
 from isr.models import EDSR, APlus, Cascade
 from isr.models import aplus as model_module
-from isr.models.aplus import PATCH, WINDOW, Stage, extract_patches, overlap_add, view_indices
+from isr.models.aplus import (
+    PATCH,
+    QUIET,
+    REACHES,
+    WINDOW,
+    Stage,
+    extract_patches,
+    nearest,
+    overlap_add,
+    surroundings,
+    view_indices,
+)
 from isr.models.loading import load
 from isr.predict.picture import enlarge
 from isr.predict.tiling import TileOptions
 from isr.progress import Callback, Silent
 from isr.train import aplus as training
-from isr.train.aplus import Regression, Sample, fit, kmeans, sum_of_squared_differences, symmetric_components
+from isr.train.aplus import (
+    Regression,
+    Sample,
+    fit,
+    kmeans,
+    middles,
+    specialise,
+    sum_of_squared_differences,
+    symmetric_components,
+)
 
 SMALL = {"num_anchors": (8,), "num_features": 13, "num_patches": 13, "megapixels": 0.2, "rounds": 2}
 
@@ -273,6 +294,7 @@ def test_other_scales(photographs: Path, scale: int) -> None:
         ({"num_features": 5}, "num_features=5"),
         ({"num_patches": 0}, "num_patches=0"),
         ({"rounds": 0}, "rounds=0"),
+        ({"num_contexts": 0}, "num_contexts=0"),
         ({"num_anchors": (10**6,)}, "add photographs"),
         ({"folder": "nowhere"}, "nowhere: no such folder"),
     ],
@@ -291,6 +313,96 @@ def test_photographs_without_edges_are_refused(tmp_path: Path) -> None:
 def test_a_fit_can_be_stopped(photographs: Path) -> None:
     with pytest.raises(Cancelled):
         fit(photographs, 2, **SMALL, progress=Callback(lambda what, done, total: what == "read"))
+
+
+# Surroundings
+
+
+@pytest.fixture(scope="module")
+def in_context(photographs: Path) -> APlus:
+    return fit(photographs, 2, **SMALL, num_contexts=3)
+
+
+def test_surroundings_are_means_over_windows() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20 * 25, 4)).astype(np.float32)
+    found = surroundings(features, 20, 25)
+    energy = np.square(features.astype(np.float64)).sum(axis=1).reshape(20, 25) + QUIET
+    near, far = (energy[10 - reach : 11 + reach, 12 - reach : 13 + reach].mean() for reach in REACHES)
+    here = energy[10, 12]
+    expected = [np.log(here), np.log(here / near), np.log(near / far)]
+    np.testing.assert_allclose(found.reshape(20, 25, 3)[10, 12], expected, rtol=1e-5)
+    turned = surroundings(np.rot90(features.reshape(20, 25, 4)).reshape(-1, 4), 25, 20)
+    np.testing.assert_allclose(
+        turned.reshape(25, 20, 3), np.rot90(found.reshape(20, 25, 3)), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(surroundings(np.ones((6, 4), np.float32), 2, 3)[:, 1:], 0, atol=1e-6)
+
+
+def test_middles_of_groups_apart() -> None:
+    rng = np.random.default_rng(1)
+    truth = np.array([[0, 0, 0], [9, 0, 0], [0, 9, 0]], np.float32)
+    vectors = np.repeat(truth, 40, axis=0) + rng.normal(0, 0.1, (120, 3)).astype(np.float32)
+    found = [middles(vectors, 3, np.random.default_rng(seed)) for seed in range(8)]
+    best = min(found, key=lambda means: np.square(vectors - means[nearest(vectors, means)]).sum())
+    assert np.abs(best[nearest(truth, best)] - truth).max() < 0.1
+
+
+def test_a_context_has_regressors_of_its_own(in_context: APlus, tmp_path: Path) -> None:
+    (stage,) = in_context.stages
+    assert stage.regressors.shape[0] == 3 * len(stage.anchors) and stage.contexts.shape == (3, 3)
+    own = stage.regressors.reshape(3, len(stage.anchors), *stage.regressors.shape[1:])
+    assert np.abs(own[0] - own[1]).max() > 1e-3
+    # The same for all contexts are those of no context.
+    arrays = {field.name: getattr(stage, field.name) for field in fields(Stage)}
+    alike = Stage(**{**arrays, "regressors": np.tile(own[0], (3, 1, 1))})
+    without = Stage(**{**arrays, "regressors": own[0], "contexts": stage.contexts[:0]})
+    lr = lr_picture(24, 30)[None]
+    np.testing.assert_allclose(APlus(2, [alike])(lr), APlus(2, [without])(lr), atol=1e-5)
+    in_context.save_preset(tmp_path / "own")
+    np.testing.assert_array_equal(APlus.from_preset(tmp_path / "own")(lr), in_context(lr))
+    with pytest.raises(ValueError, match="24 regressors for 8 anchors and 0 contexts"):
+        APlus(2, [Stage(**{**arrays, "contexts": stage.contexts[:0]})])
+
+
+def test_contexts_keep_views_and_reach(in_context: APlus) -> None:
+    test_flips_turns_and_the_negative_commute_with_it(in_context)
+    lr = lr_picture(70, 70)
+    changed = lr.copy()
+    changed[35, 35] += 0.3
+    difference = np.abs(in_context(changed[None])[0] - in_context(lr[None])[0]).max(axis=-1)
+    rows = np.flatnonzero(difference.max(axis=1) > 1e-5)
+    radius = in_context.spec.receptive_radius
+    assert radius is not None and (2 * 35 - rows[0]) / 2 <= radius and (rows[-1] - 2 * 35 - 1) / 2 <= radius
+
+
+# Self-similarities
+
+
+def test_a_picture_is_learned_from(fitted: APlus) -> None:
+    """What made the picture of its smaller copy makes it better, the less the fitted regressors are trusted."""
+    picture = photograph(80, 96, 31)
+    smaller = imresize(picture, scale=0.5)
+    before = [stage.regressors.copy() for stage in fitted.stages]
+    trusting, learned = (specialise(fitted, picture, trust=trust) for trust in (3000, 30))
+    figures = [
+        psnr(isr.upscale(model, smaller), picture, channel="y", border=2)
+        for model in (fitted, trusting, learned)
+    ]
+    assert figures == sorted(figures) and figures[2] > figures[0] + 0.2
+    for stage, regressors in zip(fitted.stages, before, strict=True):
+        np.testing.assert_array_equal(stage.regressors, regressors)
+
+
+def test_endless_trust_changes_nothing(fitted: APlus) -> None:
+    lr = lr_picture(40, 44)
+    own = specialise(fitted, lr, trust=1e9)
+    np.testing.assert_allclose(own(lr[None]), fitted(lr[None]), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 40, 3), (60, 60, 1)])
+def test_what_tells_nothing_changes_nothing(fitted: APlus, shape: tuple[int, int, int]) -> None:
+    assert specialise(fitted, np.full(shape, 90, np.uint8)) is fitted
 
 
 # The preset
