@@ -111,11 +111,15 @@ def test_a_machine_that_is_lost_loses_nothing(cluster: Any) -> None:
     check_whole(killed=1)
 
 
-def test_a_command_that_is_killed_goes_on_when_it_is_run_again(cluster: Any) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_command_that_is_stopped_goes_on_when_it_is_run_again(
+    cluster: Any, signum: signal.Signals, code: int
+) -> None:
     command = start()
     wait_until(lambda: len(made()) >= KILLED_AT, command)
-    command.send_signal(signal.SIGKILL)
+    command.send_signal(signum)
     command.communicate()
+    assert command.returncode == code
     for name in made():
         # Whole or not there.
         with Image.open(Path("out", name)) as picture:
