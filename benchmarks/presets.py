@@ -57,7 +57,7 @@ def draw(path: Path, gains: dict[str, tuple[int, float]], seconds: dict[str, flo
     for scale, colour in ((2, "#1f6feb"), (3, "#2da44e"), (4, "#bf5700")):
         own = sorted((name for name in gains if gains[name][0] == scale), key=seconds.__getitem__)
         axes.plot([seconds[n] for n in own], [gains[n][1] for n in own], "o", color=colour, label=f"x{scale}")
-        place, aside = {2: ((0, 6), "center"), 3: ((-7, -3), "right"), 4: ((0, -14), "center")}[scale]
+        place, aside = {2: ((0, 6), "center"), 3: ((7, -3), "left"), 4: ((0, -14), "center")}[scale]
         for name in own:
             point = (seconds[name], gains[name][1])
             axes.annotate(name, point, place, ha=aside, textcoords="offset points", fontsize=8)

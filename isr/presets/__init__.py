@@ -98,7 +98,7 @@ DEFAULT, VIDEO, FAST, BEST, PHOTO = "default", "video", "fast", "best", "photo"
 BY_SCALE: dict[str, dict[int, str]] = {
     DEFAULT: {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"},
     VIDEO: {2: "edsr_fast_x2"},
-    FAST: {2: "edsr_fast_x2"},
+    FAST: {2: "edsr_fast_x2", 4: "edsr_fast_x4"},
     BEST: {2: "mdsr_baseline", 3: "mdsr_baseline"},
     PHOTO: {2: "photo_x2", 4: "photo_x4"},
 }
