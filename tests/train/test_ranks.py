@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,16 +39,26 @@ def test_variables_that_do_not_fit_are_said(
         asked()
 
 
+# With a step, rank 0 is killed when it has written the state of this step.
 TRAIN = """
-import sys
+import os, signal, sys
 from isr.cli.app import run
+if step := int(os.environ.get("ISR_TEST_KILLED_AT", 0)):
+    from isr.train.folder import RunFolder
+    write = RunFolder.write_state
+    def written(self, state, *rest):
+        write(self, state, *rest)
+        if state.step >= step:
+            os.kill(os.getpid(), signal.SIGKILL)
+    RunFolder.write_state = written
 sys.exit(run(["train", "--quiet", *sys.argv[1:]]))
 """
 
 
-def train(ranks: int, photos: Path, run: Path, steps: int) -> None:
-    """Train to a step, on so many processes."""
-    changes = {"data.batch_size": 6, "steps.total": steps, "steps.validate_every": 5, "steps.save_every": 2}
+def train(ranks: int, photos: Path, run: Path, killed_at: int = 0, **more: object) -> None:
+    """Train five steps, on so many processes; or kill them when the state of a step is written."""
+    changes = {"data.batch_size": 6, "steps.total": 5, "steps.validate_every": 5, "steps.save_every": 2}
+    changes |= more
     keys = keys_of(
         photos, run, **changes, **{"data.cache": photos / "cache", "optimizer.schedule": "constant"}
     )
@@ -62,6 +73,7 @@ def train(ranks: int, photos: Path, run: Path, steps: int) -> None:
             env={
                 **os.environ,
                 "KERAS_BACKEND": "jax",
+                "ISR_TEST_KILLED_AT": str(killed_at),
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
                 **(
                     {"ISR_COORDINATOR": address, "ISR_RANK": str(rank), "ISR_RANKS": str(ranks)}
@@ -72,21 +84,32 @@ def train(ranks: int, photos: Path, run: Path, steps: int) -> None:
         )
         for rank in range(ranks)
     ]
-    assert [process.wait(timeout=400) for process in processes] == [0] * ranks
+    if killed_at:
+        assert processes[0].wait(timeout=900) == -signal.SIGKILL
+        for process in processes[1:]:
+            # It would end by itself, about a minute later.
+            process.kill()
+            process.wait()
+        return
+    assert [process.wait(timeout=900) for process in processes] == [0] * ranks
 
 
 @pytest.mark.slow
 def test_several_processes_make_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
-    train(1, photos, tmp_path / "one", 5)
-    train(2, photos, tmp_path / "two", 5)
-    # Begun on two, stopped, finished on one and on three.
+    train(1, photos, tmp_path / "one")
+    train(2, photos, tmp_path / "two")
+    # Begun on two, killed, finished on one and on three.
     for ranks in (1, 3):
         run = tmp_path / f"changed{ranks}"
-        train(2, photos, run, 3)
-        train(ranks, photos, run, 5)
-    first = weights(tmp_path / "one" / "last")
+        train(2, photos, run, killed_at=2)
+        assert not (run / "last").exists() and (run / "state.safetensors").exists()
+        train(ranks, photos, run)
     for name in ("two", "changed1", "changed3"):
-        other = weights(tmp_path / name / "last")
-        assert first.keys() == other.keys()
-        for key, value in first.items():
-            assert np.abs(other[key] - value).max() <= 1e-6 * np.abs(value).max(), (name, key)
+        assert_same_weights(tmp_path / "one", tmp_path / name)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one / "last"), weights(other / "last")
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert np.abs(second[key] - value).max() <= 1e-6 * np.abs(value).max(), key
