@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from children import ROOT
+from safetensors.numpy import load_file
 from training_runs import keys_of, weights
 
 from isr.errors import RequestError
@@ -113,3 +114,36 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert first.keys() == second.keys()
     for key, value in first.items():
         assert np.abs(second[key] - value).max() <= 1e-6 * np.abs(value).max(), key
+
+
+@pytest.mark.slow
+def test_several_processes_judge_content_and_adversaries_as_one(photos: Path, tmp_path: Path) -> None:
+    """Also the relativistic loss, which compares with the mean over all of a batch."""
+    losses = {
+        "perceptual.content_weight": 0.1,
+        "perceptual.content_layers": "{block1_conv2: 1.0}",
+        "perceptual.adversarial_weight": 0.05,
+        "perceptual.adversarial_loss": "relativistic",
+        "perceptual.discriminator_features": 4,
+        "data.patch_size": 48,
+        "steps.save_every": 5,
+    }
+    for ranks in (1, 2):
+        train(ranks, photos, tmp_path / str(ranks), **losses)
+    for name in ("last/weights.safetensors", "discriminator.safetensors"):
+        first, second = (load_file(tmp_path / ranks / name) for ranks in ("1", "2"))
+        assert first.keys() == second.keys()
+        # Of all weights together: a bias that five steps have moved from 0 by 1e-5 is a sum that nearly cancels out.
+        assert distance(first, second) <= 1e-6 * distance(first), (
+            name,
+            distance(first, second),
+            distance(first),
+        )
+
+
+def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray] | None = None) -> float:
+    """The root of the sum of squares of differences; of the weights themselves where there is one network."""
+    pairs = ((value, 0 if other is None else other[key]) for key, value in one.items())
+    return float(
+        np.sqrt(sum(np.square(np.float64(value) - np.float64(minus)).sum() for value, minus in pairs))
+    )
