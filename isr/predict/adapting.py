@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isr.adaptation.kernels import BICUBIC, ESTIMATE, bicubic_kernel, centred, read_kernel
-from isr.adaptation.spectrum import estimate_kernel
 from isr.errors import RequestError
 from isr.predict.picture import fill_transparent
 from isr.progress import Progress, Within
@@ -119,6 +118,9 @@ def _kernel_of(pixels: np.ndarray, scale: int, name: str, progress: Progress) ->
     """The kernel by its name, as the picture says."""
     if name == BICUBIC:
         return bicubic_kernel(scale)
+    # Brings the degradations of training along, which take a quarter of a second to import.
+    from isr.adaptation.spectrum import estimate_kernel
+
     kernel, blur = estimate_kernel(pixels, scale)
     progress.message(blur.describe())
     return kernel
