@@ -21,22 +21,8 @@ def store() -> Iterator[str]:
     """A server of S3's protocol on the loopback, with the bucket `pictures`."""
     pytest.importorskip("moto.server", reason="moto is not installed")
     pytest.importorskip("s3fs", reason="s3fs is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    server, address = start()
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {
                 "AWS_ENDPOINT_URL": address,
@@ -52,3 +38,27 @@ def store() -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def start() -> tuple[subprocess.Popen[bytes], str]:
+    """Start the server; again where it ends at once, as when another process took its port meanwhile."""
+    for _ in range(5):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        address = f"http://127.0.0.1:{port}"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 120
+        while server.poll() is None and time.monotonic() < until:
+            try:
+                urllib.request.urlopen(address, timeout=1).close()
+                return server, address
+            except OSError:
+                time.sleep(0.1)
+        server.kill()
+        server.wait()
+    raise AssertionError("no server of S3's protocol starts")
