@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import random
 import subprocess
 import sys
 import time
@@ -43,9 +43,8 @@ def store() -> Iterator[str]:
 def start() -> tuple[subprocess.Popen[bytes], str]:
     """Start the server; again where it ends at once, as when another process took its port meanwhile."""
     for _ in range(5):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # Not one that the system gives away: servers of other tests would answer there.
+        port = random.SystemRandom().randrange(20_000, 30_000)
         address = f"http://127.0.0.1:{port}"
         server = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
