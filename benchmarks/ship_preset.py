@@ -128,8 +128,9 @@ def portable(recipe: Path) -> str:
     remarks = [line for line in recipe.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     config = configuration.load(recipe)
     folders = {"train_hr": "photos/train", "val_hr": "photos/val", "cache": None}
-    if config.data.train_clips is not None:
-        folders |= {"train_clips": "clips/train", "val_clips": "clips/val"}
+    # A flow is trained on photographs alone, and judged on clips.
+    clips = {"train_clips": "clips/train", "val_clips": "clips/val"}
+    folders |= {key: folder for key, folder in clips.items() if getattr(config.data, key) is not None}
     start = config.model.start_from
     # A run that ships under its own name.
     if start is not None and Path(start).name in ("best", "last"):

@@ -1,4 +1,4 @@
-"""What ships is small: the table of bytes, and the bounds of a file and of the package."""
+"""What ships is small, by the table of bytes and the bounds of files and package, and its recipes fit any machine."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def test_no_file_and_no_wheel_is_large() -> None:
     files = [file for file in (ROOT / "isr").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     assert max(file.stat().st_size for file in files) < LARGEST_FILE
     assert sum(file.stat().st_size for file in files) < LARGEST_WHEEL
+
+
+def test_no_recipe_names_a_folder_of_the_machine_it_ran_on() -> None:
+    recipes = [file for name in presets.shipped() for file in presets.find(name).rglob("*.yml")]
+    assert recipes
+    named = {
+        str(file): re.findall(r"""[\s"'\[{]/\w[^\s"']*""", file.read_text(encoding="utf-8"))
+        for file in recipes
+    }
+    assert not any(named.values()), {file: found for file, found in named.items() if found}
