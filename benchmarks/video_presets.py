@@ -1,10 +1,11 @@
-"""Seconds per frame of 320x180 pixels for every shipped preset, as a video goes through it.
+"""Seconds per frame of 320x180 pixels for presets, by default all that ship, as a video goes through them.
 
-python benchmarks/video_presets.py
+python benchmarks/video_presets.py [PRESET ...]
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
@@ -20,9 +21,9 @@ def main() -> None:
     print(machine())
     noise = np.random.default_rng(0).integers(0, 256, (180, 320 + FRAMES, 3), np.uint8)
     clip = [np.ascontiguousarray(noise[:, i : i + 320]) for i in range(FRAMES)]
-    for name in presets.shipped():
+    for name in sys.argv[1:] or presets.shipped():
         cells = []
-        for precision in ("float32", "bfloat16"):
+        for precision in ("float32", "bfloat16", "auto"):
             times, before = [], time.perf_counter()
             for _ in upscale_frames(name, clip, precision=precision):
                 now = time.perf_counter()
