@@ -389,6 +389,17 @@ def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root
     found.locator("code", has_text=re.compile("--preset bicubic ((?!texture|denoise).)*$")).wait_for()
 
 
+def test_what_was_chosen_the_last_time_is_safe_until_it_is_shown(page: Any, server: Client) -> None:
+    server.json("PUT", "/settings", {"sources": ["bicubic"], "options.scale": 4})
+    page.route("**/state*", lambda request: None)
+    page.reload()
+    page.locator("isr-how form[inert]").wait_for(state="attached")
+    assert not page.get_by_label("Remove grain and blocks").is_visible()
+    page.unroute("**/state*")  # what waited goes on
+    page.locator("isr-how form:not([inert])").wait_for()
+    assert page.get_by_role("radio", name="Plain").is_checked()
+
+
 def test_one_file_alone_has_a_size_of_its_own(page: Any, server: Client) -> None:
     for name in ("cat.png", "dog.png"):
         server.upload(name, png())

@@ -180,6 +180,8 @@ class How extends HTMLElement {
     // At once: whoever closes the page next has chosen nevertheless.
     this.form.addEventListener("change", (event) => (event.target === this.into ? this.choseFolder() : this.sendOff()));
     this.known = "";
+    // Until the first state is there: what is chosen before it would overwrite what was chosen the last time.
+    this.form.inert = true;
     watch((state) => this.take(state.settings));
   }
 
@@ -288,6 +290,7 @@ class How extends HTMLElement {
     if (this.known && this.contains(document.activeElement)) return;
     this.known = text;
     const form = this.form;
+    form.inert = false;
     const size = settings["options.size"];
     const scale = String(settings["options.scale"] ?? 2);
     form.size.value = size || OTHERS.includes(scale) ? "other" : scale;
@@ -327,7 +330,7 @@ class How extends HTMLElement {
     card.hidden = own === null;
     if (own !== null) card.querySelector("small").textContent = own.split(/[\\/]/).pop();
     const knobs = this.knobsNow();
-    this.querySelector(".knobs").hidden = !knobs.length;
+    this.querySelector(".knobs").hidden = this.form.inert || !knobs.length;
     for (const label of this.querySelectorAll("[data-knob]")) label.hidden = !knobs.includes(label.dataset.knob);
     this.form.side.hidden = Boolean(Number(this.form.other.value));
   }
