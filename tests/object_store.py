@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +11,14 @@ import pytest
 from isr.io import places
 
 SECRET = "kept-to-itself"
+
+SERVE = """
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +42,17 @@ def store() -> Iterator[str]:
             places._filesystem.cache_clear()
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
 
 
-def start() -> tuple[subprocess.Popen[bytes], str]:
-    """Start the server; again where it ends at once, as when another process took its port meanwhile."""
-    for _ in range(5):
-        # Not one that the system gives away: servers of other tests would answer there.
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        address = f"http://127.0.0.1:{port}"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until = time.monotonic() + 120
-        while server.poll() is None and time.monotonic() < until:
-            try:
-                urllib.request.urlopen(address, timeout=1).close()
-                return server, address
-            except OSError:
-                time.sleep(0.1)
-        server.kill()
+def start() -> tuple[subprocess.Popen[str], str]:
+    """Start the server on a port that the system gives it, which it tells before it serves."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    if not port:
         server.wait()
-    raise AssertionError("no server of S3's protocol starts")
+        raise AssertionError("no server of S3's protocol starts")
+    return server, f"http://127.0.0.1:{port}"
