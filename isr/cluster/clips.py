@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Clip:
     runs: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of(cls, job: ClipJob) -> Clip:
+    def of(cls, job: Job) -> Clip:
         """Divide a clip whose files all machines see."""
         runs = job.runs(RUN)
         # One alone also joins.
@@ -77,13 +77,12 @@ class Made(Networks):
     """The networks of a clip whose segments are all made: none is opened."""
 
     def open(self, job: Job, progress: Progress) -> Opened:
-        assert isinstance(job, ClipJob)
         if job.runs(RUN):
             raise ISRError(f"{job.source}: segments are missing; run it again")
         return Opened((), job.networks, "CPU", False)
 
 
-def join_here(job: ClipJob) -> Outcome:
+def join_here(job: Job) -> Outcome:
     """Join the segments of a clip whose files all machines see."""
     return job.run(Made(), Silent())
 
@@ -205,11 +204,10 @@ class StoredClips:
         with self._planned(item, target, self.maker.digest(item)) as (job, segments):
             there = segments.there()
             missing = [number for number in run if number not in there]
-            part = replace(job, only=range(missing[0], missing[-1] + 1) if missing else run)
             if not missing:
                 return Outcome(item.source, target, "skipped")
             Parts(job).begin()
-            outcome = part.run(NETWORKS, Silent())
+            outcome = job.of_run(range(missing[0], missing[-1] + 1)).run(NETWORKS, Silent())
             if outcome.status == "written":
                 for number in missing:
                     for path in Parts(job).files(number):

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from isr.cluster.clips import LETTING_GO, Clip, StoredClips, clear_stage, join_here
 from isr.cluster.connection import connected
@@ -28,7 +28,6 @@ from isr.errors import Cancelled, ISRError, MachineError, first_line
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.io.pictures import READABLE
 from isr.io.places import is_remote
-from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import Job, Outcome
 from isr.predict.jobs.journal import Journal
 from isr.predict.networks import NETWORKS
@@ -39,8 +38,6 @@ from isr.predict.speeds import speeds_here
 from isr.predict.stream import Item, Maker, Settled, cores_here, counted, items_of, tell
 from isr.progress import Progress, Silent, Within, phase
 from isr.runtimes.engines import BACKENDS
-
-J = TypeVar("J", bound=Job)
 
 # Files that an actor is given at once: fewer cost more of Ray's time, more are lost with an actor.
 BLOCK = 8
@@ -117,8 +114,8 @@ class Upscale:
 
     def run(self, job: Job, run: range | None) -> Outcome:
         """Run a job, or make a run of its segments."""
-        if isinstance(job, ClipJob) and run is not None:
-            job = replace(job, only=run)
+        if run is not None:
+            job = job.of_run(run)
         # By this actor, before it ended and started again.
         elif not self.work.overwrite and job.exists:
             records = Journal(job.folder).read()
@@ -133,9 +130,11 @@ class Upscale:
         if is_remote(item.source) or is_remote(maker.output):
             return self.stored.divide(item)
         planned = maker.attempt(item, lambda target: maker.plan_here(item, Path(target)))
-        if isinstance(planned, ClipJob):
+        if isinstance(planned, Outcome):
+            return planned
+        if planned.divides:
             return maker.attempt(item, lambda _: Clip.of(obeyed(planned)))
-        return planned if isinstance(planned, Outcome) else planned.run(NETWORKS, Silent())
+        return planned.run(NETWORKS, Silent())
 
 
 def join_clip(work: Work, unit: str) -> str:
@@ -144,9 +143,7 @@ def join_clip(work: Work, unit: str) -> str:
         os.chdir(work.folder)
     content = json.loads(unit)
     if "kind" in content:
-        job = job_from_json(content)
-        assert isinstance(job, ClipJob)
-        return json.dumps(join_here(job).to_json())
+        return json.dumps(join_here(job_from_json(content)).to_json())
     assert work.request is not None
     maker = Maker(PredictRequest.from_json(json.loads(work.request)), work.settled)
     return json.dumps(StoredClips(maker).join(Item(**content["item"])).to_json())
@@ -216,10 +213,9 @@ def run_plan_on_ray(
     if not planned.jobs:
         return
     jobs = [obeyed(job) for job in planned.jobs]
-    pictures = [job for job in jobs if not isinstance(job, ClipJob)]
+    pictures = [job for job in jobs if not job.divides]
     units = ((str(job.source), json.dumps(job.to_json())) for job in pictures)
-    films = (job for job in jobs if isinstance(job, ClipJob))
-    clips = [Clip.of(replace(job, output=job.output.on_cores(cores_here()))) for job in films]
+    clips = [Clip.of(job.on_cores(cores_here())) for job in jobs if job.divides]
     work = Work(str(Path.cwd()), None, None, overwrite, cores)
     gpu = any(job.processor == "GPU" for job in jobs)
     yield from _run(units, len(pictures), clips, work, progress, workers, gpu)
@@ -245,7 +241,7 @@ def run_stream_on_ray(
     yield from _run(units, count, [], work, progress, workers, gpu)
 
 
-def obeyed(job: J) -> J:
+def obeyed(job: Job) -> Job:
     """Return a job that runs as it was planned, or fails: else machines that differ would make results that differ."""
     return replace(job, networks=tuple(replace(network, automatic=False) for network in job.networks))
 

@@ -258,17 +258,16 @@ def test_runs_of_segments_in_any_order_make_the_same_file(border: str, cuts: tup
     whole = Path("clip_x2.mp4").read_bytes()
     Path("clip_x2.mp4").unlink()
     (job,) = plan(PredictRequest((source,), None, (Edges(border),), options)).jobs
-    assert isinstance(job, clip.ClipJob)
     runs = job.runs(2)
     assert runs == [range(2), range(2, 4), range(4, 5)]
     for numbers in (runs[2], runs[0]):
-        outcome = replace(job, only=numbers).run(NETWORKS, Lines())
+        outcome = job.of_run(numbers).run(NETWORKS, Lines())
         assert outcome.status == "written" and outcome.frames == len(numbers) * 4 - (numbers[-1] == 4)
     assert job.runs(2) == [runs[1]] and not Path("clip_x2.mp4").exists()
     # This one makes what is missing, and joins.
     job.run(NETWORKS, Lines())
     assert Path("clip_x2.mp4").read_bytes() == whole and not list(Path().glob(".clip*"))
-    assert "its segments are gone" in replace(job, only=runs[0]).run(NETWORKS, Lines()).error
+    assert "its segments are gone" in job.of_run(runs[0]).run(NETWORKS, Lines()).error
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no process is kept on some cores here")

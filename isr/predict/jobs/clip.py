@@ -192,15 +192,11 @@ class ClipJob(Job):
     def _read(self) -> None:
         """Frames are read while they are upscaled."""
 
+    @property
+    def divides(self) -> bool:
+        return True
+
     def runs(self, length: int) -> list[range]:
-        """List the segments that are missing, for processes that share them; call it before these begin.
-
-        Args:
-            length: most segments of a run.
-
-        Returns:
-            Numbers of neighbouring segments, each for a job with `only`. When all are made, this job joins them.
-        """
         parts = Parts(self)
         parts.begin()
         return [
@@ -208,6 +204,9 @@ class ClipJob(Job):
             for run in parts.missing(range(len(parts.segments)))
             for start in range(0, len(run), length)
         ]
+
+    def of_run(self, run: range) -> Self:
+        return replace(self, only=run)
 
     @property
     def joins(self) -> bool:

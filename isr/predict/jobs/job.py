@@ -318,6 +318,28 @@ class Job(ABC):
         return self
 
     @property
+    def divides(self) -> bool:
+        """Tell whether several processes can make it, each some of its segments."""
+        return False
+
+    def runs(self, length: int) -> list[range]:
+        """List the segments that are missing, for processes that share them; none of what does not divide.
+
+        Call it before these processes begin.
+
+        Args:
+            length: most segments of a run.
+
+        Returns:
+            Numbers of neighbouring segments, each for `of_run`. When all are made, this job joins them.
+        """
+        return []
+
+    def of_run(self, run: range) -> Self:
+        """Return the job that makes these segments and joins nothing; itself, where it does not divide."""
+        return self
+
+    @property
     def joins(self) -> bool:
         """Tell whether its result is the target, and not a part of it."""
         return True
