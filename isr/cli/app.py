@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import gc
+import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -46,24 +49,35 @@ isr --help lists all commands.\
 """
 
 
+# What stands for a value in the help.
+WORDS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+
+
 class Command(TyperCommand):
-    """A command whose help says of no flag that it is a bool, and which reads plain values at once."""
+    """A command whose help names values in words, and which reads plain values at once."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _reading_at_once(_without_kinds(super().get_params(ctx)))
+        return _reading_at_once(_in_words(super().get_params(ctx)))
 
 
 class Group(TyperGroup):
     """The same of all commands together."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _reading_at_once(_without_kinds(super().get_params(ctx)))
+        return _reading_at_once(_in_words(super().get_params(ctx)))
 
 
-def _without_kinds(parameters: list[Any]) -> list[Any]:
+def _in_words(parameters: list[Any]) -> list[Any]:
+    """Let the help say `N` where newer typers say `<int>`, and nothing of a flag or an argument."""
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False):
+        kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
+        elif getattr(parameter, "is_flag", False):
             parameter.metavar = ""
+        elif parameter.metavar is None and kind is not None:
+            (kind,) = get_args(kind) or (kind,)
+            parameter.metavar = WORDS.get(kind)
     return parameters
 
 
@@ -120,7 +134,10 @@ def app_of(names: Sequence[str] = COMMANDS) -> typer.Typer:
     )
     app.callback()(options)
     for name in names:
-        app.command(name, cls=Command)(getattr(import_module(f"isr.cli.{name}"), name))
+        function = getattr(import_module(f"isr.cli.{name}"), name)
+        # A line of the source ends anywhere, one of the help where the terminal does.
+        help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or "")
+        app.command(name, cls=Command, help=help)(function)
     return app
 
 
