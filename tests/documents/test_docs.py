@@ -30,10 +30,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS: dict[str, Any] = typer.main.get_command(app_of()).commands  # type: ignore[attr-defined]
 
-RUN_ELSEWHERE = {
-    "coming-from-idealo.md",
-    "serving.md",
-}  # pages whose Python needs more than a photo and a clip
+# Pages whose Python needs more than a photo and a clip.
+RUN_ELSEWHERE = {"coming-from-idealo.md", "serving.md"}
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -145,9 +143,8 @@ def test_every_option_is_on_some_page() -> None:
 @page
 def test_every_key_that_is_set_exists(page: Path) -> None:
     text = read(page)
-    training = "\n".join(
-        line for line in text.splitlines() if "isr convert" not in line
-    )  # its --set is another one
+    # The --set of `isr convert` is another one.
+    training = "\n".join(line for line in text.splitlines() if "isr convert" not in line)
     for setting in re.findall(r"--set ([\w.]+=\S*)", training):
         if not setting.startswith("key="):
             config.load(None, [setting.rstrip("`.,")])

@@ -391,9 +391,8 @@ def test_yuv_is_read_by_its_tagged_matrix_and_range(
     rng = np.random.default_rng(matrix)
     rgb = rng.random((32, 32, 3))
     rgb[0, :8] = [[r, g, b] for r in (0, 1) for g in (0, 1) for b in (0, 1)]
-    coded = np.minimum(
-        np.rint(yuv_of(rgb, matrix, full, bits)), 2**bits - 1
-    )  # full-range chroma ends at a half
+    # Full-range chroma ends at a half.
+    coded = np.minimum(np.rint(yuv_of(rgb, matrix, full, bits)), 2**bits - 1)
     name = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
     path = make_coded(
         tmp_path / "in.mkv",
