@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from isr import presets
-from isr.data.clips import find_clips
+from isr.data.clips import ClipFiles, find_clips
 from isr.data.degrade import Damage, Degradation, FixedDegradation
 from isr.data.pairs import find_pairs
 from isr.errors import RequestError
-from isr.evaluate.score import evaluate, evaluate_clips
+from isr.evaluate.score import UpscaleFrames, evaluate, evaluate_clips
 from isr.evaluate.sets import count_frames, describe_degradation, holds_clips, read_clips, read_pairs
-from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Table
+from isr.evaluate.table import BICUBIC, ClipProtocol, Protocol, Row, Table
+from isr.io.clips import VIDEO_SUFFIXES
 from isr.metrics import Channel
 from isr.predict.api import upscale_frames
 from isr.predict.choice import engine_for
 from isr.predict.picture import enlarge
-from isr.predict.quality import assess, mixture_of
+from isr.predict.quality import assess, assess_clip, mixture_of
 from isr.predict.source import Network, has_corners, networks_of
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
@@ -55,7 +56,8 @@ class EvaluateOptions:
         device: as `isr predict --device` takes it; None: what the backend takes.
         self_ensemble: average over the eight flips and turns.
         back_projection: rounds; for low resolution made by MATLAB's bicubic rule only.
-        denoise: of presets with corners, 0 to 1, or "auto": by each picture, or the first frame of a clip; None: 1.
+        denoise: of presets with corners, 0 to 1, or "auto": by each picture, or by each clip's first
+            frame and, of a video file given as `lr`, how coarsely H.264 keeps it; None: 1.
         texture: of presets with corners, 0 to 1; None: 0.
         degradation: how low resolution is made; None: "bi". Clips: "bi" or "bd". "blur", "noise" and "jpeg" alone,
             "real" with all three: see `FixedDegradation`.
@@ -223,28 +225,43 @@ def _evaluate_clips(folder: Path, named: Named, options: EvaluateOptions, progre
     files = find_clips(folder, lr)
     frames = count_frames(files, options.skip_frames)
     _use_device(named, options)
-    upscalers = {
+    degradation: Degradation = options.damage or ("bd" if options.degradation == "bd" else "bi")
+    origin = describe_degradation(degradation, scale) if lr is None else f"given in {lr}"
+    progress.start("evaluate", frames, "frames")
+    protocol = ClipProtocol(
+        scale, options.channel, options.border, lr=origin, skip_frames=options.skip_frames
+    )
+    channels = _num_channels(named)
+    rows: list[Row] = []
+    for clip in files:
+        upscalers = _upscalers_of(clip, named, options)
+        rows += evaluate_clips(
+            upscalers, read_clips([clip], scale, channels, degradation), protocol, progress=progress
+        ).rows
+    name, (_, network) = next(iter(named.items()))
+    return Table(options.label(name, network), protocol, tuple(rows))
+
+
+def _upscalers_of(clip: ClipFiles, named: Named, options: EvaluateOptions) -> dict[str, UpscaleFrames]:
+    """What enlarges the frames of a clip, by the names of the columns."""
+    denoise = options.denoise
+    if denoise == "auto" and clip.lr and clip.lr[0].suffix.lower() in VIDEO_SUFFIXES:
+        # Its file tells more than its first frame, by which `upscale_frames` goes.
+        denoise = assess_clip(clip.lr[0]).denoise
+    return {
         options.label(name, network): partial(
             upscale_frames,
             source,
-            scale=scale,
+            scale=options.scale,
             self_ensemble=options.self_ensemble,
             back_projection=options.back_projection,
-            denoise=None if network.mixture is None else options.denoise,
+            denoise=None if network.mixture is None else denoise,
             texture=None if network.mixture is None else options.texture,
             precision=options.precision,
             engine=options.engine,
         )
         for name, (source, network) in named.items()
     }
-    degradation: Degradation = options.damage or ("bd" if options.degradation == "bd" else "bi")
-    clips = read_clips(files, scale, _num_channels(named), degradation)
-    origin = describe_degradation(degradation, scale) if lr is None else f"given in {lr}"
-    progress.start("evaluate", frames, "frames")
-    protocol = ClipProtocol(
-        scale, options.channel, options.border, lr=origin, skip_frames=options.skip_frames
-    )
-    return evaluate_clips(upscalers, clips, protocol, progress=progress)
 
 
 def _named(sources: Sequence[Any], networks: Sequence[Network]) -> Named:

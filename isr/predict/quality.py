@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from isr.errors import RequestError
+from isr.io.clips import FrameReader, VideoInfo, quantiser
 from isr.levels import to_float
+from isr.predict.crop import Crop, cropped
 from isr.presets import Mixture
 
 # What a table of quantisation steps is made of, at quality 50: ISO 10918-1, annex K, luminance.
@@ -107,6 +110,25 @@ def assess(pixels: np.ndarray, stored: float | None = None) -> Quality:
     jpeg = jpeg_quality(luma) if stored is None else stored
     # Green, since the mean of channels has less noise than each.
     return Quality(jpeg, noise_sigma(levels[..., 1]), blur_sigma(luma))
+
+
+def assess_clip(source: Path | VideoInfo, index: int = 0, crop: Crop | None = None) -> Quality:
+    """Look at a frame of a clip, and at how coarsely its file keeps it.
+
+    Args:
+        source: the clip's path, or what `isr.io.clips.probe` said of it.
+        index: of the frame.
+        crop: the part that is looked at; None: all of it.
+
+    Returns:
+        What it looks like.
+
+    Raises:
+        RequestError, MachineError: as of `isr.io.clips.FrameReader`.
+    """
+    with FrameReader(source, range(index, index + 1)) as reader:
+        looks = assess(cropped(next(iter(reader)).pixels, crop))
+        return replace(looks, quantiser=quantiser(reader.info, index))
 
 
 def noise_sigma(levels: np.ndarray, block: int = 16) -> float:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +18,7 @@ from isr import presets
 from isr.cli import app
 from isr.errors import RequestError
 from isr.evaluate import EvaluateOptions, evaluate_files
+from isr.io.clips import FrameReader
 from isr.models import EDSR
 from isr.predict.jobs.picture import PictureJob
 from isr.predict.options import PredictOptions
@@ -200,6 +202,61 @@ def test_a_clip_is_mixed_too(photo: str, corners: dict[str, EDSR]) -> None:
     line = ["predict", "clip", "--preset", photo, "-o", "big.mkv", "--codec", "ffv1", "--denoise", "0.5"]
     assert app.run([*line, "--quiet"]) == 0
     assert Path("big.mkv").stat().st_size > 0
+
+
+def h264(path: Path, frames: list[np.ndarray], quantiser: int) -> Path:
+    """A file of frames, every block of which has this quantisation parameter."""
+    options = {"preset": "ultrafast", "x264-params": f"qp={quantiser}:ipratio=1:scenecut=0:threads=1"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_of_h264_the_quantiser_decides(photo: str, corners: dict[str, EDSR]) -> None:
+    for folder in ("low", "hr"):
+        Path(folder).mkdir()
+    # Smooth and sharp enough that the pixels alone ask for nothing.
+    frames = [np.full((48, 64, 3), 60, np.uint8) for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame[8:40, 12 + 4 * number : 44] = 190
+    taken = {}
+    for asked in (12, 26, 36):
+        source = h264(Path(f"low/{asked}.mp4"), frames, asked)
+        request = PredictRequest((source,), Path(f"{asked}.mkv"), (photo,), PredictOptions(denoise="auto"))
+        (job,) = plan(request).jobs
+        assert job.mixture is not None
+        taken[asked] = job.mixture.denoise
+        assert any(f"looks like H.264 qp~{asked}" in note for note in job.notes)
+        h264(Path(f"hr/{asked}.mp4"), [frame.repeat(2, 0).repeat(2, 1) for frame in frames], 12)
+    assert taken == {12: 0.0, 26: 0.5, 36: 0.8}
+
+    line = [
+        "predict",
+        "low/26.mp4",
+        "--preset",
+        photo,
+        "-o",
+        "26.mkv",
+        "--codec",
+        "ffv1",
+        "--denoise",
+        "auto",
+    ]
+    assert app.run([*line, "--engine", "tensorflow", "--precision", "float32", "--quiet"]) == 0
+    with FrameReader("low/26.mp4") as low, FrameReader("26.mkv") as made:
+        expected = isr.upscale_frames(by_hand(corners, 0.5, 0), (frame.pixels for frame in low))
+        for frame, pixels in zip(made, expected, strict=True):
+            assert np.abs(frame.pixels.astype(int) - pixels).max() <= 3
+
+    table = evaluate_files("hr", photo, EvaluateOptions(lr=Path("low"), denoise="auto"))
+    for row in table.rows:
+        fixed = EvaluateOptions(lr=Path(f"low/{row.name}.mp4"), denoise=taken[int(row.name)])
+        (alone,) = evaluate_files(f"hr/{row.name}.mp4", photo, fixed).rows
+        assert list(row.figures.values()) == list(alone.figures.values())
 
 
 def test_evaluation_mixes_too(photo: str) -> None:

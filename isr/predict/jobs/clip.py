@@ -24,7 +24,6 @@ from isr.io.clips import (
     join,
     plan_output,
     probe,
-    quantiser,
 )
 from isr.io.files import atomic
 from isr.predict.chain import upscale_frames_along
@@ -33,7 +32,7 @@ from isr.predict.frames import WindowOptions
 from isr.predict.jobs.job import Job, Setting, Unreadable, frame_bytes
 from isr.predict.jobs.places import Input, check_name, clips_of, is_clip_input, made_beside
 from isr.predict.networks import Opened
-from isr.predict.quality import Quality, assess
+from isr.predict.quality import Quality, assess_clip
 from isr.predict.repeats import Repeats
 from isr.predict.report import Units, Watch
 from isr.predict.route import Route
@@ -428,10 +427,7 @@ def _looks(output: Output, setting: Setting, route: Route) -> Quality | None:
     options = setting.options
     if options.denoise != "auto" or not any(setting.networks[scale].mixture for scale in route.stages):
         return None
-    first = output.frames.start
-    with FrameReader(output.source, range(first, first + 1)) as reader:
-        looks = assess(cropped(next(iter(reader)).pixels, options.crop))
-        return replace(looks, quantiser=quantiser(reader.info, first))
+    return assess_clip(output.source, output.frames.start, options.crop)
 
 
 def _target(source: Input, info: VideoInfo, setting: Setting, route: Route, height: int, width: int) -> Path:
