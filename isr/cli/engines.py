@@ -28,7 +28,7 @@ def engines(
     Also prints the GPUs that an engine finds by itself, and where converted networks are kept.
     """
     from isr.predict import choice
-    from isr.runtimes.engines import ENGINES, backend, candidates
+    from isr.runtimes.engines import ENGINES, backend
     from isr.runtimes.engines.cache import cache_folder, cache_size, clear_cache
 
     folder = cache_folder()
@@ -38,11 +38,7 @@ def engines(
     if measure:
         with terminal(quiet) as progress:
             choice.measure(progress)
-    offered = {
-        name: ENGINES[name].precisions if name in ENGINES else choice.PRECISIONS_OF_KERAS
-        for name in candidates()
-    }
-    chosen = {asked: choice.choose(offered, asked) for asked in ("auto", "fast")}
+    chosen = {asked: choice.choose_here(asked) for asked in ("auto", "fast")}
     taken = chosen["auto"].engine
     rows: list[dict[str, Any]] = [
         {

@@ -223,8 +223,12 @@ class Page:
 
         import psutil
 
-        from isr.runtimes.engines import ENGINES, backend, fastest
+        from isr.predict.choice import choose_here
+        from isr.predict.speeds import Speeds
+        from isr.runtimes.engines import ENGINES, backend
 
+        # Read anew: `isr engines --measure` may have run beside this page.
+        auto = choose_here(speeds=Speeds())
         speeds = [
             {**kind._asdict(), "seconds": self.supervisor.speeds.get(kind)}
             for kind in self.supervisor.speeds.kinds()
@@ -235,7 +239,7 @@ class Page:
             "memory": psutil.virtual_memory().total,
             "free": psutil.disk_usage(str(self.queue.folder)).free,
             "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
-            "fastest": fastest(),
+            "auto": {"engine": auto.engine, "precision": auto.precision, "pace": auto.pace},
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
             "knobs": self._knobs(),
             "speeds": speeds,

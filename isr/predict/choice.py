@@ -106,6 +106,15 @@ def choose(
     return Choice(*best, found[best], (*rule, found[rule]))
 
 
+def choose_here(asked: str = "auto", speeds: Speeds | None = None) -> Choice:
+    """Choose how photographs go through presets on this machine; arguments and result as of `choose`."""
+    return choose({engine: _precisions(engine) for engine in candidates()}, asked, speeds=speeds)
+
+
+def _precisions(engine: str) -> Collection[str]:
+    return ENGINES[engine].precisions if engine in ENGINES else PRECISIONS_OF_KERAS
+
+
 def _by_rule(engine: str, offered: Collection[str], asked: str, allowed: Collection[str]) -> str:
     """The precision where nothing was measured."""
     if asked not in ("auto", "fast"):
@@ -183,11 +192,7 @@ def measured(speeds: Speeds | None = None) -> dict[tuple[str, str], float]:
 
 def _ways() -> list[tuple[str, str]]:
     """What can be measured: engines that "auto" may take, and their precisions."""
-    return [
-        (engine, precision)
-        for engine in candidates()
-        for precision in (ENGINES[engine].precisions if engine in ENGINES else PRECISIONS_OF_KERAS)
-    ]
+    return [(engine, precision) for engine in candidates() for precision in _precisions(engine)]
 
 
 def _open(engine: str, precision: str) -> Upscaler:

@@ -33,6 +33,9 @@ pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
 
 from isr.page.reasons import key
 from isr.page.uploads import check_kind
+from isr.predict.choice import choose_here, kind_of
+from isr.predict.speeds import NAME, Speeds
+from isr.runtimes.engines import candidates
 
 CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
 
@@ -354,6 +357,18 @@ def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
         client.json("POST", "/go", {"do": "start"})
         client.wait(id, "working")
         assert client.ask("POST", "/measure", {"sources": []})[0] == 400
+        # What `isr engines --measure` notes beside the page.
+        assert client.json("GET", "/machine")["auto"]["pace"] is None
+        record = Speeds(tmp_path / "cache" / NAME)
+        for way, pace in {
+            ("openvino", "float32"): 9.0,
+            ("openvino", "bfloat16"): 8.0,
+            ("ncnn", "float32"): 1.0,
+        }.items():
+            record.add(kind_of(*way), 0.01, pace)
+        auto, expected = client.json("GET", "/machine")["auto"], choose_here(speeds=record)
+        assert auto == {"engine": expected.engine, "precision": expected.precision, "pace": expected.pace}
+        assert auto["engine"] == "ncnn" or "ncnn" not in candidates()
 
 
 def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from isr.cli.app import run
 from isr.predict import choice, source
-from isr.predict.choice import MARGIN, choose, engine_for, kind_of, measured
+from isr.predict.choice import MARGIN, choose, choose_here, engine_for, kind_of, measured
 from isr.predict.options import PredictOptions
 from isr.predict.precision import resolve_precision
 from isr.predict.source import Network
@@ -64,6 +64,7 @@ def test_the_fastest_that_was_measured_is_taken() -> None:
     assert chosen("auto") == chosen("float32") == ("ncnn", "float32")
     assert chosen("fast") == chosen("int8") == ("openvino", "int8")
     assert "8.90 s per megapixel by edsr_baseline_x2, openvino in float32 13.50" in choose(OFFERED).why
+    assert choose_here() == choose(OFFERED, "auto") and choose_here("fast") == choose(OFFERED, "fast")
     assert Network("edsr_fast_x2", "auto").engine == "ncnn"
     assert Network("edsr_baseline_x2", "fast").engine == "openvino"
     assert Network("edsr_fast_x2", "fast").engine == "ncnn", "it has no 8 bits"

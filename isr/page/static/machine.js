@@ -47,6 +47,7 @@ class Machine extends HTMLElement {
     const lines = [
       words.machineLine(about.cores, (about.memory / 2 ** 30).toFixed(0)),
       words.calculatesWith(about.engines.join(", "), about.version),
+      words.photosBy(about.auto.engine, about.auto.precision, about.auto.pace !== null),
       words.keeps(about.folder),
     ];
     // Of one network at a time: chains are made of these.

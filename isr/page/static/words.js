@@ -204,6 +204,8 @@ export const words = {
   machine: "This computer",
   machineLine: (cores, memory) => `${cores} processor cores, ${memory} GB of memory`,
   calculatesWith: (names, version) => `Can calculate with ${names} (keras-isr ${version})`,
+  photosBy: (engine, precision, measured) =>
+    `Photos are calculated by ${engine} in ${precision}` + (measured ? ", as measured on this computer" : ""),
   test: "Test this machine",
   testing: (look) => `Testing: ${look}…`,
   tested: "Tested: waiting files say now how long they take.",
