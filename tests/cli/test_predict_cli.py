@@ -623,6 +623,27 @@ def test_killed_at_any_moment_resume_goes_on(many: Path, tiny_presets: Path) -> 
     assert len([path for path in target.iterdir() if not path.name.startswith(".")]) == 30
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+def test_12_megapixels_take_less_than_800_megabytes(tmp_path: Path) -> None:
+    """The whole command, from a JPEG to a JPEG of 48 megapixels."""
+    pytest.importorskip("openvino")
+    source, target = tmp_path / "photo.jpg", tmp_path / "large.jpg"
+    Image.fromarray(photograph(750, 1000).repeat(4, 0).repeat(4, 1)).save(source)
+    line = ["predict", str(source), "-o", str(target), "--preset", "edsr_baseline_x2", "--engine", "openvino"]
+    # What resource.getrusage gives begins with the peak of the process that started this one.
+    code = f"""
+import re
+from pathlib import Path
+from isr.cli.app import run
+assert run({[*line, "--quiet"]!r}) == 0
+print(re.search(r"VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1])
+"""
+    peak = 1024 * int(run_python("-c", code).splitlines()[-1])
+    assert Image.open(target).size == (8000, 6000)
+    assert peak < 800e6
+
+
 def test_the_command_says_nothing_but_its_lines(tiny_presets: Path) -> None:
     save("photo.png")
     process = start("photo.png", "--preset", str(tiny_presets / "edsr_baseline_x2"))
