@@ -26,6 +26,8 @@ VARIANTS = [
     if name not in WITHOUT
     for index, arguments in enumerate(TINY[name])
 ]
+# As deep as those that are published: what is lost in few bits adds up.
+VARIANTS += [pytest.param("RRDBNet", {"scale": 4}, id="RRDBNet-23", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
