@@ -1,14 +1,15 @@
 """The same network and weights in every engine here, in ncnn by itself, and in PyTorch by spandrel: who is fastest?
 
     python benchmarks/peers.py NETWORK [--torch-python PYTHON] [--precision bfloat16] [--isa AVX2]
-        [--size 180x320] [--rounds 3] [--whole]
+        [--size 180x320] [--rounds 3] [--whole] [--ways ncnn,torch] [--folder FOLDER]
 
 NETWORK is `rrdbnet6`, `rrdbnet23`, `compact` or `span`, with random weights of the published shapes, or a preset.
-PyTorch and spandrel may be in an environment of their own, whose python is named. Without `--whole`, the networks
-alone compute pictures of `--size`, in turn, each in a process of its own; seconds are the least of the rounds. With
-it, whole commands enlarge a PNG file, in turn, and their peak memory stands beside. `--isa AVX2` limits oneDNN
-(TensorFlow, OpenVINO, PyTorch) and OpenBLAS to what such processors have; ncnn has no switch for that, so it computes
-with all of the processor.
+PyTorch and spandrel may be in an environment of their own, whose python is named. `--folder` keeps the networks for
+another call, and `--ways` takes some of the ways only, so that a long comparison goes in short pieces. Without
+`--whole`, the networks alone compute pictures of `--size`, in turn, each in a process of its own; seconds are the
+least of the rounds. With it, whole commands enlarge a PNG file, in turn, and their peak memory stands beside.
+`--isa AVX2` limits oneDNN (TensorFlow, OpenVINO, PyTorch) and OpenBLAS to what such processors have; ncnn has no
+switch for that, so it computes with all of the processor.
 
 The shares are of what the multiplications of the 3x3 convolutions would take at the speed of a large matrix product
 (NumPy's, measured in the same run): done directly, and by Winograd's F(4x4, 3x3), which needs a quarter of them.
@@ -35,13 +36,23 @@ RANDOM = {
     "compact": ("Compact", {"scale": 4, "num_features": 64, "num_convs": 16}),
     "span": ("SPAN", {"scale": 4}),
 }
+# The file that is written last.
+LAST = "torch.safetensors"
 
 
 # --------------------------------------------------------------------------------------------- what is compared
 
 
 def prepare(network: str, folder: Path) -> tuple[Path, int]:
-    """A preset, its pair of files for ncnn, and its tensors in their authors' names; the folder and the scale."""
+    """Make a preset, its pair of files for ncnn, and its tensors in their authors' names.
+
+    Args:
+        network: its name.
+        folder: where they are written; what an earlier call wrote is taken as it is.
+
+    Returns:
+        The preset's folder and the scale.
+    """
     from safetensors.numpy import save_file
 
     from isr import presets
@@ -49,8 +60,9 @@ def prepare(network: str, folder: Path) -> tuple[Path, int]:
     from isr.runtimes.engines import ncnn_graph
     from isr.runtimes.wirings import Network
 
-    preset = folder / network
-    if network in RANDOM:
+    preset = folder / network if network in RANDOM else presets.find(network)
+    made = (folder / LAST).is_file()
+    if network in RANDOM and not made:
         code = f"""
 import numpy as np
 from pathlib import Path
@@ -63,11 +75,11 @@ for variable in model.variables:  # no bias is zero, or it would be folded away
 model.save_preset(Path({str(preset)!r}))
 """
         subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
-    else:
-        preset = presets.find(network)
     config = presets.read_config(preset)
-    weights = presets.read_safetensors(preset / presets.WEIGHTS)
     (scale, *_) = presets.scales_of(config["model"], config["arguments"])
+    if made:
+        return preset, scale
+    weights = presets.read_safetensors(preset / presets.WEIGHTS)
     graph = ncnn_graph.build(Network(config["model"], config["arguments"], weights), scale)
     ncnn_graph.save(graph, folder / "network.param")
     if config["model"] == "EDSR":
@@ -77,9 +89,7 @@ model.save_preset(Path({str(preset)!r}))
     else:
         tensors, _ = pairs.read(graph.text, graph.numbers)
         tensors = branched(tensors) if config["model"] == "SPAN" else tensors
-    save_file(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "torch.safetensors"
-    )
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / LAST)
     return preset, scale
 
 
@@ -165,7 +175,7 @@ def open_way(way: str, folder: Path, preset: str) -> Any:
 
         return by_ncnn
     if name == "torch":
-        return open_torch(folder / "torch.safetensors", precision)
+        return open_torch(folder / LAST, precision)
     from isr.predict.source import Network
 
     upscaler = Network(preset, name).open(precision)
@@ -367,14 +377,15 @@ def main() -> None:
     parser.add_argument("--isa", default="")
     parser.add_argument("--size", default="180x320")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--whole", action="store_true")
     parser.add_argument(
-        "--ways", default="tensorflow,openvino,ncnn,ncnn-alone,torch", help="those of interest"
+        "--ways", default="tensorflow,openvino,ncnn,ncnn-alone,torch", help="some; empty: only prepare"
     )
     asked = parser.parse_args()
     from measure import machine
 
-    wanted = asked.ways.split(",")
+    wanted = [name for name in asked.ways.split(",") if name]
     ways = {}
     for name in wanted:
         if name == "ncnn-alone" or (name == "ncnn" and asked.precision == "float32"):
@@ -382,12 +393,15 @@ def main() -> None:
         elif name != "ncnn":
             ways[f"{name} {asked.precision}"] = asked.torch_python if name == "torch" else sys.executable
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = (asked.folder or Path(temporary)) / asked.network
+        folder.mkdir(parents=True, exist_ok=True)
         preset, scale = prepare(asked.network, folder)
         limited = f", limited to {asked.isa}" if asked.isa else ""
         what = "whole commands" if asked.whole else "networks alone"
         print(machine())
         print(f"{asked.network} x{scale}, {asked.size}, {asked.precision}{limited}, {what}", flush=True)
+        if not ways:
+            return
         measure = whole_commands if asked.whole else networks_alone
         measure(ways, folder, str(preset), asked.size, asked.rounds, environment(asked.isa))
 
