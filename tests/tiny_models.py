@@ -284,6 +284,10 @@ VARIANTS = [
     for case in CASES
 ]
 FIRST = [Case(model, TINY[model.__name__][0]) for model in list_models() if model.__name__ in TINY]
+# For what takes long: the first of each network, and the others where slow tests run.
+FIRST_THEN_SLOW = [
+    pytest.param(case, id=str(case), marks=[] if case in FIRST else pytest.mark.slow) for case in CASES
+]
 
 
 def pictures(model: SuperResolutionModel, height: int, width: int, batch: int = 1) -> np.ndarray:

@@ -255,7 +255,9 @@ def test_state_moves_in_training_alone(discriminator: Any) -> None:
         assert np.any(numpy(variable) != old), variable.path
 
 
-@both
+@pytest.mark.parametrize(
+    "discriminator", [pytest.param(Discriminator, marks=pytest.mark.slow), UNetDiscriminator]
+)
 def test_it_learns_to_tell_two_kinds_of_pictures(discriminator: Any) -> None:
     keras.utils.set_random_seed(2)
     model = discriminator(num_features=4)

@@ -25,7 +25,7 @@ RATE = 3e-3
 # FlowVSR adds luma alone; colours are left to its tiny base.
 FACTOR = {"EDVR": 2.0, "FlowVSR": 1.4}
 OTHERS = 3.5
-SLOW = ("EDVR", "MDSR", "TDAN")
+SLOW = ("EDVR", "MDSR", "TDAN", "FlowVSR", "Cascade")
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -143,7 +143,7 @@ def test_a_loss_without_the_pixel_loss_falls(part: str, factor: float) -> None:
     ("name", "discriminator"),
     [
         pytest.param("vanilla", Discriminator, marks=pytest.mark.slow),
-        ("relativistic", Discriminator),
+        pytest.param("relativistic", Discriminator, marks=pytest.mark.slow),
         pytest.param("least_squares", Discriminator, marks=pytest.mark.slow),
         pytest.param("hinge", Discriminator, marks=pytest.mark.slow),
         pytest.param("vanilla", UNetDiscriminator, marks=pytest.mark.slow),

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from children import run_python
-from tiny_models import FIRST, VARIANTS, Case, numpy, pictures, randomise
+from tiny_models import FIRST, FIRST_THEN_SLOW, Case, numpy, pictures, randomise
 
 from isr.errors import ISRError, RequestError
 from isr.models import EDSR
@@ -280,7 +280,7 @@ def test_average_is_float32_in_mixed_precision() -> None:
 
 
 @on_tensorflow
-@pytest.mark.parametrize("case", VARIANTS)
+@pytest.mark.parametrize("case", FIRST_THEN_SLOW)
 def test_one_graph_takes_every_size(case: Case) -> None:
     import tensorflow as tf
 

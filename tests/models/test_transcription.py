@@ -67,13 +67,14 @@ def same(found: Any, expected: Any) -> None:
     "options",
     [
         {},
-        {"with_tsa": False},
-        {"with_predeblur": True},
-        {"hr_in": True},
         {"hr_in": True, "with_predeblur": True},
-        {"center_frame_idx": 0},
         {"num_frames": 7, "center_frame_idx": 4},
         {"num_frames": 7, "with_tsa": False, "num_upsample_features": 4, "num_extract_blocks": 0},
+        # Each option of these stands above, among others.
+        pytest.param({"with_tsa": False}, marks=pytest.mark.slow),
+        pytest.param({"with_predeblur": True}, marks=pytest.mark.slow),
+        pytest.param({"hr_in": True}, marks=pytest.mark.slow),
+        pytest.param({"center_frame_idx": 0}, marks=pytest.mark.slow),
     ],
     ids=lambda options: "-".join(f"{key}={value}" for key, value in options.items()) or "M",
 )
@@ -114,6 +115,7 @@ def test_its_deformable_convolution_equals_the_published_operators(case: str) ->
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_as_a_graph() -> None:
     """In graphs TensorFlow fuses operations, and loses the slope of a leaky ReLU behind a sum."""
     _, lr, weights = prepared(Case(EDVR, SMALL))

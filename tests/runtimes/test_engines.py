@@ -172,6 +172,7 @@ def test_other_networks_convert(engine: str, network: type[SuperResolutionModel]
         np.testing.assert_allclose(opened.decode(features), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_small_video_network_converts(tmp_path: Path) -> None:
     """The deformable layers of the one that converts fastest."""
     from isr.runtimes.engines.conversion import write
