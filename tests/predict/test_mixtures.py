@@ -70,7 +70,16 @@ def planned(photo: str, **options: Any) -> PictureJob:
     return job
 
 
-@pytest.mark.parametrize("engine", [None, *(name for name, engine in ENGINES.items() if engine.installed)])
+@pytest.mark.parametrize(
+    "engine",
+    [None]
+    + [
+        # The converter of LiteRT takes seconds.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "litert" else [])
+        for name, engine in ENGINES.items()
+        if engine.installed
+    ],
+)
 def test_a_mixture_is_computed_by_every_engine(
     photo: str, corners: dict[str, EDSR], engine: str | None
 ) -> None:

@@ -191,7 +191,7 @@ def test_several_scales_learn_together_and_resume_exactly(photos: Path, tmp_path
     assert_same_curve(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [2, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (3, 4))])
 def test_a_batch_moves_its_own_scale(scale: int) -> None:
     from isr.models import MDSR
     from isr.train.objective import LossWeights, Objective
