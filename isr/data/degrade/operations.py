@@ -50,14 +50,18 @@ def resize(planes: np.ndarray, size: tuple[int, int], interpolation: Interpolati
 
 
 def _covered(planes: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """Means over `length` equal parts of an axis: differences of its running sum."""
-    sums = np.cumsum(planes, axis, dtype=np.float64)
-    sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
-    ends = np.linspace(0, planes.shape[axis], length + 1)
-    whole = np.minimum(ends.astype(int), planes.shape[axis] - 1)
-    part = (ends - whole).reshape(-1, *[1] * (-1 - axis))
-    means = np.diff(sums.take(whole, axis) * (1 - part) + sums.take(whole + 1, axis) * part, axis=axis)
-    return (means * (length / planes.shape[axis])).astype(np.float32)
+    """Means over `length` equal parts of an axis, -1 or -2."""
+    old = planes.shape[axis]
+    ends = np.linspace(0, old, length + 1)
+    first = ends[:-1].astype(int)
+    total = np.float32(0)
+    # A part covers so many pixels at most, the first and the last of them not wholly.
+    for step in range(math.ceil(old / length) + 1):
+        pixel = first + step
+        covered = np.minimum(ends[1:], pixel + 1) - np.maximum(ends[:-1], pixel)
+        weights = (np.maximum(covered, 0) * (length / old)).astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+        total = total + planes.take(np.minimum(pixel, old - 1), axis) * weights
+    return np.asarray(total)
 
 
 def add_gaussian_noise(
