@@ -19,14 +19,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from isr.cluster.clips import LETTING_GO, Clip, StoredClips, clear_stage, join_here
 from isr.cluster.connection import connected
 from isr.errors import Cancelled, ISRError, MachineError, first_line
-from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
-from isr.io.pictures import READABLE
 from isr.io.places import is_remote
 from isr.predict.jobs.job import Job, Outcome
 from isr.predict.jobs.journal import Journal
@@ -35,7 +33,7 @@ from isr.predict.plain import from_plain
 from isr.predict.precision import supported_precision
 from isr.predict.request import Plan, PredictRequest, job_from_json
 from isr.predict.speeds import speeds_here
-from isr.predict.stream import Item, Maker, Settled, cores_here, counted, items_of, tell
+from isr.predict.stream import Item, Maker, Settled, cores_here, counted, is_clip_name, items_of, tell
 from isr.progress import Progress, Silent, Within, phase
 from isr.runtimes.engines import BACKENDS
 
@@ -244,11 +242,6 @@ def run_stream_on_ray(
 def obeyed(job: Job) -> Job:
     """Return a job that runs as it was planned, or fails: else machines that differ would make results that differ."""
     return replace(job, networks=tuple(replace(network, automatic=False) for network in job.networks))
-
-
-def is_clip_name(source: str) -> bool:
-    """Tell whether a file may be a clip by its name."""
-    return PurePosixPath(source).suffix.lower() in VIDEO_SUFFIXES | ANIMATION_SUFFIXES - READABLE
 
 
 def _run(

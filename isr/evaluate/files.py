@@ -24,7 +24,7 @@ from isr.predict.api import upscale_frames
 from isr.predict.choice import engine_for
 from isr.predict.picture import enlarge
 from isr.predict.quality import assess, assess_clip, mixture_of
-from isr.predict.source import Network, has_corners, networks_of
+from isr.predict.source import Network, has_corners, networks_of, windows_of
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
 from isr.progress import Progress, Silent
@@ -156,11 +156,10 @@ def evaluate_files(
     options, progress, folder = options or EvaluateOptions(), progress or Silent(), Path(hr)
     clips = holds_clips(folder)
     mixture = options.mixture
-    if model is None:
+    first: Any = model
+    if model is None and not clips:
         use = None if mixture is None else presets.PHOTO
-        first: Any = presets.default_for(options.scale or 2, video=clips, alias=use)
-    else:
-        first = model
+        first = presets.default_for(options.scale or 2, alias=use)
     sources: list[Any] = [
         str(source) if isinstance(source, Path) else source for source in (first, *options.beside)
     ]
@@ -174,7 +173,14 @@ def evaluate_files(
         if not by_scale:
             raise RequestError(f"{source}: has a column in every table; name a network")
         # A preset that is named by an alias depends on the scale.
-        networks.append(by_scale.get(options.scale or 0) or next(iter(by_scale.values())))
+        scale = next((known for known in by_scale if known == options.scale), next(iter(by_scale)))
+        if clips:
+            tiles = TileOptions(back_projection=options.back_projection)
+            windows = windows_of(source, options.engine, options.precision, tiles, own)
+            by_scale, line = windows.along((scale,), by_scale)
+            if line:
+                progress.message(line)
+        networks.append(by_scale[scale])
     options = replace(options, scale=options.scale or networks[0].scales[0])
     for network in networks:
         if options.scale not in network.scales:

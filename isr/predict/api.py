@@ -26,6 +26,7 @@ from isr.predict.source import (
     networks_along,
     networks_of,
     plan_route,
+    windows_of,
 )
 from isr.predict.tiling import TileOptions
 from isr.progress import Progress, Silent
@@ -202,7 +203,7 @@ def upscale_frames(
     a few frames.
 
     Args:
-        model: as for `upscale`; None: the shipped presets for video.
+        model: as for `upscale`; None, "fast" and "best": the shipped presets for video.
         frames: an iterable of `[h, w]` or `[h, w, c]`, as for `upscale`, all of one shape and dtype.
         scale, size, tile, tile_overlap, batch, self_ensemble, back_projection, precision, engine: as for `upscale`;
             back projection for networks of single pictures only.
@@ -241,6 +242,11 @@ def upscale_frames(
     pixels = ((None, frame[..., np.newaxis] if frame.ndim == 2 else frame) for frame in stream)
     height, width = first.shape[:2]
     route = plan_route(height, width, wanted.or_scale(default_scale(model, networks)), networks)
+    networks, line = windows_of(model, engine, precision, options.tiles, mixture).along(
+        route.stages, networks
+    )
+    if line:
+        progress.message(line)
     check_video_route(route, networks)
     upscalers = _opened(precision, first.dtype, route, networks, progress)
     for _, result in upscale_frames_along(route, pixels, upscalers, options, progress):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from isr.errors import ISRError
 from isr.io import clips, pictures
-from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
-from isr.io.pictures import READABLE
 from isr.io.places import is_remote
 from isr.predict.report import duration_of
 from isr.predict.request import PredictRequest
 from isr.predict.source import BICUBIC, plan_route
 from isr.predict.speeds import Kind, Speeds
-from isr.predict.stream import Item, Maker, items_of
+from isr.predict.stream import Item, Maker, is_clip_name, items_of
 from isr.predict.tiling import plan_tiles
 
 # List prices, in dollars: a core for an hour, and a thousand requests of a store that write (or list), or read.
@@ -105,9 +103,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
     """Megapixels that go through the networks, and the kind of work; None where the size is not known."""
     asked, facts = maker.asked(item.options), item.facts
-    suffix = PurePosixPath(item.source).suffix.lower()
     # Some suffixes are of pictures and of animations; those of a store are not looked into.
-    clip = "frames" in facts or suffix in (VIDEO_SUFFIXES | ANIMATION_SUFFIXES) - READABLE
+    clip = "frames" in facts or is_clip_name(item.source)
     if not facts and not is_remote(item.source):
         clip = clips.is_clip(Path(item.source))
     frames = facts.get("frames", 1)
@@ -127,9 +124,13 @@ def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
             return None
     setting = asked.clips if clip else asked.pictures
     route = plan_route(height, width, setting.target, setting.networks)
+    if clip:
+        setting, _ = setting.for_clip(route)
     engine, precision = asked.settle().clips if clip else asked.settle().pictures
-    names = " then ".join(setting.networks[scale].name for scale in route.stages)
     own = [setting.networks[scale] for scale in route.stages]
+    if own and own[0].num_frames > 1:
+        engine = own[0].engine
+    names = " then ".join(network.name for network in own)
     runs = any(network.precisions for network in own)
     kind = Kind(names or BICUBIC, engine if runs else "", precision if runs else "", "CPU")
     megapixels = 0.0 if route.stages else route.size[0] * route.size[1] / 1e6

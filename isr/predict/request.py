@@ -24,7 +24,7 @@ from isr.predict.jobs.shards import Shard, Share, check_shard
 from isr.predict.options import PredictOptions
 from isr.predict.plain import from_plain, readable, to_plain
 from isr.predict.report import together, took
-from isr.predict.source import BICUBIC, default_scale, has_corners, is_address, networks_of
+from isr.predict.source import BICUBIC, default_scale, has_corners, is_address, networks_of, windows_of
 from isr.predict.speeds import Speeds
 from isr.progress import Estimate
 
@@ -263,7 +263,8 @@ def _plan_kind(
             return [], {}
         networks = networks_of(source, engine=options.runs_on, mixture=mixture)
     target = options.target.or_scale(_scale(request, source, networks))
-    setting = Setting(options, networks, target, name)
+    windows = windows_of(source, options.engine, options.precision, options.tiles, mixture)
+    setting = Setting(options, networks, target, name, windows)
 
     def contents(folder: Path) -> Iterable[Path]:
         return kind.contents(folder, networks, output)

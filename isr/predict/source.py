@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
 from isr.predict.route import Route, Target
+from isr.predict.tiling import UNBOUNDED_OVERLAP, TileOptions
 from isr.presets import Mixture
 from isr.progress import Progress, Silent, phase
 from isr.runtimes import wirings
@@ -480,7 +483,8 @@ def networks_of(
 ) -> ByScale:
     """Find the networks of one source, as for `Network`; None: the package's own default of every scale.
 
-    "fast" and "best" name one of every scale, too. "bicubic" has none: pictures are resized.
+    "fast" and "best" name one of every scale, too. For a video, both are of frames one by one; `windows_of` finds
+    those of several frames. "bicubic" has none: pictures are resized.
 
     Opened ones are kept, so that upscaling one array after another opens them once.
 
@@ -507,7 +511,7 @@ def _networks_of(source: Source, video: bool, engine: str | None, mixture: Mixtu
         if not scales:
             what = "no preset with corners" if use == presets.PHOTO else "no preset"
             raise RequestError(f"{what} ships with this installation: give --preset or --weights")
-        names = {scale: presets.default_for(scale, video, use) for scale in scales}
+        names = {scale: presets.default_for(scale, video, use, one_by_one=True) for scale in scales}
         return {
             scale: _networks_of(presets.HERE / name, video, engine, mixture)[scale]
             for scale, name in names.items()
@@ -522,6 +526,80 @@ def _networks_of(source: Source, video: bool, engine: str | None, mixture: Mixtu
     if mixture is None and hasattr(source, "get_weights"):
         return _of_model(source, engine)  # type: ignore[arg-type]  # models are hashed by identity
     return _by_scale(Network(source, engine, mixture))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The networks of several frames that make clips in one pass where no preset is named.
+
+    Attributes:
+        networks: by their scale.
+        hindrance: why none of them runs here; empty where they do.
+    """
+
+    networks: ByScale = field(default_factory=dict)
+    hindrance: str = ""
+
+    @property
+    def engine(self) -> str:
+        """Return what runs them; empty where there are none, or none runs."""
+        return "" if self.hindrance else next((network.engine for network in self.networks.values()), "")
+
+    def along(self, stages: Sequence[int], networks: ByScale) -> tuple[ByScale, str]:
+        """Choose the networks of a clip along its route.
+
+        Args:
+            stages: of the route.
+            networks: of frames one by one, by which it was planned.
+
+        Returns:
+            Those of several frames where one pass makes the result, else `networks`; and a line where only the
+            hindrance forbids the former.
+        """
+        if len(stages) != 1 or stages[0] not in self.networks:
+            return networks, ""
+        if not self.hindrance:
+            return self.networks, ""
+        own, instead = self.networks[stages[0]].name, networks[stages[0]].name
+        return networks, f"frame by frame by {instead}: {own} {self.hindrance}"
+
+
+def windows_of(
+    source: Source,
+    engine: str | None = None,
+    precision: str = "float32",
+    tiles: TileOptions | None = None,
+    mixture: Mixture | None = None,
+) -> Windows:
+    """Find the networks of several frames that a source stands for: of None and aliases, which name none, some.
+
+    Args:
+        source, mixture: as for `networks_of`.
+        engine, precision, tiles: as they are asked for.
+    """
+    alias = _alias(source)
+    if mixture is not None or not (source is None or alias):
+        return Windows()
+    hindrance, tiles = "", tiles or TileOptions()
+    if engine not in (None, "auto", *BACKENDS):
+        hindrance = f"does not run by {engine}"
+    elif precision in ("int8", "fast"):
+        hindrance = "has no 8 bits"
+    elif tiles.back_projection:
+        hindrance = "takes no back projection"
+    elif tiles.overlap == "exact":
+        hindrance = "has no exact overlap"
+    elif tiles.overlap is None and tiles.tile is not None and tiles.tile <= 2 * UNBOUNDED_OVERLAP:
+        hindrance = f"takes larger tiles than {tiles.tile}"
+    elif backend() not in BACKENDS or any(find_spec(package) is None for package in ("keras", backend())):
+        hindrance = "needs Keras with TensorFlow or JAX"
+    names = {scale: presets.default_for(scale, True, alias) for scale in presets.default_scales()}
+    networks = {
+        scale: network_at(str(presets.HERE / name), engine if engine in BACKENDS else "", False)
+        for scale, name in names.items()
+        if presets.num_frames(name) > 1
+    }
+    return Windows(networks, hindrance)
 
 
 def network_at(source: str, engine: str, automatic: bool, mixture: Mixture | None = None) -> Network:

@@ -38,7 +38,7 @@ from isr.predict.options import PredictOptions
 from isr.predict.plain import to_plain
 from isr.predict.precision import expected_device, resolve_precision, supported_precision
 from isr.predict.request import PredictRequest, changed, standing
-from isr.predict.source import default_scale, networks_of
+from isr.predict.source import Windows, default_scale, networks_of, windows_of
 from isr.progress import Estimate, Progress, Within, check_cancelled, tell_estimates
 
 T = TypeVar("T")
@@ -166,11 +166,13 @@ class Settled:
     Attributes:
         pictures, clips: engine and precision of 8-bit pixels of these; "auto" where it is open.
         cores: by which encoders of video choose their threads.
+        windows: the engine of networks of several frames that nothing names; empty where none are taken.
     """
 
     pictures: tuple[str, str]
     clips: tuple[str, str]
     cores: int = 1
+    windows: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,20 @@ class Asked:
                 precision=precision if options.precision in ("auto", "fast") else options.precision,
             )
         networks = networks_of(self.source, video=video, engine=options.runs_on)
-        return Setting(options, networks, options.target.or_scale(default_scale(self.source, networks)))
+        target = options.target.or_scale(default_scale(self.source, networks))
+        return Setting(options, networks, target, windows=self.windows)
+
+    @cached_property
+    def windows(self) -> Windows:
+        """Return the networks of several frames that nothing names."""
+        asked, engine = self.options, self.options.engine
+        if self.settled is not None:
+            engine = self.settled.windows
+            if not engine:
+                return Windows()
+        windows = windows_of(self.source, engine, asked.precision, asked.tiles, asked.mixture)
+        # A machine that hinders them fails: going on frame by frame would make results that differ.
+        return windows if self.settled is None else replace(windows, hindrance="")
 
     def settle(self) -> Settled:
         """Choose engine and precision, as this machine does."""
@@ -216,7 +231,7 @@ class Asked:
     @cached_property
     def _settled(self) -> Settled:
         pictures = self._choice(self.pictures) if self.single else self._choice(self.clips)
-        return Settled(pictures, self._choice(self.clips), cores_here())
+        return Settled(pictures, self._choice(self.clips), cores_here(), self.windows.engine)
 
     def _choice(self, setting: Setting) -> tuple[str, str]:
         networks = [network for network in setting.networks.values() if network.precisions]
@@ -240,7 +255,7 @@ class Asked:
         networks = {**self.clips.networks, **self.pictures.networks} if self.single else self.clips.networks
         weights = {str(scale): network.fingerprint() for scale, network in networks.items()}
         # Threads of encoders are left out: machines of other numbers trust each other's results.
-        settled = {key: value for key, value in asdict(self.settle()).items() if key != "cores"}
+        settled = {key: list(getattr(self.settle(), key)) for key in ("pictures", "clips")}
         return {"version": VERSION, "options": made, "networks": weights, "settled": settled}
 
     @property
@@ -437,7 +452,11 @@ class Maker:
         else:
             status = Path(item.source).stat()
             identity = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-        content = {**self.asked(item.options).digested, "source": item.name, "input": identity}
+        asked = self.asked(item.options)
+        content = {**asked.digested, "source": item.name, "input": identity}
+        if is_clip_name(item.source) and (engine := asked.settle().windows):
+            networks = asked.windows.networks.items()
+            content["windows"] = [engine, {scale: network.fingerprint() for scale, network in networks}]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -497,6 +516,11 @@ class Maker:
                 )
             job = job.on_cores(self.settled.cores)
         return job
+
+
+def is_clip_name(source: str) -> bool:
+    """Tell whether a file is a clip, and no picture, by its name."""
+    return PurePosixPath(source).suffix.lower() in (VIDEO_SUFFIXES | ANIMATION_SUFFIXES) - READABLE
 
 
 def run_stream(request: PredictRequest, progress: Progress) -> Iterator[Outcome]:

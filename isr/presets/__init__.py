@@ -92,16 +92,29 @@ NETWORKS = {
 # Which preset is meant, by scale: where none is named, for a picture and for the frames of a video, and by two names
 # that stay while presets come and go. Of those that take less than a second for a frame of 320x180 pixels
 # (docs/video.md), "video" is the best on the validation clips; "best" is what has the highest PSNR on the validation
-# photographs, and "fast" what has most of it in a fraction of the time. What has none here takes the default's.
-# Where corners are mixed, "photo" is meant, and nothing else.
-DEFAULT, VIDEO, FAST, BEST, PHOTO = "default", "video", "fast", "best", "photo"
+# photographs, "best video" on the validation clips, and "fast" what has most of it in a fraction of the time. What has
+# none here takes the default's. Networks of several frames enlarge once and need Keras: where that does not do, frames
+# go one by one through "frames" or "best". Where corners are mixed, "photo" is meant, and nothing else.
+DEFAULT, VIDEO, FRAMES, FAST, BEST, BEST_VIDEO, PHOTO = (
+    "default",
+    "video",
+    "frames",
+    "fast",
+    "best",
+    "best video",
+    "photo",
+)
 BY_SCALE: dict[str, dict[int, str]] = {
     DEFAULT: {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"},
-    VIDEO: {2: "edsr_fast_x2"},
+    VIDEO: {2: "flowvsr_x2"},
+    FRAMES: {2: "edsr_fast_x2"},
     FAST: {2: "edsr_fast_x2", 4: "edsr_fast_x4"},
     BEST: {2: "mdsr_baseline", 3: "mdsr_baseline"},
+    BEST_VIDEO: {2: "flowvsr_x2", 4: "flowvsr_x4"},
     PHOTO: {2: "photo_x2", 4: "photo_x4"},
 }
+# What is taken for a video, by what is named: those of several frames, and those for frames one by one.
+FOR_VIDEO = {None: (VIDEO, FRAMES), FAST: (FAST, FAST), BEST: (BEST_VIDEO, BEST)}
 # Those that can be named.
 ALIASES = (FAST, BEST)
 
@@ -173,18 +186,21 @@ def default_scales(use: str = DEFAULT) -> tuple[int, ...]:
     return tuple(scale for scale, name in sorted(BY_SCALE[use].items()) if (HERE / name / CONFIG).is_file())
 
 
-def default_for(scale: int, video: bool = False, alias: str | None = None) -> str:
+def default_for(scale: int, video: bool = False, alias: str | None = None, one_by_one: bool = False) -> str:
     """Return the preset that is taken for a scale when none is named, or by an alias.
 
     Args:
         scale: what it shall enlarge by.
         video: whether frames of a video are enlarged, and not a picture.
         alias: "fast" or "best"; "photo" where corners are mixed; None: no preset is named.
+        one_by_one: whether a video's frames are enlarged one by one, so that networks of several frames will not do.
 
     Raises:
         RequestError: none ships for the scale.
     """
-    uses = (PHOTO,) if alias == PHOTO else (alias or (VIDEO if video else DEFAULT), DEFAULT)
+    uses: tuple[str, ...] = (alias or DEFAULT,)
+    if alias != PHOTO:
+        uses = (*(FOR_VIDEO[alias][one_by_one:] if video else uses), DEFAULT)
     meant = (BY_SCALE[use].get(scale) for use in uses)
     name = next((name for name in meant if name and (HERE / name / CONFIG).is_file()), None)
     if name is None:

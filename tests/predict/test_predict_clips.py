@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,12 +28,14 @@ from isr import presets
 from isr.cli.app import run
 from isr.errors import Cancelled, RequestError
 from isr.io.clips import FrameReader
-from isr.models import EDSR, EDVR
+from isr.models import EDSR, EDVR, FlowVSR
 from isr.predict import PredictRequest, plan
 from isr.predict.jobs import clip
+from isr.predict.jobs.clip import ClipJob
 from isr.predict.networks import NETWORKS
 from isr.predict.options import PredictOptions, VideoOptions
 from isr.predict.predictor import Outcome, predict_files
+from isr.predict.stream import Item, Maker
 
 EDVR_TINY = Case(
     EDVR, {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1}
@@ -186,6 +189,101 @@ def test_default_presets_are_those_for_video() -> None:
     source = save_clip("clip.mp4", frames(3))
     assert predict(source)[0].networks == ("edsr_fast_x2",)
     assert predict(source, scale=4)[0].networks == ("edsr_baseline_x4",)
+
+
+@pytest.fixture
+def with_windows(tiny_presets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a network of several frames shipped for video at x2, too."""
+    shipped = tmp_path / "shipped"
+    shutil.copytree(tiny_presets, shipped)
+    base = EDSR(scale=2, num_features=8, num_blocks=0)
+    randomise(FlowVSR(base, num_frames=3, num_features=8, num_blocks=0)).save_preset(shipped / "flowvsr_x2")
+    monkeypatch.setattr(presets, "HERE", shipped)
+
+
+def planned(source: Path, model: str | None = None, **options: object) -> ClipJob:
+    known = PredictOptions(**options)  # type: ignore[arg-type]
+    (job,) = plan(PredictRequest((source,), None, () if model is None else (model,), known)).jobs
+    assert isinstance(job, ClipJob)
+    return job
+
+
+@pytest.mark.usefixtures("with_windows")
+@pytest.mark.parametrize(
+    ("model", "options", "networks"),
+    [
+        (None, {}, ["flowvsr_x2"]),
+        (None, {"scale": 1.5}, ["flowvsr_x2"]),
+        ("best", {}, ["flowvsr_x2"]),
+        ("fast", {}, ["edsr_fast_x2"]),
+        ("edsr_fast_x2", {}, ["edsr_fast_x2"]),
+        (None, {"scale": 3}, ["edsr_baseline_x3"]),
+        (None, {"scale": 8}, ["edsr_baseline_x4", "edsr_fast_x2"]),
+        ("best", {"scale": 8}, ["edsr_baseline_x4", "edsr_baseline_x2"]),
+    ],
+)
+def test_one_pass_is_made_by_several_frames_and_others_frame_by_frame(
+    model: str | None, options: dict[str, float], networks: list[str]
+) -> None:
+    job = planned(save_clip("clip.mp4", frames(3)), model, **options)
+    assert [network.name for network in job.networks] == networks
+    assert not any("frame by frame" in note for note in job.notes)
+
+
+@pytest.mark.usefixtures("with_windows")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"engine": "openvino"}, "does not run by openvino"),
+        ({"precision": "fast"}, "has no 8 bits"),
+        ({"back_projection": 2}, "takes no back projection"),
+        ({"tile_overlap": "exact"}, "has no exact overlap"),
+        ({"tile": 40}, "takes larger tiles than 40"),
+    ],
+)
+def test_where_several_frames_do_not_do_a_line_says_so(options: dict[str, object], why: str) -> None:
+    job = planned(save_clip("clip.mp4", frames(3)), **options)
+    assert [network.name for network in job.networks] == ["edsr_fast_x2"]
+    assert job.notes == (f"frame by frame by edsr_fast_x2: flowvsr_x2 {why}",)
+
+
+@pytest.mark.usefixtures("with_windows")
+def test_by_default_frames_are_made_as_by_the_preset_of_several() -> None:
+    source = save_clip("clip.mkv", frames(4))
+    options = VideoOptions(codec="ffv1", pixel_format="bgr0")
+    (outcome,) = predict(source, video=options)
+    assert outcome.networks == ("flowvsr_x2",)
+    expected = list(isr.upscale_frames(str(presets.HERE / "flowvsr_x2"), read_clip(source)))
+    np.testing.assert_array_equal(read_clip("clip_x2.mkv"), expected)
+    np.testing.assert_array_equal(list(isr.upscale_frames(None, read_clip(source))), expected)
+    lines = Lines()
+    exact = isr.upscale_frames(None, read_clip(source), tile_overlap="exact", progress=lines)
+    np.testing.assert_array_equal(
+        list(exact), list(isr.upscale_frames("edsr_fast_x2", read_clip(source), tile_overlap="exact"))
+    )
+    assert lines.lines == ["frame by frame by edsr_fast_x2: flowvsr_x2 has no exact overlap"]
+
+
+@pytest.mark.usefixtures("with_windows")
+def test_numbered_pictures_stay_pictures_by_default() -> None:
+    Path("shots").mkdir()
+    for index, frame in enumerate(frames(3)):
+        Image.fromarray(frame).save(f"shots/{index:04d}.png")
+    jobs = plan(PredictRequest((Path("shots"),))).jobs
+    assert [job.KIND for job in jobs] == ["picture"] * 3
+
+
+@pytest.mark.usefixtures("with_windows")
+def test_machines_agree_whether_several_frames_are_looked_at() -> None:
+    source = save_clip("clip.mp4", frames(3))
+    request = PredictRequest((f"@{source}",), Path("out"), (), PredictOptions())
+    settled = Maker(request).settle()
+    assert settled.windows == "tensorflow"
+    item = Item(str(source), "clip.mp4")
+    for kept, network in ((settled, "flowvsr_x2"), (replace(settled, windows=""), "edsr_fast_x2")):
+        job = Maker(request, kept).plan_here(item, Path("out/clip.mp4").absolute())
+        assert isinstance(job, ClipJob)
+        assert [chosen.name for chosen in job.networks] == [network]
 
 
 # Interruptions

@@ -20,14 +20,21 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_lists_what_they_stand_for() -> None:
     table = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").partition("| scale | none named |")[2]
-    rows = re.findall(r"^\| (\d) \| `(\w+)` \| `(\w+)` \| `(\w+)` \| `(\w+)` \|$", table, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) " + r"\| `(\w+)` " * 5 + r"\|$", table, re.MULTILINE)
     assert [int(row[0]) for row in rows] == list(presets.default_scales())
     for scale, *named in rows:
         meant = (
             presets.default_for(int(scale), video, alias)
-            for video, alias in [(False, None), (False, "fast"), (False, "best"), (True, None)]
+            for video, alias in [
+                (False, None),
+                (False, "fast"),
+                (False, "best"),
+                (True, None),
+                (True, "best"),
+            ]
         )
         assert named == list(meant)
+        assert presets.default_for(int(scale), True, "fast") == named[1]
 
 
 def test_best_is_never_worse_and_fast_never_larger_than_the_default() -> None:

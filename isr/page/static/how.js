@@ -30,7 +30,7 @@ export function sourcesOf(look, factor) {
 export function lookOf(sources) {
   // Of sources, or of a network by its name.
   const name = sources?.[0];
-  if (!name || /^(edsr_baseline|mdsr|photo)/.test(name)) return "best";
+  if (!name || /^(edsr_baseline|flowvsr|mdsr|photo)/.test(name)) return "best";
   if (name === "bicubic") return "plain";
   if (name.startsWith("live_x2")) return "live";
   if (name.startsWith("edsr_fast")) return "quick";

@@ -85,8 +85,7 @@ class ClipJob(Job):
 
     @classmethod
     def _plan(cls, source: Input, setting: Setting) -> ClipJob:
-        options, networks = setting.options, setting.networks
-        video = options.video
+        options, video = setting.options, setting.options.video
         if options.adapt is not None:
             raise RequestError(f"{source.path}: is a clip; --adapt learns from single pictures")
         info = probe(source.path, timeline=True)
@@ -99,8 +98,9 @@ class ClipJob(Job):
             check_crop(options.crop, info.width, info.height, source.path, "the frames")
         width, height = size_of(options.crop, info.width, info.height)
         frames = info.frames_between(video.start, video.duration)
-        route = plan_route(height, width, setting.target, networks)
-        check_video_route(route, networks)
+        route = plan_route(height, width, setting.target, setting.networks)
+        setting, one_by_one = setting.for_clip(route)
+        check_video_route(route, setting.networks)
         target = _target(source, info, setting, route, height, width)
         check_name(target, _parts(target).name)
         output = plan_output(
@@ -115,7 +115,7 @@ class ClipJob(Job):
             quality=options.quality,
             suffix=None if target.suffix else options.suffix,
         )
-        note = "; ".join((*info.notes, *output.notes))
+        note = "; ".join(filter(None, (*info.notes, *output.notes, one_by_one)))
         looks = _looks(output, setting, route)
         return cls(
             **cls._shared(source, info, setting, target, route, note, looks),

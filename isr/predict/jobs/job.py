@@ -26,7 +26,7 @@ from isr.predict.precision import expected_device, resolve_precision, supported_
 from isr.predict.quality import Quality
 from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
-from isr.predict.source import BICUBIC, ByScale, Network, networks_along
+from isr.predict.source import BICUBIC, ByScale, Network, Windows, networks_along
 from isr.predict.speeds import Kind, Speeds, speeds_here
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
@@ -106,15 +106,22 @@ class Setting:
         networks: by their scales; none where pictures are resized without.
         target: with a scale or a size.
         preset: a part of the names of results, where several presets make some; else empty.
+        windows: of several frames, for clips, where no preset is named.
     """
 
     options: PredictOptions
     networks: ByScale
     target: Target
     preset: str = ""
+    windows: Windows = field(default_factory=Windows)
     _chosen: dict[tuple[Network, str], tuple[ChosenNetwork, tuple[str, ...]]] = field(
         default_factory=dict, repr=False
     )
+
+    def for_clip(self, route: Route) -> tuple[Setting, str]:
+        """Return this setting with the networks of a clip along its route, and a line as of `Windows.along`."""
+        networks, line = self.windows.along(route.stages, self.networks)
+        return self if networks is self.networks else replace(self, networks=networks), line
 
     def result_name(self, stem: str, in_tree: bool, route: Route, height: int, width: int) -> str:
         """Name the result of a source, without suffix.
