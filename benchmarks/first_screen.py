@@ -30,7 +30,7 @@ DETAILS = (Window(500, 40, 75, 50), Window(290, 320, 75, 50), Window(640, 330, 7
 ZOOM, GAP, TEXT = 4, 8, 28
 LETTERS = "ABC"
 CLIP, CLIP_SCALE = "facade.mp4", 4
-CLIP_PRESET = "tdan_small_x4"
+CLIP_PRESET = "flowvsr_x4"
 CLIP_PART = Window(120, 40, 400, 272)
 FRAMES_A_SECOND = 12
 
