@@ -4,14 +4,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A fixture of several folders.
 from object_store import store  # noqa: F401
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
-settings.register_profile("isr", deadline=None)  # the first call compiles, and the machine may be busy
+# The first call compiles, and the machine may be busy.
+settings.register_profile("isr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("isr")
 
 
