@@ -304,8 +304,8 @@ def randomise(model: SuperResolutionModel) -> SuperResolutionModel:
         shape = tuple(variable.shape)
         fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 1
         spread = np.sqrt(2 / fan_in) if len(shape) > 1 else 0.1 * model.pixel_range
-        if "conv_offset" in variable.path:
-            # A few pixels at most: what is sampled far away is another picture after any rounding.
+        if any(motion in variable.path for motion in ("conv_offset", "flow/correct")):
+            # A few pixels at most: what is sampled far away is another picture after any rounding, or is not trusted.
             spread *= 0.1
         variable.assign(rng.normal(0, spread, shape).astype("float32"))
     return model

@@ -425,7 +425,8 @@ def test_as_upscaler_sets_the_precision(case: Case) -> None:
     assert low.dtype == np.float32
     assert_rounded(low, exact)
     back = as_upscaler(model.with_policy("mixed_bfloat16"), "float32")(lr)
-    np.testing.assert_allclose(back, exact, rtol=1e-5, atol=1e-5)
+    # Far closer than bfloat16 could be.
+    np.testing.assert_allclose(back, exact, rtol=1e-4, atol=1e-4)
     with pytest.raises(RequestError, match="float16"):
         as_upscaler(model, "float16")
 
