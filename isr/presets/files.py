@@ -100,7 +100,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def suits_bfloat16(folder: Path) -> bool:
     """Tell whether "auto" may compute a preset in bfloat16.
 
-    Presets that ship were chosen so; `isr convert` measures what bfloat16 costs and notes it in `config.json`.
+    Where `config.json` notes nothing, it costs little. `isr convert` measures what it costs, and notes it.
 
     Args:
         folder: of the preset.

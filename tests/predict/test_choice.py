@@ -85,6 +85,17 @@ def test_bfloat16_is_kept_where_it_is_the_fastest(monkeypatch: pytest.MonkeyPatc
     assert chosen("fast") == ("openvino", "int8"), "the rule stays where hardly anything is faster"
 
 
+def test_a_preset_that_deviates_too_much_in_bfloat16_is_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
+    taken = {
+        name: resolve_precision("auto", np.dtype(np.uint8), [Network(name, "auto")])[0]
+        for name in ("live_x2", "edsr_fast_x2")
+    }
+    assert taken == {"live_x2": "float32", "edsr_fast_x2": "bfloat16"}
+
+
 def test_emulated_bfloat16_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside Linux it is not known whether the processor has it."""
     monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
