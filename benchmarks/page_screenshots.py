@@ -19,6 +19,8 @@ from typing import Any
 
 from PIL import Image
 
+from isr.io.clips import FrameReader
+
 HERE = Path(__file__).resolve().parent.parent
 ARGUMENTS = [
     "--no-sandbox",
@@ -67,6 +69,7 @@ def draw(address: str, output: Path, chromium: str, folder: Path, everything: bo
     damaged = folder / "old scan.png"
     damaged.write_bytes(photo.read_bytes()[:9000])
     clip = HERE / "tests" / "samples" / "friday_aac.mp4"
+    flower = clip.with_name("flower_rot90.mp4")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         for name, (scheme, width, height) in SHOTS.items():
@@ -81,11 +84,14 @@ def draw(address: str, output: Path, chromium: str, folder: Path, everything: bo
                 page.wait_for_timeout(1500)
                 page.get_by_role("button", name="Start", exact=True).click()
                 page.locator('isr-row[data-state="finished"]').nth(1).wait_for(timeout=300_000)
-                page.wait_for_timeout(2500)
-                if everything:
-                    # One that waits, for what can be tried.
-                    page.locator("#files").set_input_files([HERE / "docs" / "images" / "before-after.png"])
-                    page.locator("isr-row").nth(3).wait_for()
+                # One that waits, with what can be chosen for it alone, and a look that can be turned.
+                page.locator("#files").set_input_files([frame_of(flower, folder / "flower.png")])
+                page.get_by_role("radio", name="Best").check()
+                page.get_by_text("takes about").first.wait_for(timeout=300_000)
+                page.get_by_role("button", name="Details: flower.png").click()
+                page.get_by_label("Size of this file alone").wait_for()
+                # News are gone then.
+                page.locator(".news:not(:empty)").wait_for(state="hidden", timeout=30_000)
             page.wait_for_timeout(1500)
             keep(page.screenshot(full_page=name != "page-narrow"), output / f"{name}.webp")
             if everything:
@@ -98,6 +104,13 @@ def draw(address: str, output: Path, chromium: str, folder: Path, everything: bo
                 keep(page.screenshot(), output / f"{name.replace('page', 'page-compare')}.webp")
             page.close()
         browser.close()
+
+
+def frame_of(clip: Path, path: Path) -> Path:
+    """Keep the first frame of a clip as a photo."""
+    with FrameReader(clip, range(1)) as frames:
+        Image.fromarray(next(iter(frames)).pixels).save(path)
+    return path
 
 
 def look_around(page: Any, output: Path, name: str) -> None:

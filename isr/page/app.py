@@ -7,7 +7,7 @@ import io
 import json
 import mimetypes
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -24,8 +24,20 @@ from isr import __version__, presets
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io.files import walk
 from isr.page.estimates import Estimates
-from isr.page.items import SIZES, Item, Queue, checked, merged, new_id, new_item, request_of
+from isr.page.items import (
+    SIZES,
+    TURNED,
+    Item,
+    Queue,
+    checked,
+    merged,
+    new_id,
+    new_item,
+    request_of,
+    usable,
+)
 from isr.page.live import Live
+from isr.page.looks import LOOK, LOOKS, look_of, sources_of
 from isr.page.networks import KNOBS, knobs_of, networks_in
 from isr.page.reasons import key
 from isr.page.roots import SUFFIXES, Roots
@@ -34,7 +46,7 @@ from isr.page.trials import Trials
 from isr.page.uploads import LARGEST, check_kind, receive
 from isr.page.views import Views
 from isr.page.watched import Watched
-from isr.predict.source import BICUBIC, has_corners
+from isr.predict.source import has_corners
 
 MOST_TOLD = 60  # items in one answer, which so stays under 50 KB
 MOST_TRIED = 9  # pieces of one file
@@ -79,7 +91,7 @@ class Page:
                 Route("/state", self.state),
                 Route("/machine", self.machine),
                 Route("/measure", self.measure, methods=["POST"]),
-                Route("/settings", self.settings, methods=["PUT"]),
+                Route("/settings", self.settings, methods=["PUT", "PATCH"]),
                 Route("/go", self.go, methods=["POST"]),
                 Route("/upload", self.upload, methods=["PUT"]),
                 Route("/folders", self.folders),
@@ -203,14 +215,14 @@ class Page:
         item = self._item(request)
         asked = request_of(item, self.queue.settings.values)
         facts = self.supervisor.facts(item.id)
-        notes = list(facts.notes) if facts else []
+        notes = [*(facts.notes if facts else ()), *self.supervisor.notes.get(item.id, item.lines)]
         return JSONResponse(
             {
                 **self._told(item),
                 "command": asked.command(),
                 "source": str(item.source),
                 "target": None if item.target is None else str(item.target),
-                "notes": [*notes, *self.supervisor.notes.get(item.id, item.lines)],
+                "notes": list(dict.fromkeys(notes)),
             }
         )
 
@@ -225,13 +237,15 @@ class Page:
 
         from isr.predict.choice import choose_here
         from isr.predict.speeds import Speeds
+        from isr.runtimes.devices import graphics_cards
         from isr.runtimes.engines import ENGINES, backend
 
         # Read anew: `isr engines --measure` may have run beside this page.
-        auto = choose_here(speeds=Speeds())
+        measured = Speeds()
+        auto = choose_here(speeds=measured)
         speeds = [
-            {**kind._asdict(), "seconds": self.supervisor.speeds.get(kind)}
-            for kind in self.supervisor.speeds.kinds()
+            {**kind._asdict(), "look": look_of(kind.networks), "seconds": measured.get(kind)}
+            for kind in measured.kinds()
         ]
         return {
             "version": __version__,
@@ -240,6 +254,7 @@ class Page:
             "free": psutil.disk_usage(str(self.queue.folder)).free,
             "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
             "auto": {"engine": auto.engine, "precision": auto.precision, "pace": auto.pace},
+            "cards": graphics_cards(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
             "knobs": self._knobs(),
             "speeds": speeds,
@@ -248,25 +263,25 @@ class Page:
         }
 
     def _knobs(self) -> dict[str, list[str]]:
-        """What can be turned of which network: of the default one, "", of those that ship, and of the chosen one."""
-        named = {*presets.shipped(), *self.queue.settings.values.get("sources", [])} - {BICUBIC}
+        """What can be turned of which look, and of the reader's own networks by their paths."""
         found = {}
-        for name in named:
-            # A network of the reader's own may be gone.
+        for look in LOOKS:
+            names = [name for name in sources_of({LOOK: look}) if name in presets.shipped()]
+            found[look] = knobs_of(presets.find(names[0])) if names else []
+        photo = (presets.default_for(n, alias=presets.PHOTO) for n in presets.default_scales(presets.PHOTO))
+        turned = {knob for name in photo for knob in knobs_of(presets.find(name))}
+        found["best"] = [knob for knob in KNOBS if knob in turned]
+        for name in self.queue.settings.values.get("sources", []):
+            # It may be gone.
             with suppress(RequestError):
                 found[name] = knobs_of(presets.find(name))
-        photo = {
-            presets.default_for(scale, False, presets.PHOTO)
-            for scale in presets.default_scales(presets.PHOTO)
-        }
-        found[""] = [knob for knob in KNOBS if any(knob in found[name] for name in photo)]
-        return {name: knobs for name, knobs in found.items() if knobs}
+        return found
 
     async def measure(self, request: Request) -> Response:
         """Measure how fast a look is here; answered when that is done."""
         asked = await _question(request)
-        values = checked({**self.queue.settings.values, "sources": asked.get("sources")}, self.roots)
-        for field in ("options.denoise", "options.texture"):
+        values = checked({**self.queue.settings.values, **_look(asked)}, self.roots)
+        for field in TURNED:
             values.pop(field, None)
         if self.supervisor.current is not None:
             raise RequestError(key("busy"))
@@ -347,7 +362,7 @@ class Page:
         await self.queue.written()
         self.supervisor.look()
         self.supervisor.next()
-        return JSONResponse({"ids": [item.id for item in items]})
+        return self._done(ids=[item.id for item in items])
 
     async def _found(self, items: list[Item]) -> None:
         """Add what lies in the watched folder, and begin with it, for nobody is there to press Start."""
@@ -358,8 +373,12 @@ class Page:
     # What the buttons do.
 
     async def settings(self, request: Request) -> Response:
-        self.supervisor.set(checked(await _question(request), self.roots))
-        return JSONResponse({})
+        """Take all settings by PUT, or by PATCH those that change; None is the default."""
+        asked = await _question(request)
+        kept = usable(self.queue.settings.values, self.roots) if request.method == "PATCH" else {}
+        self.supervisor.set(checked({**kept, **asked}, self.roots))
+        await self.queue.written()
+        return self._done()
 
     async def go(self, request: Request) -> Response:
         asked = await _question(request)
@@ -372,11 +391,13 @@ class Page:
         if asked.get("do") not in do:
             raise RequestError("start, pause, finish or stop")
         await do[asked["do"]]()
-        return JSONResponse({})
+        await self.queue.written()
+        return self._done()
 
     async def act(self, request: Request) -> Response:
         """Remove an item, make it again, or move it."""
-        item, asked = self._item(request), await _question(request)
+        asked = await _question(request)
+        item = self._item(request)
         match asked.get("do"):
             case "remove":
                 await self.supervisor.remove(item.id)
@@ -387,18 +408,24 @@ class Page:
                 checked({**self.queue.settings.values, **merged(item.changes, changes)}, self.roots)
                 self.supervisor.again(item.id, changes)
             case "move":
-                before = asked.get("before")
+                before, step = asked.get("before"), asked.get("step")
                 if before is not None and before not in self.queue:
-                    raise RequestError(key("gone"))
-                self.queue.move(item.id, before)
+                    raise RequestError(key("notListed"))
+                if step is None:
+                    self.queue.move(item.id, before)
+                elif step in (-1, 1):
+                    self.queue.shift(item.id, step)
+                else:
+                    raise RequestError("a step is 1 or -1")
             case _:
                 raise RequestError("remove, again or move")
         await self.queue.written()
-        return JSONResponse({})
+        return self._done()
 
     async def try_piece(self, request: Request) -> Response:
         """Make a piece of an item by one look; answered when it is made."""
-        item, asked = self._item(request), await _question(request)
+        asked = await _question(request)
+        item = self._item(request)
         number, place, start = asked.get("number"), asked.get("place", [0.5, 0.5]), asked.get("start", 0)
         if (
             not isinstance(number, int)
@@ -408,9 +435,9 @@ class Page:
         ):
             raise RequestError("no such piece")
         values = {**self.queue.settings.values, **item.changes}
-        values = checked({**values, "sources": asked.get("sources")}, self.roots)
-        if not all(map(has_corners, values["sources"])):
-            for field in ("options.denoise", "options.texture"):
+        values = checked({**values, **_look(asked)}, self.roots)
+        if not all(map(has_corners, sources_of(values))):
+            for field in TURNED:
                 values.pop(field, None)
         said = await self.trials.run(item, values, number, (place[0], place[1]), float(start))
         return JSONResponse(said)
@@ -427,7 +454,7 @@ class Page:
             if item.state == "finished":
                 await self.supervisor.remove(item.id)
         await self.queue.written()
-        return JSONResponse({})
+        return self._done()
 
     # What comes out.
 
@@ -501,10 +528,14 @@ class Page:
             iterate_in_threadpool(zipped(files)), media_type="application/zip", headers=head
         )
 
+    def _done(self, **more: Any) -> Response:
+        """Answer what changed something, with the revision from which on it shows."""
+        return JSONResponse({**more, "now": self.queue.revision})
+
     def _item(self, request: Request) -> Item:
         id = request.path_params["id"]
         if id not in self.queue:
-            raise HTTPException(404)
+            raise HTTPException(404, key("notListed"))
         return self.queue[id]
 
     def _served(self, item: Item, side: str) -> Path:
@@ -579,6 +610,11 @@ def _static_files() -> dict[str, tuple[str, bytes]]:
         for file in folder.iterdir()
         if Path(file.name).suffix in kinds
     }
+
+
+def _look(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The look that a question names, or the reader's own network, as fields of the settings."""
+    return {LOOK: asked.get(LOOK), "sources": asked.get("sources")}
 
 
 async def _question(request: Request) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from isr import presets
 from isr.errors import RequestError
-from isr.io.clips import is_clip
+from isr.io.clips import ANIMATION_SUFFIXES, is_clip
 from isr.io.files import atomic, mirrored
-from isr.page.networks import check_network
+from isr.page.looks import LOOK, LOOKS, sources_of
+from isr.page.networks import KNOBS, check_network
 from isr.page.reasons import key
 from isr.page.roots import Roots
 from isr.predict.plain import from_plain, to_plain
@@ -29,10 +30,14 @@ MOST_LOOKS = 3  # networks that one item is made by
 CLIP_FORMAT = "clip.format"  # of clips, where `options.format` is that of pictures
 SIZES = ("options.scale", "options.size")
 RESULTS = "results.folder"  # of files of this computer, where they do not lie beside these
+TURNED = tuple(f"options.{knob}" for knob in KNOBS)  # of a network that has such knobs
+# What only a file of video has, and no animation.
+ENCODED = ("options.video.codec", "options.video.crf")
 # The fields of a request that the page may set; files and addresses are none of them.
 SETTABLE = frozenset(
     {
         "sources",
+        LOOK,
         "options.scale",
         "options.size",
         "options.denoise",
@@ -73,8 +78,8 @@ class Item:
         exact: the results' folder is called just so.
         clip: whether it is a clip.
         state: where it stands.
-        reason, remedy: why it failed, in plain words, and which button mends it: "tile", "replace", "format",
-            "again"; empty where none does.
+        reason, remedy: why it failed, and which button mends it, both as `isr.page.reasons` names them; empty where
+            none does.
         changes: fields of the request for this item alone.
         request: as `PredictRequest.to_json` gives it, from when it was begun.
         target: the result; the playable part of a clip that was stopped, while it is not finished.
@@ -119,10 +124,12 @@ class Settings:
     Attributes:
         values: fields of a request, by their dotted names.
         running: whether the next item is begun when one is over.
+        paused: whether work stands until the reader lets it go on, also after a restart.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     running: bool = False
+    paused: bool = False
 
 
 def checked(values: Mapping[str, Any], roots: Roots | None = None) -> dict[str, Any]:
@@ -146,11 +153,31 @@ def checked(values: Mapping[str, Any], roots: Roots | None = None) -> dict[str, 
             raise RequestError("sources: give a list of names")
         if source not in known:
             check_network(source, roots)
+    if LOOK in kept and (kept[LOOK] not in [*LOOKS] or sources):
+        raise RequestError(f"look: one of {', '.join(LOOKS)}, and no sources beside it")
     if RESULTS in kept:
         _check_folder(kept[RESULTS], roots)
     for clip in (False, True):
         _request(Path("x"), clip, kept)
     return kept
+
+
+def usable(values: Mapping[str, Any], roots: Roots | None) -> dict[str, Any]:
+    """Give what may still be set of what was kept: a folder or a network may be gone meanwhile."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            kept |= checked({name: value}, roots)
+        except RequestError:
+            continue
+    if set(kept) != set(values):
+        # Those of a network that is gone.
+        for name in TURNED:
+            kept.pop(name, None)
+    try:
+        return checked(kept, roots)
+    except RequestError:
+        return {}
 
 
 def _check_folder(folder: Any, roots: Roots | None) -> None:
@@ -198,16 +225,20 @@ def _request(source: Path, clip: bool, values: Mapping[str, Any]) -> PredictRequ
         values.pop("options.format", None)
         if asked is not None:
             values["options.format"] = asked
+        if f".{asked}" in ANIMATION_SUFFIXES or (not asked and source.suffix.lower() in ANIMATION_SUFFIXES):
+            for name in ENCODED:
+                values.pop(name, None)
     if values.get("options.size") is not None:
         values.pop("options.scale", None)
     nested: dict[str, Any] = {"inputs": [str(source)]}
-    for name, value in values.items():
-        *above, last = name.split(".")
-        inside = nested
-        for part in above:
-            inside = inside.setdefault(part, {})
-        inside[last] = value
     try:
+        nested["sources"] = sources_of(values)
+        for name in values.keys() - {LOOK, "sources"}:
+            *above, last = name.split(".")
+            inside = nested
+            for part in above:
+                inside = inside.setdefault(part, {})
+            inside[last] = values[name]
         return from_plain(PredictRequest, nested)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         if isinstance(error, RequestError):
@@ -251,7 +282,7 @@ class Queue:
             self.touch(item.id)
         try:
             self.settings: Settings = from_plain(Settings, json.loads(self._settings.read_text("utf-8")))
-            checked(self.settings.values, roots)
+            self.settings = replace(self.settings, values=usable(self.settings.values, roots))
         except (ValueError, TypeError, KeyError, OSError):
             self.settings = Settings()
 
@@ -330,7 +361,19 @@ class Queue:
         place = low + 1 if low is not None else (high or 0.0) - 1
         if low is not None and high is not None:
             place = (low + high) / 2
+            if not low < place < high:
+                # Halved so often that nothing is left between them.
+                for n, item in enumerate(others):
+                    self.change(item.id, place=float(n))
+                place = at - 0.5
         self.change(id, place=place)
+
+    def shift(self, id: str, step: int) -> None:
+        """Put an item some places later, or earlier where the step is negative."""
+        ids = [item.id for item in self.items]
+        at = max(ids.index(id) + step, 0)
+        ids.remove(id)
+        self.move(id, ids[at] if at < len(ids) else None)
 
     def set(self, **fields: Any) -> None:
         """Change the settings, on the disk too."""

@@ -1,7 +1,7 @@
 """What an error says to someone who does not type, and which button mends it.
 
 Sentences of the page are keys here, such as `@memory`, with what stands in them behind bars, such as `@tooLarge|64`.
-The words are in `static/words.js`, like all of the page; what the package itself says stays as it is.
+The words are in `static/words.js`, like all of the page. What the package itself said stands in an item's details.
 """
 
 from __future__ import annotations
@@ -16,22 +16,32 @@ def key(name: str, *values: object) -> str:
 
 
 NO_HEIC = key("heic")
-# The first that is found in an error's text: what the page says instead (empty: the text itself), and the button.
-KNOWN = (
-    ("--overwrite", key("exists"), "replace"),
-    ("keras-isr[heic]", NO_HEIC, "again"),
-    ("--max-pixels", key("manyPixels"), ""),
-    ("GiB of memory", key("largeResult"), "again"),
-    ("memory, even for", key("noMemory"), "again"),
-    ("memory", key("memory"), "tile"),
-    ("disk", "", "again"),
-    ("cannot be written as", "", "format"),
-    ("choose .mkv", "", "format"),
-    (".mkv", "", "format"),
-    ("permission denied", key("noWriting"), "again"),
-    ("no such file", key("gone"), ""),
-    ("were changed since", "", "again"),
-    ("was changed while", "", "again"),
+OTHER = key("other")
+# The first that is found in what the package says of a file: what the page says, and the button.
+KNOWN = tuple(
+    (re.compile(pattern), words, remedy)
+    for pattern, words, remedy in (
+        (r"--overwrite", key("exists"), "replace"),
+        (r"keras-isr\[heic\]", NO_HEIC, "again"),
+        (r"--max-pixels|more than the limit", key("manyPixels"), ""),
+        (r"disk is full|the disk has", key("fullDisk"), "again"),
+        (r"GiB of memory", key("largeResult"), "again"),
+        (r"memory, even for|memory for tiles", key("noMemory"), "again"),
+        (r"memory", key("memory"), "tile"),
+        (r"damaged|cut off|is empty|not one frame|no video in it", key("damaged"), "again"),
+        (r"known format|codec is not known|TIFF (of|with)|an animated", key("unknownInside"), "again"),
+        (r"pixels, but .* holds", key("tooLargeForKind"), "format"),
+        (r"cannot be written as|can be written in here", key("otherFormat"), "format"),
+        (r"cannot hold|even frame rate|choose \.mkv", key("container"), "format"),
+        (r"cannot be opened|no such encoder|needs 10 bits", key("encoder"), "codec"),
+        (r"permission denied", key("noWriting"), "again"),
+        (r"no such file|is gone", key("gone"), "again"),
+        (r"was changed|were changed", key("changed"), "again"),
+        (r"is the input itself|is an input", key("replacesItself"), "name"),
+        (r"name is longer|name too long", key("longName"), ""),
+        (r"^engine |^device |computes it in|int8|bfloat16", key("cannotCalculate"), "automatic"),
+        (r"something unexpected", key("unexpected"), "again"),
+    )
 )
 DIED = key("died")
 
@@ -41,22 +51,20 @@ def explain(text: str, source: Path) -> tuple[str, str]:
 
     Args:
         text: one line, such as `photo.jpg: exists; give --overwrite to replace it`.
-        source: the file that it is about, whose path the page need not repeat.
+        source: the file that it is about.
 
     Returns:
-        The words, or the key of a sentence, and the name of the remedy; empty where there is none.
+        The key of a sentence, and the name of the remedy; empty where there is none.
     """
     if text.startswith("@"):
         return text, "tile" if text == DIED else "again"
-    said = re.sub(rf"^{re.escape(str(source))}:\s*", "", text).strip()
-    for part, words, remedy in KNOWN:
-        if part in said:
-            return words or _sentence(said), remedy
-    return _sentence(said), "again"
-
-
-def _sentence(text: str) -> str:
-    # What names an option speaks to the command line.
-    parts = [part.strip() for part in text.split(";")]
-    text = "; ".join(part for part in parts if "--" not in part) or text
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    of_source = text.startswith(f"{source}:")
+    # Names of files are no reasons.
+    said = text.replace(str(source), "").lstrip(": ")
+    said = re.sub(r"^(/|\\\\|[A-Za-z]:[\\/]).*?: ", "", said)
+    words, remedy = next(
+        ((words, remedy) for pattern, words, remedy in KNOWN if pattern.search(said)), (OTHER, "again")
+    )
+    if words == key("noWriting") and of_source:
+        words = key("noReading")
+    return words, remedy

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isr.errors import ISRError
+from isr.errors import ISRError, RequestError
 from isr.page.items import Item, Queue, merged, request_of
 from isr.page.reasons import DIED, explain, key
 from isr.predict.report import Units, estimate
@@ -153,7 +153,7 @@ def facts_of(item: Item, values: dict[str, Any]) -> Facts:
         planned = plan(request_of(item, values))
     except ISRError as error:
         problem, remedy = explain(str(error), item.source)
-        return Facts(problem, remedy)
+        return Facts(problem, remedy, notes=(str(error),))
     if not planned.jobs:
         return Facts(problem=key("nothingToDo"))
     job = planned.jobs[0]
@@ -177,7 +177,6 @@ class Supervisor:
 
     Attributes:
         current: the item at work.
-        paused: whether the reader wants a pause.
         stopping: whether the worker was asked to stop, and has not yet.
         progress: of the item at work: `done`, `total`, `unit`, `seconds` that are left (or None), `pace` in frames or
             megapixels a second (or None), the number of the latest picture of it (`shown`, 0: none), and the `phase`
@@ -188,7 +187,7 @@ class Supervisor:
         self.queue = queue
         self.worker = Child(command, queue.folder / "worker.log", self._heard, self._ended)
         self.current: str | None = None
-        self.paused = self.stopping = False
+        self.stopping = False
         self.progress: dict[str, Any] = {}
         self.notes: dict[str, list[str]] = {}
         self._facts: dict[str, Facts] = {}
@@ -206,30 +205,33 @@ class Supervisor:
 
     # What the reader wants.
 
+    @property
+    def paused(self) -> bool:
+        """Tell whether the reader wants a pause."""
+        return self.queue.settings.paused
+
     async def start(self) -> None:
         """Begin with the first waiting item, or go on after a pause."""
-        self.queue.set(running=True)
-        if self.paused:
-            self.paused = False
-            if self.current is not None:
-                self.queue.change(self.current, state="working")
-                await self.worker.say(do="go_on")
+        was_paused = self.paused
+        self.queue.set(running=True, paused=False)
+        if was_paused and self.current is not None:
+            self.queue.change(self.current, state="working")
+            await self.worker.say(do="go_on")
         self.next()
 
     async def pause(self) -> None:
         """Have the work stand from the next tile or frame on."""
-        self.paused = True
-        self.queue.set(running=True)
+        self.queue.set(running=True, paused=True)
         if self.current is not None:
             await self.worker.say(do="pause")
 
     async def finish(self) -> None:
         """Stop after the item at work."""
-        self.queue.set(running=False)
-        if self.paused:
-            self.paused = False
-            if self.current is not None:
-                await self.worker.say(do="go_on")
+        was_paused = self.paused
+        self.queue.set(running=False, paused=False)
+        if was_paused and self.current is not None:
+            self.queue.change(self.current, state="working")
+            await self.worker.say(do="go_on")
 
     async def stop(self, keep: bool = True) -> None:
         """Stop now.
@@ -237,8 +239,7 @@ class Supervisor:
         Args:
             keep: whether the finished part of a clip is joined into a file that plays.
         """
-        self.queue.set(running=False)
-        self.paused = False
+        self.queue.set(running=False, paused=False)
         await self._stop(keep)
 
     async def _stop(self, keep: bool) -> None:
@@ -260,9 +261,17 @@ class Supervisor:
             self.queue.remove(id)
 
     def again(self, id: str, changes: dict[str, Any]) -> None:
-        """Have an item made again, with changes of its own."""
+        """Have an item made again, with changes of its own.
+
+        Raises:
+            RequestError: it is being made, or finished, in another way than the reader knew.
+        """
         item = self.queue[id]
-        if id == self.current:
+        wanted = merged(item.changes, changes)
+        if id == self.current or item.state == "finished":
+            # What is asked for twice is made once.
+            if wanted != item.changes:
+                raise RequestError(key("begunMeanwhile"))
             return
         self.queue.change(
             id,
@@ -275,7 +284,7 @@ class Supervisor:
             pieces=0,
             lines=(),
             target=None,
-            changes=merged(item.changes, changes),
+            changes=wanted,
         )
         self._facts.pop(id, None)
         self.look()
@@ -360,6 +369,7 @@ class Supervisor:
             request = request_of(item, self.queue.settings.values).to_json()
         except ISRError as error:
             reason, remedy = explain(str(error), item.source)
+            self.notes[item.id] = [str(error)]
             self._fail(item.id, reason, remedy)
             self.next()
             return
@@ -398,6 +408,8 @@ class Supervisor:
                 self.queue.touch(id)
             case "finished":
                 size_in, size_out = (tuple(answer[name]) for name in ("size_in", "size_out"))
+                if answer["warning"]:
+                    self._note(id, answer["warning"])
                 self.queue.change(
                     id,
                     state="finished",
@@ -406,7 +418,8 @@ class Supervisor:
                     size_out=size_out,
                     frames=answer["frames"],
                     seconds=answer["seconds"],
-                    reason=explain(answer["warning"], self.queue[id].source)[0] if answer["warning"] else "",
+                    reason=key("partlyDamaged") if answer["warning"] else "",
+                    lines=tuple(self.notes[id]) if answer["warning"] else (),
                 )
                 self.reread_speeds()
                 self._over()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -12,7 +13,7 @@ from typing import Any
 from isr.errors import ISRError, RequestError
 from isr.io.files import atomic
 from isr.page.items import Item, Queue, new_item, request_of
-from isr.page.reasons import DIED, explain
+from isr.page.reasons import DIED, explain, key
 from isr.page.supervisor import Child, facts_of
 from isr.predict.request import PredictRequest
 from isr.predict.speeds import Speeds
@@ -75,10 +76,15 @@ class Trials:
             target = folder / f"{number}.png"
         request = replace(asked, output=target, options=options)
         async with self._one:
+            # While others were tried, it may have been removed, with its folder.
+            self._check_there(item.id)
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
             for old in folder.glob(f"{number}.*"):
                 old.unlink()
             answer = await self._make(item, request)
+        if item.id not in self.queue:
+            await asyncio.to_thread(shutil.rmtree, self.queue.files_of(item.id), ignore_errors=True)
+        self._check_there(item.id)
         facts = await asyncio.to_thread(facts_of, replace(item, request=None), dict(values))
         return {
             "seconds": answer["seconds"],
@@ -131,6 +137,10 @@ class Trials:
             self._rest.cancel()
         await self._worker.close(2.0)
 
+    def _check_there(self, id: str) -> None:
+        if id not in self.queue:
+            raise RequestError(key("notListed"))
+
     def _folder(self, id: str) -> Path:
         return self.queue.files_of(id) / "tried"
 
@@ -149,7 +159,12 @@ class Trials:
             self._answer.set_result(answer)
 
     def _let_go(self) -> None:
-        self._closing = asyncio.ensure_future(self._worker.close(2.0))
+        self._closing = asyncio.ensure_future(self._rested())
+
+    async def _rested(self) -> None:
+        # What is asked for now is asked of the next one.
+        async with self._one:
+            await self._worker.close(2.0)
 
 
 def _test_picture(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from isr.errors import ISRError, RequestError
 from isr.io.clips import FrameReader, is_clip
 from isr.io.files import atomic
 from isr.io.pictures import Metadata, read
-from isr.page.reasons import key
+from isr.page.reasons import explain, key
 from isr.page.supervisor import Child
 
 VIEWER = (sys.executable, "-m", "isr.page.views")
@@ -278,7 +278,8 @@ def main() -> None:
         except MemoryError:
             error = key("notShown")
         except Exception as problem:
-            error = str(problem).removeprefix(f"{source}: ") or type(problem).__name__
+            print(f"{type(problem).__name__}: {problem}", file=sys.stderr, flush=True)
+            error = explain(str(problem), source)[0]
         out.write(json.dumps({"number": asked["number"], "error": error}) + "\n")
         out.flush()
 

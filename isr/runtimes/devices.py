@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -132,6 +133,22 @@ def _choose(name: str, found: list[Any]) -> Any:
             f"device {name}: no such GPU ({there}); use --device cpu, or install keras-isr[gpu]"
         )
     return found[index]
+
+
+@cache
+def graphics_cards() -> tuple[str, ...]:
+    """Name the GPUs of NVIDIA as their driver does; none where there is no driver. Imports no backend."""
+    try:
+        said = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in said.splitlines() if line.strip())
 
 
 def computes_bfloat16(device: str) -> bool:

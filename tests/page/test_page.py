@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import itertools
@@ -13,9 +14,10 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +25,18 @@ import pytest
 from children import ROOT, run_python
 from page_server import PROGRAM, Client, served
 from pictures import photograph
-from PIL import Image
+from PIL import Image, ImageCms
 
 from isr import presets
-from isr.errors import RequestError
+from isr.errors import MachineError, RequestError
 
 pytest.importorskip("starlette", reason="pip install keras-isr[page]")
 pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
 
-from isr.page.reasons import key
-from isr.page.uploads import check_kind
+from isr.page.items import Queue, new_item, request_of
+from isr.page.looks import look_of
+from isr.page.reasons import KNOWN, key
+from isr.page.uploads import check_kind, receive
 from isr.predict.choice import choose_here, kind_of
 from isr.predict.speeds import NAME, Speeds
 from isr.runtimes.engines import candidates
@@ -114,12 +118,84 @@ def test_the_command_of_an_item_is_its_settings(page: Client, root: Path) -> Non
         {"options.video.crf": []},
         {"options.size": [None, None]},
         {"options": {}},
+        {"look": "other"},
+        {"look": ["quick"]},
+        {"look": "quick", "sources": ["bicubic"]},
     ],
     ids=str,
 )
 def test_settings_that_are_refused(page: Client, wanted: dict[str, object]) -> None:
     assert page.ask("PUT", "/settings", wanted)[0] == 400
     assert page.json("GET", "/state?since=0")["settings"] == {}
+
+
+def test_a_setting_that_changes_leaves_the_others(page: Client) -> None:
+    page.json("PUT", "/settings", {"look": "quick", "options.scale": 4, "options.quality": 80})
+    page.json("PATCH", "/settings", {"options.scale": 3, "options.quality": None})
+    assert page.ask("PATCH", "/settings", {"options.scale": -1})[0] == 400
+    state = page.json("GET", "/state?since=0")
+    assert state["settings"] == {"look": "quick", "options.scale": 3}
+    # What shows it is known by its number.
+    assert page.json("PUT", "/settings", {})["now"] > state["now"]
+
+
+@pytest.mark.parametrize(
+    ("look", "values", "expected"),
+    [
+        ("best", {"options.scale": 4}, ()),
+        ("quick", {"options.scale": 4}, ("fast",)),
+        ("live", {"options.scale": 3}, ("live_x2",)),
+        ("classic", {"options.scale": 1.5}, ("aplus_x2",)),
+        ("classic", {"options.scale": 3}, ("aplus_x3",)),
+        ("classic", {"options.scale": 8}, ("aplus_x4",)),
+        ("classic", {"options.scale": 4, "options.size": [None, 90]}, ("aplus_x2",)),
+        ("plain", {}, ("bicubic",)),
+    ],
+)
+def test_a_look_is_a_network_by_the_scale_of_each_file(
+    look: str, values: dict[str, object], expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    item = replace(new_item("a.png", tmp_path / "a.png", True), changes=values)
+    request = request_of(item, {"look": look, "options.scale": 2})
+    assert request.sources == expected
+
+
+def test_every_network_that_ships_has_a_look() -> None:
+    looks = {name: look_of(name) for name in presets.shipped()}
+    assert looks["edsr_fast_x4"] == looks["edsr_fast_x2"] == "quick"
+    assert looks["edsr_baseline_x2"] == looks["photo_x4"] == looks["mdsr_baseline"] == "best"
+    assert (looks["live_x2"], looks["aplus_x3"], look_of("bicubic")) == ("live", "classic", "plain")
+    assert look_of("mine") == "own"
+
+
+def test_graphics_cards_are_named_as_their_driver_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isr.runtimes.devices import graphics_cards
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    graphics_cards.cache_clear()
+    assert graphics_cards() == ()
+    (tmp_path / "nvidia-smi").write_text(
+        "#!/bin/sh\necho 'NVIDIA H200'\necho 'NVIDIA T4'\n", encoding="utf-8"
+    )
+    (tmp_path / "nvidia-smi").chmod(0o700)
+    graphics_cards.cache_clear()
+    assert graphics_cards() == ("NVIDIA H200", "NVIDIA T4")
+    graphics_cards.cache_clear()
+
+
+def test_animations_have_no_codec(tmp_path: Path) -> None:
+    """Chosen for videos, it stops no GIF."""
+    values = {"options.video.codec": "h265", "options.video.crf": 20}
+    clip = replace(new_item("a.gif", tmp_path / "a.gif", True), clip=True)
+    for item, more, codec in (
+        (clip, {}, None),
+        (clip, {"clip.format": "mkv"}, "h265"),
+        (replace(clip, source=tmp_path / "a.mp4"), {}, "h265"),
+        (replace(clip, source=tmp_path / "a.mp4"), {"clip.format": "webp"}, None),
+    ):
+        assert request_of(item, {**values, **more}).options.video.codec == codec
 
 
 def test_networks_of_ones_own_lie_in_the_roots(tmp_path: Path) -> None:
@@ -164,14 +240,15 @@ def test_networks_of_ones_own_lie_in_the_roots(tmp_path: Path) -> None:
             assert client.ask("PUT", "/settings", {"sources": [path]})[0] == 400, path
         client.json("PUT", "/settings", {"sources": [str(root / "good")], "options.denoise": 0.5})
         knobs = client.json("GET", "/machine")["knobs"]
-        assert knobs[str(root / "good")] == knobs[""] == ["denoise"] and "live_x2" not in knobs
+        assert knobs[str(root / "good")] == knobs["best"] == ["denoise"] and knobs["live"] == []
         id = client.upload("cat.png", png())
         client.json("POST", "/go", {"do": "start"})
         client.wait(id, "finished")
         assert f"--preset {root / 'good'}" in client.json("GET", f"/items/{id}")["command"]
-    # Where it is allowed no more, it is chosen no more.
+        client.json("PATCH", "/settings", {"options.scale": 4})
+    # Where it is allowed no more, it is chosen no more, and its knobs with it.
     with served(tmp_path / "state") as client:
-        assert client.json("GET", "/state?since=0")["settings"] == {}
+        assert client.json("GET", "/state?since=0")["settings"] == {"options.scale": 4}
 
 
 def test_a_folder_is_added_file_by_file_and_its_results_lie_in_the_root(page: Client, root: Path) -> None:
@@ -252,8 +329,9 @@ def test_a_file_that_exists_is_not_replaced_unasked(page: Client, root: Path) ->
 def test_a_damaged_file_fails_in_plain_words_and_stops_no_other(page: Client) -> None:
     bad, good = page.upload("bad.png", png()[:900]), page.upload("good.png", png())
     page.json("POST", "/go", {"do": "start"})
-    item = page.wait(bad, "failed")
-    assert "damaged" in item["reason"] and "/" not in item["reason"] and "--" not in item["reason"]
+    assert page.wait(bad, "failed")["reason"] == key("damaged")
+    # As the package said it, for those who can help.
+    assert "bad.png: cannot be read" in page.json("GET", f"/items/{bad}")["notes"][-1]
     page.wait(good, "finished")
 
 
@@ -273,13 +351,12 @@ def test_every_sentence_of_the_server_has_words() -> None:
         for path in folder.glob("*.py")
         for name in re.findall(r'\bkey\("(\w+)"', path.read_text("utf-8"))
     }
-    words = (
-        (folder / "static" / "words.js")
-        .read_text("utf-8")
-        .partition("  reasons: {")[2]
-        .partition("\n  },")[0]
-    )
+    texts = (folder / "static" / "words.js").read_text("utf-8")
+    words = texts.partition("  reasons: {")[2].partition("\n  },")[0]
     assert asked == set(re.findall(r"^    (\w+): ", words, re.MULTILINE))
+    assert {remedy for _, _, remedy in KNOWN} - {"", "format"} <= set(
+        re.findall(r"^    (\w+): ", texts, re.MULTILINE)
+    )
     assert key("tooLarge", "a|b", 3) == "@tooLarge|a/b|3"
 
 
@@ -305,6 +382,14 @@ def test_views_show_the_part_that_is_asked_for(page: Client) -> None:
         expected = photograph(40, 60)[10:30, 30:60].repeat(4, 0).repeat(4, 1)
         assert np.abs(shown - expected).mean() < 4
     assert page.ask("GET", f"/items/{id}/thumb")[2]["content-type"] == "image/jpeg"
+    # A picture's colours are those of its profile.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    written = io.BytesIO()
+    Image.fromarray(photograph(40, 60)).save(written, "PNG", icc_profile=profile)
+    coloured = page.upload("coloured.png", written.getvalue())
+    for view in ("thumb", "part?side=before&box=0,0,1,1&size=60,40"):
+        shown = Image.open(io.BytesIO(page.ask("GET", f"/items/{coloured}/{view}")[1]))
+        assert shown.info["icc_profile"] == profile
     for bad in (
         "box=0,0,2,1&size=9,9",
         "box=0,0,1,1&size=99999,9",
@@ -333,6 +418,55 @@ def test_a_piece_is_tried_beside_the_queue(page: Client) -> None:
         page.json("POST", f"/items/{item}", {"do": "remove"})
 
 
+def test_stopping_after_a_file_begins_no_other(tmp_path: Path) -> None:
+    with served(tmp_path, env={"SLOW": "0.05"}) as client:
+        client.json("PUT", "/settings", {"options.tile": 32})
+        ids = [client.upload(name, png(96, 96)) for name in ("one.png", "two.png")]
+        client.json("POST", "/go", {"do": "start"})
+        client.wait(ids[0], lambda item: item.get("progress", {}).get("done", 0) >= 1)
+        client.json("POST", "/go", {"do": "finish"})
+        # What is added while others are made waits too.
+        ids.append(client.upload("three.png", png()))
+        client.wait(ids[0], "finished")
+        state = client.json("GET", "/state?since=0")["queue"]
+        assert (state["running"], state["current"]) == (False, None)
+        assert [client.items()[id]["state"] for id in ids[1:]] == ["waiting", "waiting"]
+
+
+# Says what it is asked for, and does that when a file is there.
+HELD = """
+import json, sys, time
+from pathlib import Path
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["do"] != "run":
+        continue
+    target = Path(asked["request"]["request"]["output"])
+    target.write_bytes(b"a piece")
+    Path(sys.argv[1]).touch()
+    while Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    print(json.dumps({"say": "finished", "id": asked["id"], "seconds": 1, "size_out": [2, 2]}), flush=True)
+"""
+
+
+def test_a_piece_of_a_file_that_was_removed_meanwhile_leaves_nothing(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    with (
+        served(tmp_path / "state", worker=[sys.executable, "-c", HELD, str(held)]) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        id = client.upload("cat.png", png())
+        asked = pool.submit(client.ask, "POST", f"/items/{id}/try", {"number": 0, "look": "quick"})
+        while not held.exists():
+            assert not asked.done(), asked.result()
+        client.json("POST", f"/items/{id}", {"do": "remove"})
+        held.unlink()
+        status, said, _ = asked.result()
+        assert (status, json.loads(said)["error"]) == (400, key("notListed"))
+        assert list((tmp_path / "state" / "files").iterdir()) == []
+
+
 def test_times_are_known_before_the_first_job(tmp_path: Path) -> None:
     """Where nothing was ever made, what waits is measured while nobody does anything."""
     fast = "import isr.page.estimates\nisr.page.estimates.PACE = 0.1\n" + PROGRAM
@@ -351,6 +485,7 @@ def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
         pace = client.json("POST", "/measure", {"sources": []})["pace"]
         assert pace > 0
         assert client.items()[id]["left"] == pytest.approx(pace * 60 * 40 / 1e6, rel=0.05)
+        assert {row["look"] for row in client.json("GET", "/machine")["speeds"]} == {"best"}
         assert len(client.items()) == 1
         assert client.ask("POST", "/measure", {"sources": ["/etc/x"]})[0] == 400
         client.json("PUT", "/settings", {"options.tile": 32})
@@ -377,8 +512,25 @@ def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:
     page.json("POST", f"/items/{ids[0]}", {"do": "move", "before": None})
     places = {id: item["place"] for id, item in page.items().items() if id in ids}
     assert sorted(ids, key=places.__getitem__) == [ids[2], ids[1], ids[0]]
+    for step in (-1, -1, -1, 1):
+        page.json("POST", f"/items/{ids[0]}", {"do": "move", "step": step})
+    places = {id: item["place"] for id, item in page.items().items() if id in ids}
+    assert sorted(ids, key=places.__getitem__) == [ids[2], ids[0], ids[1]]
+    assert page.ask("POST", f"/items/{ids[0]}", {"do": "move", "step": 9})[0] == 400
     for id in ids:
         page.json("POST", f"/items/{id}", {"do": "remove"})
+
+
+def test_places_never_run_out(tmp_path: Path) -> None:
+    """Moved between the same two again and again, each lies half as far from the first."""
+    queue = Queue(tmp_path)
+    queue._write = lambda *_: None  # type: ignore[method-assign]
+    a, b, c = (queue.append(new_item(name, tmp_path / name, True)).id for name in "abc")
+    for n in range(200):
+        moved, before = ((c, b), (b, c))[n % 2]
+        queue.move(moved, before)
+        assert [item.id for item in queue.items] == [a, moved, before]
+    queue.close()
 
 
 def test_a_poll_tells_what_changed_and_no_more(page: Client) -> None:
@@ -471,6 +623,23 @@ def test_limits_of_uploads(tmp_path: Path) -> None:
         assert client.ask("PUT", "/upload?name=a.png", b"x" * 2000)[0] == 200
 
 
+def test_limits_of_the_list_and_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(tmp_path)
+    monkeypatch.setattr("isr.page.items.MOST_ITEMS", 1)
+    queue.append(new_item("a.png", tmp_path / "a.png", True))
+    with pytest.raises(RequestError, match="fullList"):
+        queue.append(new_item("b.png", tmp_path / "b.png", True))
+    queue.close()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40, 100))  # type: ignore[attr-defined]
+    with pytest.raises(MachineError, match="fullDisk"):
+        asyncio.run(receive(tmp_path / "files" / "x", "a.png", 1, body()))
+    assert list((tmp_path / "files").iterdir()) == []
+
+
 def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
     with served(tmp_path, env={"SLOW": "0.05"}) as client:
         client.json("PUT", "/settings", {"options.tile": 32})
@@ -489,6 +658,10 @@ def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
         assert client.json("GET", "/state?since=0")["queue"]["paused"]
         client.json("POST", "/go", {"do": "start"})
         client.wait(id, lambda item: item["state"] == "working" and item["progress"]["done"] > before)
+        # What was asked of one that waited is refused of one at work.
+        asked = {"do": "again", "changes": {"options.scale": 4}}
+        status, said, _ = client.ask("POST", f"/items/{id}", asked)
+        assert (status, json.loads(said)["error"]) == (400, key("begunMeanwhile"))
         client.json("POST", "/go", {"do": "stop"})
         item = client.wait(id, "waiting")
         assert item["begun"]
@@ -508,9 +681,14 @@ def test_a_killed_worker_and_a_killed_server_lose_a_segment_at_most(tmp_path: Pa
         client.wait(id, lambda item: item.get("progress", {}).get("done", 0) >= 62)
         os.kill(worker_of(client), signal.SIGKILL)
         client.wait(id, lambda _: went_on(client, id))
+        # What stands still goes on when it is told to.
+        client.json("POST", "/go", {"do": "pause"})
         client.process.kill()
         client.process.wait()
     with served(tmp_path, env={"SLOW": "0.001"}) as client:
+        assert client.json("GET", "/state?since=0")["queue"]["paused"]
+        assert client.items()[id]["state"] == "waiting"
+        client.json("POST", "/go", {"do": "start"})
         item = client.wait(id, "finished")
         assert item["frames"] == 150 and item["name"] == "clip.mp4"
         assert went_on(client, id)

@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def page(browser: Any, server: Client) -> Iterator[Any]:
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on("console", lambda line: said.append(line.text) if "Content Security Policy" in line.text else None)
     tab.goto(server.address)
-    tab.locator("isr-how form").wait_for()
+    # Whatever comes later would move what is clicked at.
+    tab.get_by_label("Remove grain and blocks").wait_for()
     yield tab
     context.close()
     assert not said, said
@@ -121,6 +123,26 @@ def row(page: Any, name: str, state: str) -> Any:
     """The row of a file, once it is in a state."""
     found = page.locator(f'isr-row[data-state="{state}"]', has_text=name)
     found.wait_for(timeout=60_000)
+    return found
+
+
+def until(page: Any, is_so: Callable[[], object]) -> None:
+    """Wait for what the page does not show, while its requests go on."""
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        page.wait_for_timeout(20)
+
+
+def held(page: Any, address: Any) -> list[Any]:
+    """Hold back what is asked for at an address, until `page.unroute` lets it go on."""
+    routes: list[Any] = []
+    page.route(address, lambda route: routes.append(route))
+    return routes
+
+
+def settings(server: Client) -> dict[str, Any]:
+    found: dict[str, Any] = server.json("GET", "/state?since=0")["settings"]
     return found
 
 
@@ -364,6 +386,20 @@ def test_the_wheel_zooms_at_the_pointer(page: Any, server: Client) -> None:
         )
     page.mouse.wheel(0, 4000)
     page.wait_for_function(f"document.querySelector('isr-compare').scale < {after}")
+    # So do two fingers.
+    page.keyboard.press("1")
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for kind, apart in (("touchStart", 20), ("touchMove", 60)):
+        points = [{"x": x + side * apart, "y": y, "id": n} for n, side in enumerate((-1, 1))]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.wait_for_function("document.querySelector('isr-compare').scale > 2")
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.get_by_label("Show the difference").check()
+    assert (
+        page.locator(".stage.differ img.after").evaluate("n => getComputedStyle(n).mixBlendMode")
+        == "difference"
+    )
 
 
 def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root: Path) -> None:
@@ -390,14 +426,192 @@ def test_the_knobs_of_a_look_are_turned_and_kept(page: Any, server: Client, root
 
 
 def test_what_was_chosen_the_last_time_is_safe_until_it_is_shown(page: Any, server: Client) -> None:
-    server.json("PUT", "/settings", {"sources": ["bicubic"], "options.scale": 4})
-    page.route("**/state*", lambda request: None)
+    server.json("PUT", "/settings", {"look": "plain", "options.scale": 4})
+    page.route("**/state*", lambda request: request.abort())
+    page.reload()
+    page.get_by_text("The program does not answer").wait_for()
+    page.locator("isr-how form[inert]").wait_for(state="attached")
+    page.unroute("**/state*")
+    held(page, "**/state*")
     page.reload()
     page.locator("isr-how form[inert]").wait_for(state="attached")
     assert not page.get_by_label("Remove grain and blocks").is_visible()
     page.unroute("**/state*")  # what waited goes on
     page.locator("isr-how form:not([inert])").wait_for()
     assert page.get_by_role("radio", name="Plain").is_checked()
+
+
+def test_choices_made_at_once_are_kept_in_their_order(page: Any, server: Client) -> None:
+    asked = held(page, "**/settings")
+    page.get_by_role("radio", name="4 times").check()
+    until(page, lambda: asked)
+    page.get_by_role("radio", name="Quick").check()
+    page.get_by_label("Save pictures as").select_option("PNG")
+    for _ in range(2):
+        with page.expect_response("**/state*"):
+            pass
+    # What the server knew before does not come back.
+    assert page.get_by_role("radio", name="4 times").is_checked()
+    assert page.get_by_role("radio", name="Quick").is_checked()
+    page.unroute("**/settings")
+    until(page, lambda: "options.format" in settings(server))
+    assert settings(server) == {"options.scale": 4, "look": "quick", "options.format": "png"}
+    # One that is refused is not shown as if it were kept.
+    page.route("**/settings", lambda request: request.fulfill(status=400, json={"error": "@gone"}))
+    page.get_by_role("radio", name="2 times").check()
+    page.locator(".news", has_text="no longer there").wait_for()
+    page.locator('input[name="size"][value="4"]:checked').wait_for()
+
+
+def test_what_is_not_known_yet_is_not_overwritten(page: Any, server: Client, root: Path) -> None:
+    engine = server.json("GET", "/machine")["engines"][-1]
+    kept = {"sources": [str(root / "nets" / "mine")], "options.engine": engine, "options.texture": 0.5}
+    server.json("PUT", "/settings", kept)
+    held(page, "**/machine")
+    page.reload()
+    page.get_by_role("radio", name="4 times").check()
+    until(page, lambda: settings(server) == {**kept, "options.scale": 4})
+    page.unroute("**/machine")
+    page.get_by_label("Invent fine detail").wait_for()
+    assert page.locator('select[name="engine"]').input_value() == engine
+
+
+def test_two_tabs_leave_each_other_what_they_chose(page: Any, server: Client) -> None:
+    page.get_by_text("More", exact=True).click()
+    names = page.get_by_label("Names of new files")
+    names.fill("{stem}-larger")
+    server.json("PATCH", "/settings", {"options.scale": 4})
+    with page.expect_response("**/state*"):
+        pass
+    names.press("Enter")
+    until(page, lambda: settings(server) == {"options.scale": 4, "options.name": "{stem}-larger"})
+    names.blur()
+    page.locator('input[name="size"][value="4"]:checked').wait_for()
+
+
+def test_the_folder_that_is_shown_is_added(page: Any) -> None:
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="A folder on this computer").click()
+    dialog.get_by_role("button", name="holiday").click()
+    dialog.get_by_text("beach.png").wait_for()
+    asked = held(page, re.compile("path=nets"))
+    dialog.get_by_role("button", name="nets").click()
+    until(page, lambda: asked)
+    dialog.get_by_role("button", name="Add all in this folder").click()
+    row(page, "holiday/beach.png", "waiting")
+    # An answer that comes late does not replace what was asked for later.
+    page.get_by_role("button", name="A folder on this computer").click()
+    dialog.get_by_role("button", name="holiday").click()
+    dialog.get_by_text("beach.png").wait_for()
+    with page.expect_response(re.compile("path=nets")):
+        page.unroute(re.compile("path=nets"))
+    page.evaluate("new Promise(requestAnimationFrame)")
+    assert dialog.get_by_role("button", name="Add: beach.png").is_visible()
+
+
+def test_the_picture_that_was_opened_last_is_compared(page: Any, server: Client) -> None:
+    ids = [
+        server.upload(name, png(*size)) for name, size in (("first.png", (40, 60)), ("last.png", (80, 50)))
+    ]
+    server.json("POST", "/go", {"do": "start"})
+    for name in ("first.png", "last.png"):
+        row(page, name, "finished")
+    first = re.compile(f"{ids[0]}/size")
+    asked = held(page, first)
+    page.get_by_role("button", name="Compare: first.png").click()
+    until(page, lambda: asked)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Compare: last.png").click()
+    with page.expect_response(first):
+        page.unroute(first)
+    page.locator(f'img.after[src*="{ids[1]}"]').wait_for()
+    assert page.evaluate("document.querySelector('isr-compare').full") == [100, 160]
+
+
+def test_a_button_pressed_twice_moves_twice(page: Any, server: Client) -> None:
+    ids = [server.upload(f"{name}.png", png()) for name in "abc"]
+    later = row(page, "a.png", "waiting").get_by_role("button", name="Later: a.png")
+    asked = held(page, f"**/items/{ids[0]}")
+    for count in (1, 2):
+        later.click()
+        until(page, lambda count=count: len(asked) == count)
+    page.unroute(f"**/items/{ids[0]}")
+    page.locator("isr-row:last-child", has_text="a.png").wait_for()
+    assert names(page) == ["b.png", "c.png", "a.png"]
+
+
+def test_a_piece_is_of_the_file_as_it_is_now(page: Any, server: Client, root: Path) -> None:
+    file = root / "grows.png"
+    file.write_bytes(png(300, 400))
+    server.json("POST", "/add", {"root": 0, "path": file.name})
+    found = row(page, file.name, "waiting")
+    found.get_by_text(re.compile("400.300 → 800.600")).wait_for()
+    file.write_bytes(png(600, 800))
+    # Then it is looked at again; its buttons stay as they were drawn.
+    server.json("PUT", "/settings", {"options.scale": 4})
+    found.get_by_text(re.compile("800.600 → 3200.2400")).wait_for()
+    found.get_by_role("button", name="Try a piece: grows.png").click()
+    page.locator("isr-try .square").wait_for()
+    share = "node => node.offsetWidth / node.parentElement.querySelector('img').clientWidth"
+    assert page.locator("isr-try .square").evaluate(share) == pytest.approx(240 / 800, abs=0.01)
+    file.unlink()
+
+
+def test_a_state_from_before_start_is_not_shown_after_it(page: Any, server: Client) -> None:
+    id = server.upload("cat.png", png())
+    row(page, "cat.png", "waiting")
+    late: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if late:
+            route.continue_()
+        else:
+            late.append((route, route.fetch()))
+
+    page.route("**/state*", hold)
+    until(page, lambda: late)
+    page.get_by_role("button", name="Start", exact=True).click()
+    until(page, lambda: server.items()[id]["state"] == "finished")
+    ((route, answer),) = late
+    route.fulfill(response=answer)
+    page.locator(".news", has_text="All is done").wait_for()
+
+
+def test_details_say_what_holds_now(page: Any, server: Client) -> None:
+    server.upload("cat.png", png())
+    found = row(page, "cat.png", "waiting")
+    found.get_by_role("button", name="Details: cat.png").click()
+    found.locator("code").wait_for()
+    page.get_by_role("radio", name="4 times").check()
+    found.locator("code", has_text="--scale 4").wait_for()
+    found.get_by_role("button", name="Details: cat.png").click()
+    assert not found.locator("code").is_visible()
+
+
+def test_a_paused_file_goes_on_after_the_program_was_killed(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    with served(tmp_path, env={"SLOW": "0.05"}) as client:
+        client.json("PUT", "/settings", {"options.tile": 32})
+        client.upload("tiles.png", png(96, 144))
+        tab.goto(client.address)
+        tab.get_by_role("button", name="Start", exact=True).click()
+        row(tab, "tiles.png", "working")
+        # Title and icon show how far it is.
+        playwright.expect(tab).to_have_title(re.compile(r"^\d+% "))
+        tab.locator('link#icon[href^="blob:"]').wait_for(state="attached")
+        tab.get_by_role("button", name="Pause", exact=True).click()
+        row(tab, "tiles.png", "paused")
+        client.process.kill()
+        client.process.wait()
+        tab.get_by_text("The program does not answer").wait_for()
+    with served(tmp_path) as client:
+        tab.goto(client.address)
+        row(tab, "tiles.png", "waiting")
+        tab.get_by_role("button", name="Go on", exact=True).click()
+        row(tab, "tiles.png", "finished")
+        playwright.expect(tab).to_have_title("Make pictures and videos larger")
+    context.close()
 
 
 def test_one_file_alone_has_a_size_of_its_own(page: Any, server: Client) -> None:

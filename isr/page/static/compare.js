@@ -71,6 +71,7 @@ class Compare extends HTMLElement {
       });
     }
     this.pointers = new Map();
+    this.turn = 0;
     for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
       this.stage.addEventListener(name, (event) => this.point(event));
     }
@@ -94,7 +95,9 @@ class Compare extends HTMLElement {
   async show(item) {
     this.item = item;
     this.frame = 0;
-    this.full = null;
+    this.full = this.drawn = null;
+    // What was asked for an earlier picture is not shown in this one.
+    this.turn += 1;
     this.title_.textContent = item.name;
     this.number.value = 1;
     this.frames.hidden = !item.clip;
@@ -103,18 +106,23 @@ class Compare extends HTMLElement {
     this.dialog.showModal();
     this.stage.focus();
     this.divide();
-    await this.open();
-    this.zoomTo(0);
+    if (await this.open()) this.zoomTo(0);
   }
 
   async open() {
+    // Whether the picture is there, and is still the one that is wanted.
+    const { item, frame } = this;
+    const wanted = () => item === this.item && frame === this.frame;
     this.said.textContent = words.loading;
     try {
-      const about = await ask("GET", `/items/${this.item.id}/size?frame=${this.frame}`);
+      const about = await ask("GET", `/items/${item.id}/size?frame=${frame}`);
+      if (!wanted()) return false;
       this.full = about.after;
       this.said.textContent = "";
+      return true;
     } catch (error) {
-      this.said.textContent = error.message;
+      if (wanted()) this.said.textContent = error.message;
+      return false;
     }
   }
 
@@ -142,8 +150,7 @@ class Compare extends HTMLElement {
     const wanted = Math.max(0, Math.min(Number(frame) || 0, (this.item.frames ?? 1) - 1));
     this.frame = wanted;
     this.number.value = wanted + 1;
-    await this.open();
-    if (this.frame === wanted && this.full) this.place();
+    if (await this.open()) this.place();
   }
 
   // What is seen: `scale` pixels of the screen for one of the result, and the middle as a share of the picture.
@@ -193,7 +200,6 @@ class Compare extends HTMLElement {
     // The part that is seen, as shares of the picture.
     this.seen = [wide, high].map((size, n) => Math.min(1, size / this.scale / this.full[n]));
     this.middle = this.middle.map((m, n) => Math.max(this.seen[n] / 2, Math.min(1 - this.seen[n] / 2, m)));
-    this.drawn ??= null;
     // Until sharp pixels are there, the old ones are stretched.
     if (this.drawn) this.stretch();
     clearTimeout(this.timer);
@@ -220,7 +226,7 @@ class Compare extends HTMLElement {
     const box = [this.middle[0] - this.seen[0] / 2, this.middle[1] - this.seen[1] / 2, ...this.seen];
     const scale = this.scale;
     const size = this.seen.map((share, n) => Math.max(1, Math.min(4096, Math.round(share * this.full[n] * scale))));
-    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const turn = (this.turn += 1);
     const numbers = box.map((share) => Math.max(0, share).toFixed(7)).join(",");
     const parts = ["before", "after"].map((side) => {
       const way = side === "before" ? this.way.value : scale <= 1 ? "smooth" : "plain";
@@ -231,10 +237,12 @@ class Compare extends HTMLElement {
     try {
       await Promise.all(parts.map((image) => image.decode()));
     } catch {
+      if (turn === this.turn) this.said.textContent = words.reasons.notShown;
       return;
     }
     // A later question was asked meanwhile.
     if (turn !== this.turn) return;
+    this.said.textContent = "";
     this.layers.forEach((layer, n) => (layer.src = parts[n].src));
     this.drawn = { box, scale, size };
     this.stretch();

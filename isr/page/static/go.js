@@ -74,12 +74,14 @@ class Go extends HTMLElement {
     this.summary.textContent = this.sentence(state, items.length, finished, failed, waiting);
     document.title = busy ? `${Math.floor(100 * share)}% · ${words.title}` : words.title;
     mark(busy ? share : null);
-    this.draw(items, queue);
+    this.draw(items, state);
     if (this.wasBusy && !busy && waiting === 0) {
       tell(words.allDone);
       if (this.notify.checked) {
         chime(this.sound);
-        new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
+        try {
+          new Notification(words.allDone, { body: words.counts(finished, items.length, failed) });
+        } catch { /* telephones show none of a page */ }
       }
     }
     this.wasBusy = busy;
@@ -97,7 +99,7 @@ class Go extends HTMLElement {
   }
 
   sentence(state, all, finished, failed, waiting) {
-    if (state.lost) return words.lost;
+    if (state.lost) return state.lost;
     if (!all) return "";
     const parts = [words.counts(finished, all, failed)];
     const { left, current, paused } = state.queue;
@@ -111,7 +113,7 @@ class Go extends HTMLElement {
     return parts.join(" · ");
   }
 
-  draw(items, queue) {
+  draw(items, { queue, settings }) {
     const known = new Set(items.map((item) => item.id));
     for (const [id, row] of this.rows) {
       if (!known.has(id)) {
@@ -126,7 +128,7 @@ class Go extends HTMLElement {
         row = new Row(item.id);
         this.rows.set(item.id, row);
       }
-      row.show(item, queue);
+      row.show(item, queue, settings);
       const after = last ? last.nextSibling : this.list.firstChild;
       if (after !== row) this.list.insertBefore(row, after);
       last = row;
@@ -139,6 +141,9 @@ class Row extends HTMLElement {
     super();
     this.id = `item-${id}`;
     this.item = { id };
+    // How often details were asked for, of which the last answer is shown; and what they were asked for by.
+    this.turn = 0;
+    this.detailed = "";
   }
 
   connectedCallback() {
@@ -147,11 +152,16 @@ class Row extends HTMLElement {
     this.setAttribute("role", "listitem");
     this.draggable = true;
     this.image = make("img", { alt: "", width: 72, height: 54, src: `/items/${id}/thumb`, loading: "lazy" });
-    this.image.addEventListener("error", () => this.image.classList.add("none"));
+    for (const name of ["error", "load"]) {
+      this.image.addEventListener(name, () => this.image.classList.toggle("none", name === "error"));
+    }
     this.name = make("span", { class: "name" });
     this.facts = make("span", { class: "facts" });
     this.bar = make("progress", { max: 1, hidden: true });
     this.doing = make("span", { class: "buttons" });
+    this.ownSize = make("div", {});
+    this.code = make("code", {});
+    this.lines = make("div", {});
     this.more = make("div", { class: "more", hidden: true });
     this.append(
       this.image, make("div", { class: "about" }, this.name, this.facts, this.bar), this.doing, this.more,
@@ -166,13 +176,13 @@ class Row extends HTMLElement {
       event.preventDefault();
       order("POST", `/items/${moved}`, { do: "move", before: id });
     });
-    this.show(this.item, this.queue ?? {});
+    this.show(this.item, this.queue ?? {}, this.settings ?? {});
   }
 
-  show(item, queue) {
-    this.item = item;
-    this.queue = queue;
+  show(item, queue, settings) {
+    Object.assign(this, { item, queue, settings });
     if (!this.firstChild || !item.state) return;
+    if (this.detailed && this.detailed !== this.about()) this.explain();
     const text = JSON.stringify([item, queue.paused, queue.stopping]);
     if (text === this.shown) return;
     this.shown = text;
@@ -241,7 +251,7 @@ class Row extends HTMLElement {
     if (item.remedy) wanted.push(["remedy", () => say({ do: "again", changes: remedy(this.item) })]);
     if (item.state === "waiting" && !item.reason) {
       if (item.size_in) wanted.push(["try", () => document.querySelector("isr-try").show(this.item)]);
-      wanted.push(["up", () => this.move(-1)], ["down", () => this.move(1)]);
+      wanted.push(["up", () => say({ do: "move", step: -1 })], ["down", () => say({ do: "move", step: 1 })]);
     }
     wanted.push(["details", () => this.details()], ["remove", () => say({ do: "remove" })]);
     const key = JSON.stringify([wanted.map(([name]) => name), item.remedy, item.part, item.name]);
@@ -261,51 +271,68 @@ class Row extends HTMLElement {
     if (held !== null) [...this.doing.children].find((child) => child.textContent === held)?.focus();
   }
 
-  move(step) {
-    const items = inOrder();
-    const at = items.findIndex((item) => item.id === this.item.id);
-    const before = step < 0 ? items[at - 1] : items[at + 2];
-    if (step < 0 && !before) return;
-    order("POST", `/items/${this.item.id}`, { do: "move", before: before?.id ?? null });
-  }
-
-  async details() {
-    if (!this.more.hidden) {
-      this.more.hidden = true;
-      this.draggable = true;
+  details() {
+    if (!this.detailed) {
+      this.explain();
       return;
     }
+    // Also before they came.
+    this.turn += 1;
+    this.detailed = "";
+    this.more.hidden = this.draggable = true;
+  }
+
+  about() {
+    // What the details depend on.
+    return JSON.stringify([this.item, this.settings]);
+  }
+
+  async explain() {
+    const turn = (this.turn += 1);
+    this.detailed = this.about();
     let about;
     try {
       about = await ask("GET", `/items/${this.item.id}`);
     } catch (error) {
+      if (turn !== this.turn) return;
+      if (this.more.hidden) this.detailed = "";
       tell(error.message);
       return;
     }
-    const code = make("code", {}, about.command);
-    const copy = make("button", { type: "button" }, words.copy);
-    copy.addEventListener("click", async () => {
-      // Of what failed, also what is asked for first by those who can help.
-      const lines = about.state === "failed" ? [said(about.reason), ...about.notes] : [];
-      try {
-        await navigator.clipboard.writeText([about.command, ...lines].join("\n"));
-        tell(words.copied);
-      } catch {
-        // Browsers copy only from pages of this machine, and those that are encrypted.
-        getSelection().selectAllChildren(code);
-        tell(words.copyByHand);
-      }
-    });
+    if (turn !== this.turn) return;
+    this.told = about;
+    if (!this.more.firstChild) {
+      const copy = make("button", { type: "button", onclick: () => this.copy() }, words.copy);
+      this.more.append(this.ownSize, make("p", {}, words.command, ": ", this.code, " ", copy), this.lines);
+    }
+    // What is selected, or has the focus, stays.
+    if (this.code.textContent !== about.command) this.code.textContent = about.command;
     const waits = about.state === "waiting" && !about.begun && !about.part;
-    this.more.replaceChildren(
-      waits ? sizeOf(about) : "",
-      make("p", {}, words.command, ": ", code, " ", copy),
-      ...(about.target ? [make("p", {}, words.liesAt(about.target))] : []),
-      ...about.notes.map((line) => make("p", { class: "quiet" }, line)),
-    );
+    if (!waits || !this.ownSize.contains(document.activeElement)) {
+      this.ownSize.replaceChildren(...(waits ? [sizeOf(about)] : []));
+    }
+    const lines = [...(about.target ? [words.liesAt(about.target)] : []), ...about.notes];
+    if (this.said !== lines.join("\n")) {
+      this.said = lines.join("\n");
+      this.lines.replaceChildren(...lines.map((line) => make("p", { class: "quiet" }, line)));
+    }
     this.more.hidden = false;
     // In what can be dragged, no text can be selected.
     this.draggable = false;
+  }
+
+  async copy() {
+    // Of what failed, also what is asked for first by those who can help.
+    const { command, state, reason, notes } = this.told;
+    const lines = state === "failed" ? [said(reason), ...notes] : [];
+    try {
+      await navigator.clipboard.writeText([command, ...lines].join("\n"));
+      tell(words.copied);
+    } catch {
+      // Browsers copy only from pages of this machine, and those that are encrypted.
+      getSelection().selectAllChildren(this.code);
+      tell(words.copyByHand);
+    }
   }
 }
 
@@ -358,6 +385,11 @@ function remedy(item) {
   if (item.remedy === "tile") return { "options.tile": item.pieces && item.pieces <= 64 ? 32 : 64 };
   if (item.remedy === "replace") return { "options.overwrite": true };
   if (item.remedy === "format") return item.clip ? { "clip.format": "mkv" } : { "options.format": "png" };
+  if (item.remedy === "codec") return { "clip.format": "mkv", "options.video.codec": "h265" };
+  if (item.remedy === "name") return { "options.name": null };
+  if (item.remedy === "automatic") {
+    return { "options.engine": "auto", "options.precision": "auto", "options.device": null };
+  }
   return {};
 }
 

@@ -15,26 +15,20 @@ export function looksNow() {
   return own === null ? LOOKS : [...LOOKS, OWN];
 }
 
+// What is asked for by a look.
+export function chosenBy(look) {
+  return look === OWN ? { sources: [own] } : { look };
+}
+
 const SMALLEST_TILE = 32;
 const PICTURES = ["jpg", "png", "webp", "tif", "avif"];
 const CLIPS = ["mp4", "mkv", "webm", "mov", "gif", "webp", "apng"];
 
-export function sourcesOf(look, factor) {
-  if (look === OWN) return [own];
-  if (look === "quick") return ["edsr_fast_x2"];
-  if (look === "live") return ["live_x2"];
-  if (look === "classic") return [`aplus_x${factor > 3 ? 4 : factor > 2 ? 3 : 2}`];
-  return look === "plain" ? ["bicubic"] : null;
-}
-
-export function lookOf(sources) {
-  // Of sources, or of a network by its name.
-  const name = sources?.[0];
-  if (!name || /^(edsr_baseline|flowvsr|mdsr|photo)/.test(name)) return "best";
-  if (name === "bicubic") return "plain";
-  if (name.startsWith("live_x2")) return "live";
-  if (name.startsWith("edsr_fast")) return "quick";
-  return name.startsWith("aplus") ? "classic" : OWN;
+function pick(menu, value = "") {
+  // Also what the menu does not offer, or not yet.
+  const text = String(value);
+  if (![...menu.options].some((one) => one.value === text)) menu.add(option(text, text));
+  menu.value = text;
 }
 
 function field(label, control) {
@@ -179,10 +173,19 @@ class How extends HTMLElement {
     this.form.addEventListener("input", () => this.show());
     // At once: whoever closes the page next has chosen nevertheless.
     this.form.addEventListener("change", (event) => (event.target === this.into ? this.choseFolder() : this.sendOff()));
+    // What was kept when the form was last drawn, and what the form then said.
     this.known = "";
-    // Until the first state is there: what is chosen before it would overwrite what was chosen the last time.
+    this.shown = {};
+    // What is not sent yet, and whether something is on its way.
+    this.waiting = {};
+    this.sending = false;
+    // Knobs by look, once they are known, and those of networks that were chosen here.
+    this.knobs = null;
+    this.chosen = {};
+    // Until the first state is there, nothing can be said to be chosen.
     this.form.inert = true;
-    watch((state) => this.take(state.settings));
+    watch((state) => this.take(state));
+    addEventListener("pagehide", () => this.sendRest());
   }
 
   choose(look) {
@@ -192,7 +195,8 @@ class How extends HTMLElement {
 
   own(path, knobs) {
     own = path;
-    this.knobs = { ...this.knobs, [path]: knobs };
+    this.chosen[path] = knobs;
+    if (this.knobs) this.knobs[path] = knobs;
     this.choose(OWN);
     this.show();
   }
@@ -217,28 +221,29 @@ class How extends HTMLElement {
     this.into.value = path;
   }
 
-  get factor() {
-    return this.values()["options.scale"] ?? 2;
-  }
-
   know(about) {
-    for (const name of about.engines) this.form.engine.append(option(name, name));
-    this.knobs = about.knobs;
+    const { engine } = this.form;
+    const there = [...engine.options].map((one) => one.value);
+    for (const name of about.engines) if (!there.includes(name)) engine.add(option(name, name));
+    this.knobs = { ...about.knobs, ...this.chosen };
+    if (own !== null && !this.knobs[own]) this.learn(own);
     this.querySelector(".into").hidden = !about.roots.length;
     this.show();
   }
 
-  async learn() {
+  async learn(path) {
     // What can be turned of a network that another tab chose.
     try {
-      this.knobs = (await ask("GET", "/machine")).knobs;
+      const { knobs } = await ask("GET", "/machine");
+      if (knobs[path]) this.chosen[path] = this.knobs[path] = knobs[path];
       this.show();
     } catch { /* they stay hidden */ }
   }
 
   knobsNow() {
-    // Those of the chosen look, by the network that it is.
-    return this.knobs?.[sourcesOf(this.form.look.value, 2)?.[0] ?? ""] ?? [];
+    // Those of the chosen look; undefined where they are not known yet.
+    const look = this.form.look.value;
+    return this.knobs?.[look === OWN ? own : look];
   }
 
   values() {
@@ -249,14 +254,16 @@ class How extends HTMLElement {
     const factor = Number(other ? side : form.size.value) || 2;
     const knobs = this.knobsNow();
     // Until it is known what there is, what was chosen stays.
-    const turned = (knob) => (!this.knobs || knobs.includes(knob)) && form[knob].value;
+    const turned = (knob) => (!knobs || knobs.includes(knob)) && form[knob].value;
     const denoise = turned("denoise") || "";
-    const values = {
+    return {
+      look: null,
+      sources: null,
+      ...chosenBy(form.look.value),
       "options.denoise": denoise === "auto" ? denoise : denoise ? Number(denoise) : null,
       "options.texture": turned("texture") ? Number(form.texture.value) : null,
       "options.scale": other && !Number(side) ? null : factor,
       "options.size": other && !Number(side) ? (side === "width" ? [null, pixels] : [pixels, null]) : null,
-      sources: sourcesOf(form.look.value, factor),
       "options.format": form.pictures.value || null,
       "clip.format": form.clips.value || null,
       "results.folder": this.folder || null,
@@ -272,22 +279,36 @@ class How extends HTMLElement {
       "options.name": form.names.value.trim() || null,
       "options.overwrite": form.overwrite.checked,
     };
-    return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
   }
 
   async sendOff() {
+    // What is not as it was shown, and nothing else: another tab may have chosen the rest meanwhile.
     const values = this.values();
-    this.known = JSON.stringify(values);
+    const differs = (name) => JSON.stringify(values[name]) !== JSON.stringify(this.shown[name]);
+    for (const name of Object.keys(values).filter(differs)) this.waiting[name] = values[name];
+    this.shown = values;
+    // One after another, so that the last choice is the last that arrives.
+    if (this.sending) return;
     this.sending = true;
-    await order("PUT", "/settings", values);
+    while (Object.keys(this.waiting).length) {
+      const changes = this.waiting;
+      this.waiting = {};
+      // What was refused is shown no longer.
+      if (!(await order("PATCH", "/settings", changes))) this.known = "";
+    }
     this.sending = false;
   }
 
-  take(settings) {
+  sendRest() {
+    // Whoever leaves has chosen nevertheless.
+    if (Object.keys(this.waiting).length) order("PATCH", "/settings", this.waiting);
+    this.waiting = {};
+  }
+
+  take({ boot, settings }) {
     // What another tab chose, or the last time.
     const text = JSON.stringify(settings);
-    if (this.sending || text === this.known) return;
-    if (this.known && this.contains(document.activeElement)) return;
+    if (!boot || this.sending || text === this.known || (this.known && this.isTyping())) return;
     this.known = text;
     const form = this.form;
     form.inert = false;
@@ -298,29 +319,34 @@ class How extends HTMLElement {
       form.other.value = size[0] === null ? "width" : "height";
       form.side.value = size[0] ?? size[1];
     } else if (OTHERS.includes(scale)) form.other.value = scale;
-    const look = lookOf(settings.sources);
-    if (look === OWN) {
+    if (settings.sources) {
       [own] = settings.sources;
-      if (this.knobs && !this.knobs[own]) this.learn();
+      if (this.knobs && !this.knobs[own]) this.learn(own);
     }
-    form.look.value = look;
-    form.pictures.value = settings["options.format"] ?? "";
-    form.clips.value = settings["clip.format"] ?? "";
+    form.look.value = settings.sources ? OWN : settings.look ?? LOOKS[0];
+    pick(form.pictures, settings["options.format"]);
+    pick(form.clips, settings["clip.format"]);
     this.takeFolder(settings["results.folder"]);
     form.quality.value = settings["options.quality"] ?? 95;
-    form.crf.value = settings["options.video.crf"] ?? "";
-    form.codec.value = settings["options.video.codec"] ?? "";
-    form.precision.value = settings["options.precision"] ?? "auto";
-    form.engine.value = settings["options.engine"] ?? "auto";
+    pick(form.crf, settings["options.video.crf"]);
+    pick(form.codec, settings["options.video.codec"]);
+    pick(form.precision, settings["options.precision"] ?? "auto");
+    pick(form.engine, settings["options.engine"] ?? "auto");
     form.metadata.checked = !settings["options.strip_metadata"];
     form.ensemble.checked = Boolean(settings["options.self_ensemble"]);
-    form.denoise.value = settings["options.denoise"] ?? "";
-    form.texture.value = settings["options.texture"] ?? "";
-    form.device.value = settings["options.device"] ?? "";
+    pick(form.denoise, settings["options.denoise"]);
+    pick(form.texture, settings["options.texture"]);
+    pick(form.device, settings["options.device"]);
     form.tile.value = settings["options.tile"] ?? "";
     form.names.value = settings["options.name"] ?? "";
     form.overwrite.checked = Boolean(settings["options.overwrite"]);
+    this.shown = this.values();
     this.show();
+  }
+
+  isTyping() {
+    const { activeElement: here } = document;
+    return this.contains(here) && here.matches('input:not([type="radio"], [type="checkbox"])');
   }
 
   show() {
@@ -329,7 +355,7 @@ class How extends HTMLElement {
     const card = this.querySelector(`[value="${OWN}"]`).parentElement;
     card.hidden = own === null;
     if (own !== null) card.querySelector("small").textContent = own.split(/[\\/]/).pop();
-    const knobs = this.knobsNow();
+    const knobs = this.knobsNow() ?? [];
     this.querySelector(".knobs").hidden = this.form.inert || !knobs.length;
     for (const label of this.querySelectorAll("[data-knob]")) label.hidden = !knobs.includes(label.dataset.knob);
     this.form.side.hidden = Boolean(Number(this.form.other.value));

@@ -1,8 +1,8 @@
 // This computer: what it has, and how fast it was, or is found to be.
 
 import { make, tell } from "./element.js";
-import { lookOf, looksNow, sourcesOf } from "./how.js";
-import { ask, soon } from "./server.js";
+import { chosenBy, looksNow } from "./how.js";
+import { ask, soon, watch } from "./server.js";
 import { duration, words } from "./words.js";
 
 const PHOTO = 12; // megapixels
@@ -17,7 +17,18 @@ class Machine extends HTMLElement {
     );
     details.addEventListener("toggle", () => details.open && this.fill());
     this.append(details);
-    ask("GET", "/machine").then((about) => document.querySelector("isr-how").know(about), () => {});
+    this.boot = "";
+    watch(({ boot }) => boot !== this.boot && this.meet(boot));
+  }
+
+  async meet(boot) {
+    // Of every server anew, and again where it did not answer.
+    this.boot = boot;
+    try {
+      document.querySelector("isr-how").know(await ask("GET", "/machine"));
+    } catch {
+      this.boot = "";
+    }
   }
 
   async measure() {
@@ -25,7 +36,7 @@ class Machine extends HTMLElement {
     try {
       for (const look of looksNow()) {
         this.said.textContent = words.testing(words.looks[look][0]);
-        await ask("POST", "/measure", { sources: sourcesOf(look, document.querySelector("isr-how").factor) ?? [] });
+        await ask("POST", "/measure", chosenBy(look));
         await this.fill();
       }
       this.said.textContent = words.tested;
@@ -46,13 +57,14 @@ class Machine extends HTMLElement {
     }
     const lines = [
       words.machineLine(about.cores, (about.memory / 2 ** 30).toFixed(0)),
+      about.cards.length ? words.calculatesOnCard(about.cards.join(", ")) : words.calculatesOn,
       words.calculatesWith(about.engines.join(", "), about.version),
       words.photosBy(about.auto.engine, about.auto.precision, about.auto.pace !== null),
       words.keeps(about.folder),
     ];
     // Of one network at a time: chains are made of these.
-    const rows = about.speeds.filter((row) => !row.networks.includes(" then ")).map(({ networks, engine, precision, device, seconds }) =>
-      make("li", {}, words.perPhoto(words.looks[lookOf([networks])][0], duration(PHOTO * seconds)),
+    const rows = about.speeds.filter((row) => !row.networks.includes(" then ")).map(({ look, networks, engine, precision, device, seconds }) =>
+      make("li", {}, words.perPhoto(words.looks[look][0], duration(PHOTO * seconds)),
         make("small", { class: "term" },
           words.perMegapixel([networks, engine, precision, device].filter(Boolean), seconds))),
     );

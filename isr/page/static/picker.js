@@ -9,8 +9,8 @@ class Picker extends HTMLElement {
     this.heading = make("h2", { id: "pick" });
     this.where = make("p", { class: "quiet" });
     this.list = make("ul", { class: "entries" });
-    this.all = make("button", { type: "button", class: "main", onclick: () => this.add(this.path) }, words.pickAll);
-    this.here = make("button", { type: "button", class: "main", onclick: () => this.hand(this.told.path) }, words.pickHere);
+    this.all = make("button", { type: "button", class: "main", onclick: () => this.add(this.all, this.shown, true) }, words.pickAll);
+    this.here = make("button", { type: "button", class: "main", onclick: () => this.hand(this.shown.folder) }, words.pickHere);
     this.back = make("button", { type: "button", onclick: () => this.up() }, words.pickUp);
     this.dialog = make(
       "dialog",
@@ -29,6 +29,7 @@ class Picker extends HTMLElement {
       news(),
     );
     this.append(this.dialog);
+    this.turn = 0;
   }
 
   async show(kind = "files", take = null) {
@@ -37,29 +38,34 @@ class Picker extends HTMLElement {
     this.heading.textContent = words.pickTitles[kind];
     this.root = null;
     this.path = "";
+    this.draw([], "");
     this.dialog.showModal();
     await this.look();
   }
 
   async look() {
+    // What was asked for last is shown; until then, the buttons are about what still is.
+    const { root, path } = this;
+    const turn = (this.turn += 1);
     try {
-      if (this.root === null) {
-        const { roots } = await ask("GET", "/folders");
-        this.draw(roots.map((name, root) => this.folder(name, () => this.enter(root, ""))), roots.length ? "" : words.pickNone);
+      const told = await ask("GET", root === null ? "/folders" : `/folders?root=${root}&path=${encodeURIComponent(path)}`);
+      if (turn !== this.turn) return;
+      if (root === null) {
+        this.draw(told.roots.map((name, n) => this.folder(name, () => this.enter(n, ""))), told.roots.length ? "" : words.pickNone);
       } else {
-        const said = (this.told = await ask("GET", `/folders?root=${this.root}&path=${encodeURIComponent(this.path)}`));
-        const below = (name) => (this.path ? `${this.path}/${name}` : name);
+        const below = (name) => (path ? `${path}/${name}` : name);
         this.draw(
           [
-            ...said.folders.map((name) => this.folder(name, () => this.enter(this.root, below(name)))),
-            ...(this.kind === "network" ? said.networks.map((network) => this.network(network)) : []),
-            ...(this.kind === "files" ? said.files.map((name) => this.file(name, below(name))) : []),
+            ...told.folders.map((name) => this.folder(name, () => this.enter(root, below(name)))),
+            ...(this.kind === "network" ? told.networks.map((network) => this.network(network)) : []),
+            ...(this.kind === "files" ? told.files.map((name) => this.file(name, root, below(name))) : []),
           ],
-          this.nothing(said) || this.path,
+          this.nothing(told) || path,
         );
       }
+      this.shown = { root, path, folder: told.path };
     } catch (error) {
-      tell(error.message);
+      if (turn === this.turn) tell(error.message);
     }
   }
 
@@ -80,8 +86,8 @@ class Picker extends HTMLElement {
     return make("li", {}, make("button", { type: "button", class: "folder", onclick: open }, name));
   }
 
-  file(name, path) {
-    return this.row(name, name, words.pickAdd, () => this.add(path));
+  file(name, root, path) {
+    return this.row(name, name, words.pickAdd, (event) => this.add(event.target, { root, path }));
   }
 
   network({ path, name, model, scales, knobs }) {
@@ -110,12 +116,15 @@ class Picker extends HTMLElement {
     return this.look();
   }
 
-  async add(path) {
-    const said = await order("POST", "/add", { root: this.root, path });
-    if (said) {
-      if (path === this.path) this.dialog.close();
-      tell(words.added(said.ids.length));
-    }
+  async add(button, { root, path }, closes = false) {
+    // Once, however often the button is pressed before that is done.
+    const { turn } = this;
+    button.disabled = true;
+    const told = await order("POST", "/add", { root, path });
+    button.disabled = false;
+    if (!told) return;
+    if (closes && turn === this.turn) this.dialog.close();
+    tell(words.added(told.ids.length));
   }
 }
 

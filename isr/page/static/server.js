@@ -6,22 +6,35 @@ import { said, words } from "./words.js";
 const PACE = 1000; // ms between two looks at the state
 const AT_ONCE = 2; // files that are sent at a time
 
-export async function ask(method, path, content) {
-  const answer = await fetch(path, {
-    method,
-    body: content === undefined ? undefined : JSON.stringify(content),
-    credentials: "same-origin",
-  });
-  const kind = answer.headers.get("content-type") || "";
-  const told = kind.startsWith("application/json") ? await answer.json() : { error: await answer.text() };
+const LONGEST = 20_000; // ms that a look at the state may take
+
+export async function ask(method, path, content, signal) {
+  let answer, told;
+  try {
+    answer = await fetch(path, {
+      method,
+      body: content === undefined ? undefined : JSON.stringify(content),
+      credentials: "same-origin",
+      // What was chosen arrives, even where the page is closed at once.
+      keepalive: method !== "GET",
+      signal,
+    });
+    const kind = answer.headers.get("content-type") || "";
+    told = kind.startsWith("application/json") ? await answer.json() : {};
+  } catch {
+    throw new Error(words.lost);
+  }
+  // The token of an earlier start.
+  if (answer.status === 403 && !told.error) throw new Error(words.old);
   if (!answer.ok) throw new Error(said(told.error) || words.failedToAsk);
   return told;
 }
 
 export async function order(method, path, content) {
-  // A question whose refusal is told to the reader.
+  // A question that changes something, whose refusal is told to the reader.
   try {
     const told = await ask(method, path, content);
+    if (told.now) least = Math.max(least, told.now);
     soon();
     return told;
   } catch (error) {
@@ -72,10 +85,12 @@ export async function send(files) {
 
 // The state, kept up to date by what changed.
 
-export const state = { items: new Map(), queue: {}, settings: {}, count: 0, lost: false };
+// `boot` is empty until it is known; `lost` says why the server did not answer the last time, or nothing.
+export const state = { items: new Map(), queue: {}, settings: {}, count: 0, boot: "", lost: "" };
 const readers = new Set();
-let boot = "";
 let now = 0;
+// What was ordered shows from here on; an earlier state, told late, is not shown.
+let least = 0;
 let timer = 0;
 let looking = false;
 let again = false;
@@ -97,19 +112,25 @@ export async function look() {
   looking = true;
   let more = false;
   try {
-    const told = await ask("GET", `/state?since=${now}&boot=${boot}`);
-    if (told.boot !== boot) state.items.clear();
+    const told = await ask("GET", `/state?since=${now}&boot=${state.boot}`, undefined, AbortSignal.timeout(LONGEST));
+    if (told.boot !== state.boot) {
+      // Another server, which counts anew.
+      state.items.clear();
+      least = 0;
+    }
     for (const id of told.gone) state.items.delete(id);
     for (const item of told.items) state.items.set(item.id, item);
-    ({ boot, now, more } = told);
-    Object.assign(state, { queue: told.queue, settings: told.settings, count: told.count, lost: false });
-  } catch {
-    state.lost = true;
+    now = told.now;
+    more = told.more || now < least;
+    const { boot, queue, settings, count } = told;
+    Object.assign(state, { boot, queue, settings, count, lost: "" });
+  } catch (error) {
+    state.lost = error.message;
   }
   looking = false;
-  if (!more) for (const reader of readers) reader(state);
   timer = setTimeout(look, more || again ? 0 : PACE);
   again = false;
+  if (!more) for (const reader of readers) reader(state);
 }
 
 export function inOrder() {

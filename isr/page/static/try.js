@@ -2,7 +2,7 @@
 // the whole would take.
 
 import { make, news } from "./element.js";
-import { LOOKS, looksNow, sourcesOf } from "./how.js";
+import { chosenBy, LOOKS, looksNow } from "./how.js";
 import { ask } from "./server.js";
 import { bytes, duration, words } from "./words.js";
 
@@ -24,7 +24,9 @@ class Try extends HTMLElement {
     );
     this.begin = make("input", { type: "number", min: 0, value: 0, step: 0.5 });
     this.from = make("label", {}, `${words.tryFrom} `, this.begin);
-    this.run = make("button", { type: "button", class: "main", onclick: () => this.go() }, words.tryGo);
+    this.start = make("button", { type: "button", class: "main", onclick: () => this.go() }, words.tryGo);
+    // How often the dialog was opened: what is made for an earlier time is not shown in a later one.
+    this.run = 0;
     this.pieces = make("div", { class: "pieces" });
     this.said = make("p", { class: "quiet", role: "status" });
     this.looks = [...LOOKS, "own"].filter((look) => look !== PLAIN).map((look) => {
@@ -35,7 +37,7 @@ class Try extends HTMLElement {
       "dialog", { class: "wide", "aria-labelledby": "try" },
       this.heading, this.hint, this.whole,
       make("fieldset", {}, make("legend", {}, words.tryLooks), ...this.looks),
-      make("p", { class: "buttons" }, this.from, this.run,
+      make("p", { class: "buttons" }, this.from, this.start,
         make("button", { type: "button", onclick: () => this.dialog.close() }, words.close)),
       this.said, this.pieces, news(),
     );
@@ -61,6 +63,7 @@ class Try extends HTMLElement {
 
   show(item) {
     this.item = item;
+    this.run += 1;
     this.place = [0.5, 0.5];
     this.heading.textContent = words.tryTitle(item.name);
     this.hint.textContent = item.clip ? words.tryHintClip : words.tryHint;
@@ -85,7 +88,7 @@ class Try extends HTMLElement {
   allow() {
     const count = this.chosen().length;
     for (const { firstChild: box } of this.looks) box.disabled = !box.checked && count >= MOST;
-    this.run.disabled = Boolean(this.busy) || !count;
+    this.start.disabled = Boolean(this.busy) || !count;
   }
 
   move(across, down) {
@@ -105,24 +108,25 @@ class Try extends HTMLElement {
   }
 
   async go() {
-    const { item, place } = this;
-    const how = document.querySelector("isr-how");
+    const { item, place, run } = this;
     const looks = [...this.chosen().map((box) => box.value), PLAIN];
+    const start = Number(this.begin.value) || 0;
+    const say = (text) => {
+      if (run === this.run) this.said.textContent = text;
+    };
     this.busy = true;
     this.allow();
     this.pieces.replaceChildren();
     for (const look of looks) {
       const number = looksNow().indexOf(look);
-      this.said.textContent = words.tryWorking(words.looks[look][0]);
+      say(words.tryWorking(words.looks[look][0]));
       try {
-        const start = Number(this.begin.value) || 0;
-        const sources = sourcesOf(look, how.factor) ?? [];
-        const made = await ask("POST", `/items/${item.id}/try`, { number, place, start, sources });
-        this.said.textContent = "";
-        if (this.item !== item) break;
+        const made = await ask("POST", `/items/${item.id}/try`, { number, place, start, ...chosenBy(look) });
+        if (run !== this.run) break;
+        say("");
         this.pieces.append(this.piece(item, look, number, made));
       } catch (error) {
-        this.said.textContent = error.message;
+        say(error.message);
         break;
       }
     }

@@ -1,6 +1,6 @@
 // WHAT: files dropped, chosen or pasted, and folders of this computer.
 
-import { make } from "./element.js";
+import { make, tell } from "./element.js";
 import { send } from "./server.js";
 import { words } from "./words.js";
 
@@ -48,7 +48,11 @@ class What extends HTMLElement {
       event.preventDefault();
       over = 0;
       mark(0);
-      send(await dropped(event.dataTransfer));
+      try {
+        send(await dropped(event.dataTransfer));
+      } catch {
+        tell(words.reasons.noReading);
+      }
     });
     addEventListener("paste", (event) => {
       const pasted = [...(event.clipboardData?.files || [])];
