@@ -203,6 +203,12 @@ def colab(state: Path | None = None) -> str:
     if not address.startswith("http"):
         raise MachineError(f"the page could not be started: {address or 'see what is printed above'}")
     if output is not None:
+        if urlsplit(address).port != port:
+            # Colab's address is that of another port.
+            process.terminate()
+            raise MachineError(
+                "the page could not be started: its port was taken meanwhile; run the cell again"
+            )
         query = urlsplit(address).query
         output.serve_kernel_port_as_window(port, path=f"/?{query}", anchor_text="Open the page")
         return f"https://{proxy}/?{query}"

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -830,6 +831,31 @@ def test_of_two_that_start_at_once_one_opens_the_other(tmp_path: Path) -> None:
         other = next(client for client in both if client is not ended)
         assert ended.process.returncode == 0
         assert other.items() == {} and other.process.poll() is None
+
+
+def test_a_link_leads_through_colabs_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for Colab's module, with the two functions that its documentation names."""
+    import isr.page
+
+    shown: list[tuple[int, str]] = []
+    colab = types.ModuleType("google.colab")
+    colab.output = types.SimpleNamespace(  # type: ignore[attr-defined]
+        eval_js=lambda code: "https://p.example/",
+        serve_kernel_port_as_window=lambda port, path, anchor_text: shown.append((port, path)),
+    )
+    monkeypatch.setitem(sys.modules, "google", sys.modules.get("google", types.ModuleType("google")))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    address = isr.page.colab(tmp_path)
+    process = isr.page._OF_NOTEBOOK.pop()
+    try:
+        ((port, path),) = shown
+        assert address == f"https://p.example{path}"
+        client = Client(f"http://127.0.0.1:{port}{path}", process)
+        for host, status in (("p.example", 200), ("q.example", 403)):
+            head = {"Host": host, "X-ISR-Token": client.token}
+            assert client.ask("GET", "/state?since=0", headers=head)[0] == status
+    finally:
+        process.communicate()
 
 
 # Writes down that a process began, and whom it asks: connections and look-ups of names.
