@@ -2,7 +2,8 @@
 
     python benchmarks/adapt.py edsr_fast_x2 photos/val --every 5 --steps 200
 
-The middle of every fifth photograph is made small by five known Gaussian kernels and by the bicubic rule, in 8 bits.
+The middle of every fifth photograph is made small by five known Gaussian kernels and by the bicubic rule, in 8 bits,
+and with `--quality` compressed as JPEG.
 The preset enlarges it as it is, and adapted: with the kernel that is estimated from the small picture, and with the
 known one, which is as far as a better estimate would lead. Means over the photographs, with their least gain.
 """
@@ -10,6 +11,7 @@ known one, which is as far as a better estimate would lead. Means over the photo
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -17,9 +19,9 @@ import numpy as np
 from kernels import KERNELS, known_kernel, made_small, name_of
 from measure import machine
 
+import isr
 from isr.adaptation.kernels import bicubic_kernel
-from isr.adaptation.learning import Adapted, learn
-from isr.adaptation.spectrum import estimate_kernel
+from isr.data.degrade.compression import compress
 from isr.imresize import imresize
 from isr.io.pictures import read
 from isr.metrics import psnr
@@ -34,11 +36,11 @@ def score(hr: np.ndarray, sr: np.ndarray, scale: int) -> float:
 
 
 def adapted(
-    model: SuperResolutionModel, lr: np.ndarray, kernel: np.ndarray, steps: int
-) -> tuple[Adapted, float]:
-    """The adapted network, and the seconds of a processor that it took."""
+    model: SuperResolutionModel, lr: np.ndarray, steps: int, kernel: np.ndarray | str = "estimate"
+) -> tuple[SuperResolutionModel, float]:
+    """The adapted network, or the network itself, and the seconds of a processor that it took."""
     begun = time.process_time()
-    found = learn(model, lr, kernel, scale=model.scale, steps=steps)
+    found = isr.adapt(model, lr, steps=steps, kernel=kernel)
     return found, time.process_time() - begun
 
 
@@ -51,7 +53,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of the middles, in pixels of the photographs")
     parser.add_argument("--every", type=int, default=1, help="take the first of so many photographs")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--only", default="", help="rows whose name this regular expression matches")
+    parser.add_argument("--quality", type=int, help="of JPEG; default: none")
     parser.add_argument("--known", action="store_true", help="adapt with the known kernel, too")
     given = parser.parse_args()
     model = load(given.preset)
@@ -73,19 +76,20 @@ def main() -> None:
     for number in (*range(len(KERNELS)), None):
         kernel = bicubic_kernel(scale) if number is None else known_kernel(number, scale)
         name = "the bicubic rule" if number is None else name_of(number)
-        if given.only not in name:
+        if not re.search(given.only, name):
             continue
         rows, kept, seconds = [], 0, []
         for hr in originals:
             lr = made_small(hr, kernel, scale)
+            lr = lr if given.quality is None else compress(lr, given.quality)
             own = score(hr, upscale(model, lr), scale)
-            found, took = adapted(model, lr, estimate_kernel(lr, scale)[0], given.steps)
+            found, took = adapted(model, lr, given.steps)
             seconds.append(took)
-            kept += not found.better
-            after = score(hr, upscale(found.model, lr), scale)
+            kept += found is model
+            after = score(hr, upscale(found, lr), scale)
             row = [score(hr, imresize(lr, scale=scale), scale), own, after, after - own]
             if given.known:
-                row.append(score(hr, upscale(adapted(model, lr, kernel, given.steps)[0].model, lr), scale))
+                row.append(score(hr, upscale(adapted(model, lr, given.steps, kernel)[0], lr), scale))
             rows.append(row)
         bicubic, own, after, gain, *known = np.mean(rows, axis=0)
         least = min(row[3] for row in rows)
@@ -93,7 +97,8 @@ def main() -> None:
         cells += [f"{value:.2f}" for value in known]
         cells += [f"{kept} of {len(rows)}", f"{np.mean(seconds):.1f}"]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    print(f"{len(originals)} photographs, {given.steps} steps", machine(), sep="\n")
+    noise = "" if given.quality is None else f", JPEG of quality {given.quality}"
+    print(f"{len(originals)} photographs, {given.steps} steps{noise}", machine(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ AVERAGED = 0.5
 CELL, SEEN, ONE_OF, MOST_CELLS = 16, 12, 8, 24
 # The smaller picture has at least so many pixels on each side.
 SMALLEST = 8
+# What changes in the picture is looked at in its middle, and must be earned: the error on held-out cells falls by at
+# least this share of the mean square of the change.
+MIDDLE, EARNED = 128, 0.5
 
 
 @dataclass(frozen=True)
@@ -43,24 +46,32 @@ class Adapted:
         model: the adapted network; one with the weights of the start where that is better.
         steps: that were made.
         before, after: PSNR in dB of the start and of the averaged weights, on the held-out crops.
+        change: mean square by which their results differ on the picture itself, of values in [0, 1].
     """
 
     model: SuperResolutionModel
     steps: int
     before: float
     after: float
+    change: float = 0.0
 
     @property
     def better(self) -> bool:
-        """Tell whether the adapted weights were taken."""
-        return self.after > self.before
+        """Tell whether the adapted weights were taken.
+
+        A step towards the truth lessens the squared error by its own square, and one that goes too far by less. So a
+        change of the result that is large beside what held-out crops gain is not trusted.
+        """
+        earned = 10 ** (-self.before / 10) - 10 ** (-self.after / 10)
+        return self.after > self.before and earned >= EARNED * self.change
 
     def describe(self) -> str:
         """Tell in one line what came of it."""
         found = f"{self.before:.2f} dB before, {self.after:.2f} dB after {self.steps} steps"
         if self.better:
             return f"{self.model.name}: adapted to the picture: held-out crops have {found}"
-        return f"{self.model.name}: not adapted, the start is better: held-out crops have {found}"
+        why = "they gain too little" if self.after > self.before else "the start is better"
+        return f"{self.model.name}: not adapted, {why}: held-out crops have {found}"
 
 
 class Pupil(keras.Model):
@@ -94,7 +105,7 @@ def learn(
     """Go on training a network on one picture and its smaller copy.
 
     Some cells of the picture are held out. On these the result is compared with the start, and the better one is
-    returned.
+    returned; the start, too, where they gain little beside what changes in the picture itself.
 
     Args:
         model: the start; it is not changed.
@@ -126,7 +137,8 @@ def learn(
     optimizer = keras.optimizers.Adam(LEARNING_RATE)
     # XLA loses the fused kernels of a CPU, and takes long to compile.
     pupil.compile(optimizer, "mean_absolute_error", jit_compile=keras.backend.backend() == "jax")
-    start = pairs.score(network)
+    start, middle = pairs.score(network), _middle(picture, model.size_multiple)
+    seen = _enlarged(network, middle, scale)
     mean = RunningMean()
     progress.start("adapt", steps or math.ceil(seconds), "steps" if steps else "seconds")
     begun = time.monotonic()
@@ -145,7 +157,8 @@ def learn(
         progress.advance(1 if steps else int(min(share, 1) * seconds) - int(before * seconds))
     if mean.count:
         network.set_weights(mean.values)
-    adapted = Adapted(network, done, start, pairs.score(network))
+    change = float(np.square(_enlarged(network, middle, scale) - seen).mean(dtype=np.float64))
+    adapted = Adapted(network, done, start, pairs.score(network), change)
     if not adapted.better:
         network.set_weights(model.get_weights())
     return adapted
@@ -257,6 +270,18 @@ class Pairs:
             )
         error = total / len(self.cells)
         return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def _enlarged(model: SuperResolutionModel, picture: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarge `[h, w, c]` float32 at once, to values in [0, 1]."""
+    return np.clip(np.asarray(model.at_scale(picture[np.newaxis], scale))[0], 0, 1)
+
+
+def _middle(picture: np.ndarray, multiple: int) -> np.ndarray:
+    """The middle of a picture as float32, of sides that a network takes."""
+    height, width = (min(side, MIDDLE) // multiple * multiple for side in picture.shape[:2])
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return to_float(picture[top : top + height, left : left + width])
 
 
 def _stored(picture: np.ndarray) -> np.dtype[Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isr.adaptation.kernels import bicubic_kernel
 from isr.data.degrade.blur import gaussian_kernel
 from isr.levels import to_float
 from isr.metrics import LUMA_WEIGHTS
@@ -60,21 +59,6 @@ class Blur:
 
 # Where nothing can be told.
 UNTOLD = Blur((USUAL, USUAL))
-
-
-def estimate_kernel(pixels: np.ndarray, scale: int) -> tuple[np.ndarray, Blur]:
-    """Estimate by which kernel a picture was made small.
-
-    Args:
-        pixels: as of `estimate_blur`.
-        scale: of the larger picture.
-
-    Returns:
-        `[k, k]` in pixels of the larger picture, and the blur that was seen: the bicubic kernel where that is as
-        little as the bicubic rule's, else the Gaussian.
-    """
-    blur = estimate_blur(pixels)
-    return bicubic_kernel(scale) if blur.like_bicubic else blur.kernel(scale), blur
 
 
 def estimate_blur(pixels: np.ndarray) -> Blur:

@@ -15,7 +15,6 @@ from isr.predict.picture import fill_transparent
 from isr.progress import Progress, Within
 
 if TYPE_CHECKING:
-    from isr.adaptation.learning import Adapted
     from isr.models import SuperResolutionModel
 
 
@@ -81,8 +80,7 @@ class Adaptation:
             )
             return None
         kernel: np.ndarray | str = np.array(self.taps) if self.taps else self.kernel
-        adapted = learn_from(model, pixels, scale, kernel, progress=Within(progress), seconds=self.seconds)
-        return adapted.model if adapted.better else None
+        return learn_from(model, pixels, scale, kernel, progress=Within(progress), seconds=self.seconds)
 
 
 def learn_from(
@@ -93,37 +91,45 @@ def learn_from(
     *,
     progress: Progress,
     **limits: Any,
-) -> Adapted:
+) -> SuperResolutionModel | None:
     """Adapt a network to a picture of any channels, and tell of it.
+
+    Where the kernel is estimated and looks like the bicubic rule, nothing is learned: networks are trained on that
+    rule, and what one picture adds to it is as often worse as better.
 
     Args:
         model, pixels, scale, progress: as for `Adaptation.learn`.
         kernel: `[k, k]` that adds up to 1, "estimate" or "bicubic".
         limits: `seconds`, `steps` and `seed` of `isr.adaptation.learning.learn`.
 
+    Returns:
+        The adapted network; None where the start is kept.
+
     Raises:
         RequestError, Cancelled: as `Adaptation.learn`.
     """
     from isr.adaptation.learning import learn
 
-    if isinstance(kernel, str):
-        kernel = _kernel_of(pixels, scale, kernel, progress)
     picture = _with_channels(pixels, model.num_channels)
-    adapted = learn(model, picture, centred(kernel, scale), scale=scale, progress=progress, **limits)
+    if isinstance(kernel, np.ndarray):
+        by = centred(kernel, scale)
+    elif kernel == BICUBIC:
+        by = bicubic_kernel(scale)
+    else:
+        # Brings the degradations of training along, which take a quarter of a second to import.
+        from isr.adaptation.spectrum import estimate_blur
+
+        blur = estimate_blur(pixels)
+        progress.message(blur.describe())
+        if blur.like_bicubic:
+            progress.message(
+                f"{model.name}: not adapted: networks know that rule; kernel bicubic adapts to it"
+            )
+            return None
+        by = blur.kernel(scale)
+    adapted = learn(model, picture, by, scale=scale, progress=progress, **limits)
     progress.message(adapted.describe())
-    return adapted
-
-
-def _kernel_of(pixels: np.ndarray, scale: int, name: str, progress: Progress) -> np.ndarray:
-    """The kernel by its name, as the picture says."""
-    if name == BICUBIC:
-        return bicubic_kernel(scale)
-    # Brings the degradations of training along, which take a quarter of a second to import.
-    from isr.adaptation.spectrum import estimate_kernel
-
-    kernel, blur = estimate_kernel(pixels, scale)
-    progress.message(blur.describe())
-    return kernel
+    return adapted.model if adapted.better else None
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

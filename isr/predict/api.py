@@ -128,7 +128,8 @@ def adapt(
     """Let a trained network learn from the one picture that it shall enlarge (after ZSSR, Shocher et al. 2018).
 
     The picture, made smaller by the kernel that made it small, and the picture itself are what is learned from. Parts
-    that are held out decide: where the start is better on them, the start is returned.
+    that are held out decide: where they gain nothing, or little beside what changes in the picture, the start is
+    returned. It is also returned where the picture looks made small by the bicubic rule, which networks know.
 
     Args:
         model: a network of single pictures, a preset's name or folder, or a `.keras` file; None: the shipped preset
@@ -173,9 +174,8 @@ def adapt(
         raise RequestError(f"scale {scale}: the network has others: {known}")
     networks[scale].check_adaptable()
     limits = {"seconds": seconds, "steps": steps, "seed": seed}
-    return learn_from(
-        networks[scale].model, pixels, scale, kernel, progress=progress or Silent(), **limits
-    ).model
+    start = networks[scale].model
+    return learn_from(start, pixels, scale, kernel, progress=progress or Silent(), **limits) or start
 
 
 def upscale_frames(

@@ -69,6 +69,25 @@ def test_where_learning_hurts_the_start_is_kept(monkeypatch: pytest.MonkeyPatch)
     assert "not adapted" in adapted.describe()
 
 
+def test_what_changes_must_be_earned() -> None:
+    # From a mean square error of 1e-3 to 0.9e-3: a step of that length squared is a tenth of it.
+    gain = {"before": 30.0, "after": -10 * np.log10(0.9e-3)}
+    assert Adapted(network(), 1, **gain, change=1e-4).better
+    assert Adapted(network(), 1, **gain, change=1.9e-4).better
+    far = Adapted(network(), 1, **gain, change=2.1e-4)
+    assert not far.better and "not adapted, they gain too little" in far.describe()
+
+
+def test_what_looks_made_small_as_in_training_is_not_learned_from() -> None:
+    lines: list[str] = []
+    progress = Callback(lambda *_: pytest.fail("it learns"))
+    progress.message = lines.append  # type: ignore[method-assign]
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    start = network()
+    assert isr.adapt(start, picture, steps=1, progress=progress) is start
+    assert "like the bicubic rule" in lines[0] and "not adapted" in lines[1]
+
+
 def test_what_is_no_number_is_no_better() -> None:
     assert not Adapted(network(), 1, 30.0, float("nan")).better
 
