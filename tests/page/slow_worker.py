@@ -21,11 +21,11 @@ class Slow(Repeat):
 
 
 def opened(self: Networks, job: Any, progress: Any) -> Opened:
-    """In place of every network, one of its scale."""
+    """In place of every network, one of its scale that takes single frames."""
     upscalers = []
     for scale, chosen in zip(job.route.stages, job.networks, strict=True):
         slow = Slow(scale)
-        slow.spec = replace(chosen.spec, name="slow")
+        slow.spec = replace(chosen.spec, name="slow", num_frames=1, center_frame=0, frame_border="")
         upscalers.append(slow)
     return Opened(tuple(upscalers), job.networks, "CPU", False)
 
