@@ -3,9 +3,9 @@
     python benchmarks/gallery.py PHOTOS [--scales 2 4] [--docs docs]
 
 PHOTOS holds the photographs and `manifest.csv`, which names for each its licence and its author, and with
-`readme_ok` whether it may stand in a documentation. Each photograph is made smaller, enlarged by bicubic
-interpolation and by every preset for the scale, and shown where the results differ most. The page is
-`docs/gallery.md`, its pictures lie in `docs/images/gallery/`.
+`readme_ok` whether it may stand in a documentation. Each photograph is made smaller, and enlarged and shown as `isr
+compare` does it, by every preset for clean photographs of the scale. The page is `docs/gallery.md`, its pictures lie
+in `docs/images/gallery/`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pathlib import Path
 
 import numpy as np
 from measure import machine
-from panels import Window, arranged, captioned, enlarged, marked
+from panels import Window, arranged, marked
 from PIL import Image
 
-from isr import presets, upscale
+from isr import presets
+from isr.cli.compare import enlarged_by
 from isr.data.pairs import PairFiles, read_pair
-from isr.imresize import imresize
 from isr.io.files import atomic
-from isr.metrics import luma, psnr
+from isr.metrics import psnr
+from isr.predict.sheet import differing, sheet
 
-# Pixels: what a page shows without making it smaller, and between two pictures.
-WIDTH, GAP = 720, 4
-ZOOM = 2
+# Pixels: of the detail in the large picture, of the photograph above it, and between the two.
+SIDE, HEIGHT, GAP = 176, 240, 4
+COLUMNS = 4
 LICENCES = {
     "CC0-1.0": "[CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/)",
     "LicenseRef-Unsplash": "[Unsplash](https://unsplash.com/license)",
@@ -53,36 +54,26 @@ TITLES = {
 
 
 def presets_for(scale: int) -> list[str]:
-    """Name the shipped presets that enlarge a photograph by a scale."""
+    """Name the shipped presets that enlarge a clean photograph by a scale."""
     return [
-        name for name in presets.shipped() if scale in presets.scales(name) and presets.num_frames(name) == 1
+        name
+        for name in presets.shipped()
+        if scale in presets.scales(name)
+        and presets.num_frames(name) == 1
+        and not presets.has_corners(presets.find(name))
     ]
 
 
-def where_they_differ(results: Sequence[np.ndarray], side: int) -> Window:
-    """Find the square in which the luma of the results varies most from one to the other."""
-    spread = np.var([luma(result) for result in results], axis=0)
-    sums = np.pad(spread, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    top, left = np.unravel_index(inside.argmax(), inside.shape)
-    return Window(int(left), int(top), side, side)
-
-
 def panel(hr: np.ndarray, results: Mapping[str, np.ndarray], scale: int) -> np.ndarray:
-    """Show a photograph, and below each other the detail as every method gives it, with its PSNR of the whole."""
-    columns = -(-(len(results) + 2) // 2)
-    side = ((WIDTH - GAP * (columns - 1)) // columns) // ZOOM
-    window = where_they_differ(list(results.values()), side)
-    overview = marked(hr, [window], ZOOM * side / max(hr.shape[:2]))
-    canvas = np.full((ZOOM * side, ZOOM * side, 3), 255, np.uint8)
-    top, left = ((ZOOM * side - length) // 2 for length in overview.shape[:2])
-    canvas[top : top + overview.shape[0], left : left + overview.shape[1]] = overview
-    cells = [captioned(canvas, "the photograph")]
-    for name, result in results.items():
-        figure = psnr(result, hr, channel="y", border=scale)
-        cells.append(captioned(enlarged(window.of(result), ZOOM), f"{name}, {figure:.2f} dB"))
-    cells.append(captioned(enlarged(window.of(hr), ZOOM), "original"))
-    return arranged([cells[:columns], cells[columns:]], GAP)
+    """Show a photograph, and below it the detail as every method gives it, with its PSNR of the whole."""
+    crops = differing(list(results.values()), scale, SIDE // scale, 1)
+    labelled = {
+        f"{name} {psnr(result, hr, channel='y', border=scale):.2f}": result
+        for name, result in results.items()
+    }
+    details = sheet({**labelled, "original": hr}, crops, scale, columns=COLUMNS)
+    windows = [Window(*(scale * length for length in crop)) for crop in crops]
+    return arranged([[marked(hr, windows, HEIGHT / hr.shape[0])], [details]], GAP)
 
 
 def main() -> None:
@@ -102,8 +93,7 @@ def main() -> None:
         path = given.photos / row["file"]
         for scale in given.scales:
             lr, hr = read_pair(PairFiles(path.name, path, None), scale, 3)
-            results = {"bicubic": imresize(lr, scale=scale)}
-            results |= {name: upscale(name, lr, scale=scale) for name in presets_for(scale)}
+            results = enlarged_by(presets_for(scale), lr, scale)
             target = images / f"{path.stem}-x{scale}.webp"
             with atomic(target) as temporary:
                 Image.fromarray(panel(hr, results, scale)).save(temporary, "WEBP", quality=92, method=6)
@@ -144,9 +134,11 @@ PAGE = """\
 # Gallery
 
 Validation photographs, which no preset was trained on. Each was made smaller by MATLAB's bicubic rule and enlarged
-again by bicubic interpolation and by every preset for photographs ({scales}). A square marks the detail, which is
-where the results differ most. Details are shown 2:1: every pixel is drawn as four, and none is smoothed. The figure
-beside each name is the PSNR of the whole photograph in luma; [Metrics](metrics.md) says how it is measured.
+again by bicubic interpolation and by every preset for clean photographs ({scales}), and is shown as [`isr
+compare`](photos.md#look-before-you-choose) shows it. A square marks the detail, which is where the results differ
+most: as it is, and below its middle 3:1, every pixel drawn as nine. The figure beside each name is the PSNR of the
+whole photograph in luma, in dB; [Metrics](metrics.md) says how it is measured. The presets for noisy, blurred and
+compressed pictures are on the page [Real photographs](photos.md).
 
 At x4 the small version has one pixel for every sixteen of the original. No network can know what is lost, so textures
 such as brick and yarn stay smoother than the original. At x2 most of the detail comes back.

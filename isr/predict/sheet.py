@@ -39,7 +39,11 @@ def differing(results: Sequence[np.ndarray], scale: int, side: int, count: int) 
 
 
 def sheet(
-    results: Mapping[str, np.ndarray], crops: Sequence[Crop], scale: int, origin: tuple[int, int] = (0, 0)
+    results: Mapping[str, np.ndarray],
+    crops: Sequence[Crop],
+    scale: int,
+    origin: tuple[int, int] = (0, 0),
+    columns: int | None = None,
 ) -> np.ndarray:
     """Draw the results of a picture beside each other.
 
@@ -48,30 +52,44 @@ def sheet(
         crops: parts of what was enlarged, in its pixels.
         scale: factor of the results.
         origin: of what was enlarged in the picture, x and y, which the labels name.
+        columns: results beside each other, at most; the others stand below. None: all.
 
     Returns:
         `[height, width, 3]` uint8. Of every part two rows: as it is, and its middle three times as large.
     """
-    cells = [[_cells(result, crop, scale) for result in results.values()] for crop in crops]
-    longest = max(len(label) for label in results) * 7
-    widths = max(cell.shape[1] for row in cells for pair in row for cell in pair)
-    across = max(widths, longest)
-    total = GAP + len(results) * (across + GAP)
-    heights = [[row[0][k].shape[0] for k in (0, 1)] for row in cells]
-    image = Image.new("RGB", (total, GAP + LINE + sum(sum(h) + 2 * (LINE + GAP) for h in heights)), "white")
+    cells = {label: [_cells(result, crop, scale) for crop in crops] for label, result in results.items()}
+    across = max(part.shape[1] for parts in cells.values() for pair in parts for part in pair)
+    across = max(across, max(map(len, results)) * 7)
+    columns = min(columns or len(results), len(results))
+    titles = [
+        f"{crop_text((x + origin[0], y + origin[1], wide, high))}, {title}"
+        for x, y, wide, high in crops
+        for title in ("1:1", f"{ZOOM}:1, the middle")
+    ]
+    width, bands, labels = GAP + columns * (across + GAP), [], list(cells)
+    for start in range(0, len(labels), columns):
+        rows = {label: [part for pair in cells[label] for part in pair] for label in labels[start:][:columns]}
+        bands.append(_band(rows, titles, across, width))
+    return np.concatenate(bands)
+
+
+def _band(
+    rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str], across: int, width: int
+) -> np.ndarray:
+    """Columns of parts below their labels, each row of them below its title."""
+    heights = [part.shape[0] for part in next(iter(rows.values()))]
+    image = Image.new("RGB", (width, GAP + LINE + sum(LINE + height + GAP for height in heights)), "white")
     draw = ImageDraw.Draw(image)
-    lefts = [GAP + number * (across + GAP) for number in range(len(results))]
-    for left, label in zip(lefts, results, strict=True):
-        draw.text((left, GAP), label, fill="black")
-    top = GAP + LINE
-    for (x, y, wide, high), row, pair in zip(crops, cells, heights, strict=True):
-        where = crop_text((x + origin[0], y + origin[1], wide, high))
-        for kind, (title, height) in enumerate(zip(("1:1", f"{ZOOM}:1, the middle"), pair, strict=True)):
-            draw.text((GAP, top), f"{where}, {title}", fill="gray")
+    for number, (label, parts) in enumerate(rows.items()):
+        left, top = GAP + number * (across + GAP), GAP
+        draw.text((left, top), label, fill="black")
+        top += LINE
+        for title, part in zip(titles, parts, strict=True):
+            if number == 0:
+                draw.text((left, top), title, fill="gray")
             top += LINE
-            for left, parts in zip(lefts, row, strict=True):
-                image.paste(Image.fromarray(parts[kind]), (left, top))
-            top += height + GAP
+            image.paste(Image.fromarray(part), (left, top))
+            top += part.shape[0] + GAP
     return np.asarray(image)
 
 

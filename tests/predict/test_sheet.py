@@ -34,6 +34,15 @@ def test_a_sheet_holds_the_parts_and_their_middles() -> None:
         assert any(np.array_equal(window, piece) for window in windows.reshape(-1, *piece.shape))
 
 
+def test_results_beyond_the_columns_stand_below() -> None:
+    results = {name: photograph(40, 40, number) for number, name in enumerate("abc")}
+    made = sheet(results, [(0, 0, 20, 20)], 2, columns=2)
+    above, below = np.split(made, 2)
+    assert np.array_equal(above, sheet({name: results[name] for name in "ab"}, [(0, 0, 20, 20)], 2))
+    alone = sheet({"c": results["c"]}, [(0, 0, 20, 20)], 2)
+    assert np.array_equal(below[:, : alone.shape[1]], alone)
+
+
 def test_a_preset_with_corners_is_shown_at_every_denoise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
