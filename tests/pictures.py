@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -22,9 +23,20 @@ def photograph(height: int, width: int, seed: int = 0, channels: int = 3) -> np.
     return (np.clip(np.stack(planes, -1), 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def folder_of_photographs(folder: Path, count: int, height: int = 72, width: int = 96) -> Path:
-    """A folder of `count` PNG files, `0.png` and so on."""
+def folder_of_photographs(
+    folder: Path, count: int, height: int = 72, width: int = 96, digits: int = 1
+) -> Path:
+    """A folder of `count` PNG files, `0.png` and so on, or `00.png` with two digits."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        Image.fromarray(photograph(height, width, seed=index)).save(folder / f"{index}.png")
+        Image.fromarray(photograph(height, width, seed=index)).save(folder / f"{index:0{digits}}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that training is tested on, in the folders `train` and `val`."""
+    folder = tmp_path_factory.mktemp("photos")
+    folder_of_photographs(folder / "train", 3)
+    folder_of_photographs(folder / "val", 2, 40, 48)
     return folder

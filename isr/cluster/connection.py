@@ -6,9 +6,12 @@ import ipaddress
 import logging
 import os
 import secrets
+import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from isr.errors import MachineError, first_line
@@ -16,6 +19,11 @@ from isr.progress import Progress
 
 # Bytes of the object store of a Ray of this machine: names and outcomes alone go through it.
 OBJECT_STORE = 80 * 2**20
+# Seconds between looks at whether the head of a Ray is there.
+LOOKED = 5.0
+# Seconds after which a head that is not there is gone. One that is started again is back sooner; after 60, Ray ends
+# each process that is connected to it, without a word.
+GONE = 40.0
 
 
 @contextmanager
@@ -66,6 +74,56 @@ def connected(progress: Progress) -> Iterator[Any]:
     finally:
         if not already:
             ray.shutdown()
+            _stay_away()
+
+
+@dataclass
+class Head:
+    """The machine that a Ray depends on.
+
+    Attributes:
+        address: where it listens: host and port.
+    """
+
+    address: str
+    _seen: float = field(default_factory=time.monotonic)
+    _looked: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, ray: Any) -> Head:
+        """Find that of a Ray that this process is connected to."""
+        return cls(str(ray.get_runtime_context().gcs_address))
+
+    def check(self) -> None:
+        """Look whether it is still there, every few seconds.
+
+        Raises:
+            MachineError: it has been away for too long.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOKED:
+            return
+        self._looked = now
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=LOOKED).close()
+        except OSError:
+            if now - self._seen > GONE:
+                raise MachineError(f"--cluster ray: the Ray at {self.address} is gone") from None
+        else:
+            self._seen = now
+
+
+def _stay_away() -> None:
+    """Let no call connect this process to a Ray again, unless it is `ray.init`.
+
+    What Ray Data leaves behind, threads and what is collected as garbage, makes calls after the end. Ray would connect
+    them to any Ray that it finds on the machine, and a process that is connected to a Ray that ends is ended by Ray a
+    minute later, without a word.
+    """
+    from ray._private import auto_init_hook
+
+    auto_init_hook.enable_auto_connect = False
 
 
 def warning(machines: Sequence[str], mode: str) -> str:

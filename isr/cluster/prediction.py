@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from isr.cluster.clips import LETTING_GO, Clip, StoredClips, clear_stage, join_here
-from isr.cluster.connection import connected
+from isr.cluster.connection import Head, connected
 from isr.errors import Cancelled, ISRError, MachineError, first_line
 from isr.io.places import is_remote
 from isr.predict.jobs.job import Job, Outcome
@@ -391,7 +391,7 @@ class _Actors:
             reader.doing("opening", f"networks in {self.workers} processes")
             dataset = self._dataset(rows, max(1, min(most, -(-len(rows) // self.workers))))
             try:
-                for number, answer in _rows(dataset, self.progress):
+                for number, answer in _rows(dataset, Head.of(self.ray), self.progress):
                     reader.doing(None)
                     # A block that was tried again may come twice.
                     if left.pop(number, None) is not None:
@@ -426,27 +426,35 @@ class _Actors:
             )
 
 
-def _rows(dataset: Any, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(dataset: Any, head: Head, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
     """The answers as they come, by the numbers of their units; looks at what the reader wants meanwhile."""
     found: queue.Queue[Any] = queue.Queue()
+    left = threading.Event()
 
     def take() -> None:
         try:
             for row in dataset.iter_rows():
                 found.put(row)
+                if left.is_set():
+                    # On a Ray of the user's, the blocks that are not begun are not made.
+                    return
             found.put(None)
         except BaseException as error:
             found.put(error)
 
     threading.Thread(target=take, daemon=True).start()
-    while True:
-        if progress.cancelled:
-            # The files at work are in temporary ones, which nobody takes for finished.
-            raise Cancelled("stopped on request; what was finished is whole")
-        with suppress(queue.Empty):
-            row = found.get(timeout=POLLED)
-            if row is None:
-                return
-            if isinstance(row, BaseException):
-                raise Broken(f"--cluster ray: {first_line(row)}") from row
-            yield int(row["number"]), json.loads(row["answer"])
+    try:
+        while True:
+            if progress.cancelled:
+                # The files at work are in temporary ones, which nobody takes for finished.
+                raise Cancelled("stopped on request; what was finished is whole")
+            head.check()
+            with suppress(queue.Empty):
+                row = found.get(timeout=POLLED)
+                if row is None:
+                    return
+                if isinstance(row, BaseException):
+                    raise Broken(f"--cluster ray: {first_line(row)}") from row
+                yield int(row["number"]), json.loads(row["answer"])
+    finally:
+        left.set()

@@ -7,27 +7,29 @@ import json
 import os
 import re
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from children import run_python
-from pictures import photograph
+from pictures import folder_of_photographs, photograph
 from PIL import Image
 
 from isr.cli import app
 from isr.cluster.clips import Stage
-from isr.cluster.connection import warning
-from isr.errors import Cancelled
+from isr.cluster.connection import connected, warning
+from isr.errors import Cancelled, MachineError
 from isr.io import places
 from isr.predict import PredictOptions, PredictRequest, plan
 from isr.predict.jobs.job import Outcome
 from isr.predict.stream import Maker, Settled, items_of
-from isr.progress import Callback, Silent
+from isr.progress import Callback, Phase, Silent
 
 NAMES = [f"{number:02}.png" for number in range(24)]
 
@@ -54,25 +56,84 @@ def test_what_is_no_cluster_is_said(arguments: list[str]) -> None:
     assert app.run(["predict", "a.png", *arguments]) == 2
 
 
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Something in the place of Ray that notes what it is asked for: a cluster with 8 cores and 2 GPUs."""
+    modules = ("ray", "ray.data", "ray._private", "ray._private.auto_init_hook")
+    ray = MagicMock(__path__=[])
+    for name in modules:
+        found = ray
+        for part in name.split(".")[1:]:
+            found = getattr(found, part)
+        monkeypatch.setitem(sys.modules, name, found)
+    ray.is_initialized.return_value = False
+    ray.init.return_value.dashboard_url = "10.0.0.7:8265"
+    ray.nodes.return_value = [{"NodeManagerAddress": "10.0.0.7", "Alive": True}]
+    ray.cluster_resources.return_value = {"CPU": 8.0, "GPU": 2.0}
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.7:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    return ray
+
+
+def test_a_cluster_is_told_and_left(stand_in: MagicMock) -> None:
+    said: list[str] = []
+
+    class Listener(Silent):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    with connected(Listener()) as ray:
+        assert ray is stand_in and ray.init.call_args.args == ("10.0.0.7:6379",)
+        ray.shutdown.assert_not_called()
+    assert said[0] == "Ray's dashboard: http://10.0.0.7:8265" and "RAY_AUTH_MODE=token" in said[1]
+    ray.shutdown.assert_called_once()
+    # Else what Ray leaves behind would connect this process to any Ray that it finds.
+    assert ray._private.auto_init_hook.enable_auto_connect is False
+    # One that is the user's own stays.
+    ray.is_initialized.return_value = True
+    with connected(Silent()):
+        pass
+    ray.shutdown.assert_called_once()
+
+
+def test_each_gpu_has_one_process(stand_in: MagicMock) -> None:
+    from isr.cluster.prediction import RETRIES, Work, _run
+
+    work = Work("", None, None, False, 1)
+    units = [(f"{number}.png", "{}") for number in range(24)]
+    blocks = stand_in.data.from_items.return_value
+    blocks.map_batches.return_value.iter_rows.return_value = [
+        {"number": number, "answer": json.dumps(outcome.to_json())}
+        for number, outcome in enumerate(Outcome(name, name, "written") for name, _ in units)
+    ]
+    done = list(_run(iter(units), len(units), [], work, Silent(), None, gpu=True))
+    assert [str(outcome.source) for outcome in done] == [name for name, _ in units]
+    asked = blocks.map_batches.call_args.kwargs
+    assert asked["num_gpus"] == 1 and stand_in.data.ActorPoolStrategy.call_args.kwargs["size"] == 2
+    assert asked["max_restarts"] == -1 and asked["max_task_retries"] == RETRIES
+    with pytest.raises(MachineError, match="--workers 3: the cluster has room for 2"):
+        list(_run(iter(units), len(units), [], work, Silent(), 3, gpu=True))
+
+
 @pytest.fixture(scope="module")
 def ray(store: str) -> Iterator[Any]:
     """A Ray of this machine, for all tests here; its processes speak to each other alone."""
     # Not imported before it is told how to run.
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    from isr.cluster.connection import connected
-
     with connected(Silent()) as ray:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         yield ray
+    # What Ray leaves behind makes calls after the end. They connect this process to no other Ray of the machine.
+    with pytest.raises(ray.exceptions.RaySystemError):
+        ray.nodes()
+    assert not ray.is_initialized()
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    for seed, name in enumerate(NAMES):
-        Image.fromarray(photograph(24, 32, seed)).save(f"photos/{name}")
+    folder_of_photographs(Path("photos"), len(NAMES), 24, 32, digits=2)
     return tmp_path
 
 
@@ -80,14 +141,13 @@ def request(preset: str) -> PredictRequest:
     return PredictRequest((Path("photos"),), "out", (preset,), PredictOptions(resume=True))
 
 
-# A process that was connected to a Ray was seen to end later, in the middle of another file's tests. So what is marked
-# slow below runs in a process of its own.
+# What is marked slow below runs in one process of its own, as the command does, on one Ray.
 def test_a_cluster_in_a_process_of_its_own() -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     chosen = ("-m", "slow", "-k", "bicubic or bucket_is_made", "-p", "no:cacheprovider")
     report = run_python("-m", "pytest", "tests/cluster/test_cluster.py", "-q", "-n", "0", *chosen)
-    assert re.search(r"\b2 passed", report), report[-2000:]
+    assert re.search(r"\b3 passed", report), report[-2000:]
 
 
 # Processes with a network import Keras, seven times.
@@ -108,6 +168,8 @@ def test_processes_that_end_lose_nothing_and_take_nothing_with_them(
             outcome = super().make(unit)
             with Path("made.txt").open("a") as file:
                 file.write(f"{name} {outcome.status}\n")
+            with Path("cores.txt").open("a") as file:
+                file.write(f"{os.getpid()} {sorted(os.sched_getaffinity(0))}\n")
             if name == "18.png" and outcome.status == "written":
                 os.kill(os.getpid(), signal.SIGKILL)
             return outcome
@@ -122,6 +184,9 @@ def test_processes_that_end_lose_nothing_and_take_nothing_with_them(
     failed = [one for one in done if one["status"] == "failed"]
     assert [Path(one["source"]).name for one in failed] == ["05.png"]
     assert failed[0]["error"].startswith(str(Path("photos/05.png"))) and "process ended" in failed[0]["error"]
+    # Each process stays on a core of its own.
+    held = dict(line.split(" ", 1) for line in Path("cores.txt").read_text().splitlines())
+    assert len(held) >= 2 and {len(json.loads(cores)) for cores in held.values()} == {1}
     # What an actor had finished is found by its records, and not made again.
     written = [line for line in Path("made.txt").read_text().splitlines() if line.endswith("written")]
     assert sorted(written) == [f"{name} written" for name in NAMES if name != "05.png"]
@@ -160,13 +225,28 @@ def test_a_bucket_is_made_by_the_command(
         places.fetch(f"{store}/made/cluster/{name}", Path("back.png"))
         assert Path("back.png").read_bytes() == Path("alone", name).read_bytes()
 
-    from isr.cluster.prediction import run_plan_on_ray
 
-    progress = Callback(print)
-    progress.cancelled = True
+@pytest.mark.slow
+def test_a_bicubic_run_tells_how_far_it_is_and_is_stopped(ray: Any, here: Path) -> None:
+    from isr.cluster.prediction import BLOCK, run_plan_on_ray
+
+    phases: list[str] = []
+
+    class Watched(Callback):
+        def doing(self, phase: Phase | None, of: str = "") -> None:
+            super().doing(phase, of)
+            phases.append(self.phase)
+
+    progress = Watched(lambda what, done, total: done < BLOCK)
     with pytest.raises(Cancelled):
         list(run_plan_on_ray(plan(request("bicubic")), progress, workers=1))
-    assert progress.phase == "opening networks in 1 processes"
+    assert phases[0] == "opening networks in 1 processes" and phases[-1] == ""
+    assert (progress.what, progress.done, progress.total) == ("upscale", BLOCK, len(NAMES))
+    assert (progress.overall.done, progress.overall.left) == (BLOCK, len(NAMES) - BLOCK)
+    assert progress.overall.seconds > 0
+    for path in Path("out").glob("[!.]*.png"):
+        with Image.open(path) as picture:
+            picture.load()
 
 
 def film(path: str, count: int) -> Path:

@@ -12,12 +12,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from children import ROOT
-from pictures import photograph
+from pictures import folder_of_photographs
 from PIL import Image
 
 from isr.cli import app
@@ -28,6 +30,8 @@ pytestmark = pytest.mark.slow
 NAMES = [f"{number:02}.png" for number in range(40)]
 # Pictures that are there when something is killed: each process is in the middle of its blocks.
 KILLED_AT = 12
+STORE = {"object_store_memory": 80 * 2**20}
+HEAD = {**STORE, "include_dashboard": False}
 
 
 @pytest.fixture
@@ -41,12 +45,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
 
-    store = {"object_store_memory": 80 * 2**20}
-    head = {**store, "num_cpus": 0, "include_dashboard": False}
-    machines = Cluster(initialize_head=True, head_node_args=head)
+    machines = Cluster(initialize_head=True, head_node_args={**HEAD, "num_cpus": 0})
     try:
         for _ in range(2):
-            machines.add_node(num_cpus=1, **store)
+            machines.add_node(num_cpus=1, **STORE)
         monkeypatch.setenv("RAY_ADDRESS", machines.address)
         yield machines
     finally:
@@ -56,9 +58,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    for seed, name in enumerate(NAMES):
-        Image.fromarray(photograph(160, 200, seed)).save(f"photos/{name}")
+    folder_of_photographs(Path("photos"), len(NAMES), 160, 200, digits=2)
     return tmp_path
 
 
@@ -135,3 +135,37 @@ def test_a_command_that_is_stopped_goes_on_when_it_is_run_again(
     told = Counter(one["status"] for one in json.loads(out))
     assert told["skipped"] >= len(there) - 2 and told["skipped"] + told["written"] == len(NAMES)
     check_whole(killed=2)
+
+
+# Not in this process, which Ray would end.
+ONE_MACHINE = f"""
+from ray.cluster_utils import Cluster
+print(Cluster(initialize_head=True, head_node_args={{**{HEAD}, "num_cpus": 2}}).address, flush=True)
+input()
+"""
+
+
+def test_a_command_whose_cluster_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    child = subprocess.Popen(
+        [sys.executable, "-c", ONE_MACHINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    monkeypatch.setenv("RAY_ADDRESS", child.stdout.readline().strip())
+    machine = psutil.Process(child.pid).children(recursive=True)
+    try:
+        command = start()
+        wait_until(lambda: len(made()) >= KILLED_AT, command)
+        (head,) = (process for process in machine if process.name() == "gcs_server")
+        head.kill()
+        _, err = command.communicate(timeout=200)
+        assert command.returncode == 3 and f"the Ray at {os.environ['RAY_ADDRESS']} is gone" in err
+    finally:
+        for process in (child, *machine):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        child.wait()
