@@ -17,8 +17,6 @@ LOOKS: dict[str, dict[int, str]] = {
     "classic": {2: "aplus_x2", 3: "aplus_x3", 4: "aplus_x4"},
     "plain": {2: BICUBIC},
 }
-# A network of the reader's own.
-OWN = "own"
 
 
 def sources_of(values: Mapping[str, Any]) -> list[str]:
@@ -38,9 +36,9 @@ def sources_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def look_of(network: str) -> str:
-    """Tell whose look a network is, by its name."""
+    """Tell whose look a network is, by its name; empty where it is none's."""
     by_scale = presets.BY_SCALE
     own = {name: look for look, names in LOOKS.items() for name in names.values()}
     own |= {name: "best" for use in by_scale for name in by_scale[use].values()}
     own |= dict.fromkeys(by_scale[presets.FAST].values(), "quick")
-    return own.get(network, OWN)
+    return own.get(network, "")

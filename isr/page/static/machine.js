@@ -64,7 +64,7 @@ class Machine extends HTMLElement {
     ];
     // Of one network at a time: chains are made of these.
     const rows = about.speeds.filter((row) => !row.networks.includes(" then ")).map(({ look, networks, engine, precision, device, seconds }) =>
-      make("li", {}, words.perPhoto(words.looks[look][0], duration(PHOTO * seconds)),
+      make("li", {}, words.perPhoto(look ? words.looks[look][0] : networks, duration(PHOTO * seconds)),
         make("small", { class: "term" },
           words.perMegapixel([networks, engine, precision, device].filter(Boolean), seconds))),
     );

@@ -38,7 +38,7 @@ class Picker extends HTMLElement {
     this.heading.textContent = words.pickTitles[kind];
     this.root = null;
     this.path = "";
-    this.draw([], "");
+    this.draw([]);
     this.dialog.showModal();
     await this.look();
   }
@@ -51,7 +51,8 @@ class Picker extends HTMLElement {
       const told = await ask("GET", root === null ? "/folders" : `/folders?root=${root}&path=${encodeURIComponent(path)}`);
       if (turn !== this.turn) return;
       if (root === null) {
-        this.draw(told.roots.map((name, n) => this.folder(name, () => this.enter(n, ""))), told.roots.length ? "" : words.pickNone);
+        const none = [words.pickNone, " ", make("code", { class: "whole-line" }, words.pickCommand)];
+        this.draw(told.roots.map((name, n) => this.folder(name, () => this.enter(n, ""))), ...(told.roots.length ? [] : none));
       } else {
         const below = (name) => (path ? `${path}/${name}` : name);
         this.draw(
@@ -74,9 +75,9 @@ class Picker extends HTMLElement {
     return this.kind === "files" && !folders.length && !files.length ? words.pickEmpty : "";
   }
 
-  draw(rows, where) {
+  draw(rows, ...where) {
     this.list.replaceChildren(...rows);
-    this.where.textContent = where;
+    this.where.replaceChildren(...where);
     this.back.hidden = this.root === null;
     this.all.hidden = this.back.hidden || this.kind !== "files";
     this.here.hidden = this.back.hidden || this.kind !== "folder";

@@ -182,7 +182,8 @@ export const words = {
   pickAll: "Add all in this folder",
   pickAdd: "Add",
   pickUp: "Back",
-  pickNone: "No folder of this computer was opened to this page. It is opened by: isr page --root FOLDER",
+  pickNone: "No folder of this computer was opened to this page. The program opens one when it is started by:",
+  pickCommand: "isr page --root FOLDER",
   pickEmpty: "Nothing here that can be made larger.",
   close: "Close",
 
