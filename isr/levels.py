@@ -18,5 +18,8 @@ def from_float(pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Undo `to_float`: integers are clipped and rounded half up, floats neither."""
     if np.issubdtype(dtype, np.integer):
         top = np.iinfo(dtype).max
-        return np.floor(np.clip(pixels, 0, 1) * np.float32(top) + np.float32(0.5)).astype(dtype)
+        levels = np.clip(pixels, 0, 1) * np.float32(top)
+        # What is cut off is what rounds: no value is below 0.
+        levels += np.float32(0.5)
+        return levels.astype(dtype)
     return pixels.astype(dtype, copy=False)

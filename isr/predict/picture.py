@@ -284,7 +284,8 @@ class Canvas:
         rows, columns = self._kept(tile, scale)
         above, before = rows.start - tile.rows.start * scale, columns.start - tile.columns.start * scale
         kept = sr[above : above + rows.stop - rows.start, before : before + columns.stop - columns.start]
-        self._widen(kept.min(axis=(0, 1)), kept.max(axis=(0, 1)))
+        # Along the rows first: both axes at once are reduced by three numbers at a time.
+        self._widen(kept.min(axis=0).min(axis=0), kept.max(axis=0).max(axis=0))
         self.put(kept, rows, columns)
         height, width = self.shape[:2]
         place = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
