@@ -24,6 +24,8 @@ class ModelSpec:
         receptive_radius: input pixels on each side on which an output pixel depends, rounded up; None if
             unbounded, so that exact tiling is refused.
         size_multiple: height and width of the input must be a multiple of this.
+        enlarges_last: whether every convolution is at the size of the input, so that a larger result takes hardly
+            more memory.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ModelSpec:
     frame_border: str = ""
     receptive_radius: int | None = None
     size_multiple: int = 1
+    enlarges_last: bool = False
 
     @property
     def frame_axis(self) -> tuple[int, ...]:

@@ -199,8 +199,8 @@ def test_exact_is_refused_where_it_cannot_be() -> None:
         (0, None, 12),
         (36, None, 12),
         (18, None, 18),
-        (94, None, 48),
-        (400, None, 48),
+        (94, None, 70),
+        (400, None, 72),
         (94, 64, 16),
         (94, 32, 12),
         (None, None, 24),
@@ -208,4 +208,23 @@ def test_exact_is_refused_where_it_cannot_be() -> None:
 )
 def test_the_default_overlap_follows_the_network(radius: int | None, tile: int | None, overlap: int) -> None:
     spec = ModelSpec("net", (4,), receptive_radius=radius)
-    assert TileOptions(tile).geometry(spec, 4)[1] == overlap
+    side, found = TileOptions(tile).geometry(spec, 4)
+    assert found == overlap
+    assert tile is not None or (side - 2 * overlap) ** 2 >= side**2 / 3
+
+
+def test_tiles_are_larger_where_only_pixels_are_large() -> None:
+    sides = [
+        TileOptions().geometry(ModelSpec("net", (4,), enlarges_last=last), 4)[0] for last in (False, True)
+    ]
+    assert sides == [256, 384]
+
+
+def test_the_default_overlap_is_counted_in_pixels_of_the_body() -> None:
+    """RRDBNet for x2 and x1 makes the picture smaller first: what its body sees is as far in larger pixels."""
+    bodies = set()
+    for scale, multiple in ((4, 1), (2, 2), (1, 4)):
+        spec = ModelSpec("net", (scale,), receptive_radius=349 * multiple, size_multiple=multiple)
+        side, overlap = TileOptions().geometry(spec, scale)
+        bodies.add((side // multiple, overlap // multiple))
+    assert len(bodies) == 1

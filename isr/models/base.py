@@ -95,6 +95,11 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
         return 1
 
     @property
+    def enlarges_last(self) -> bool:
+        """Tell whether every convolution is at the size of the input."""
+        return False
+
+    @property
     def spec(self) -> ModelSpec:
         """Return what tiling, evaluation and export need to know."""
         return ModelSpec(
@@ -103,6 +108,7 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
             num_channels=self.num_channels,
             receptive_radius=self.receptive_radius,
             size_multiple=self.size_multiple,
+            enlarges_last=self.enlarges_last,
         )
 
     def at_scale(self, lr: Tensor, scale: int) -> Tensor:

@@ -95,5 +95,9 @@ class Compact(SuperResolutionModel):
         return self.denormalise(ops.cast(residual, "float32") + enlarge_nearest(picture, self.scale))
 
     @property
+    def enlarges_last(self) -> bool:
+        return True
+
+    @property
     def receptive_radius(self) -> int:
         return 1 + self.num_convs + 1

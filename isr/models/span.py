@@ -200,6 +200,10 @@ class SPAN(SuperResolutionModel):
         return plain
 
     @property
+    def enlarges_last(self) -> bool:
+        return True
+
+    @property
     def receptive_radius(self) -> int:
         return 1 + 3 * self.num_blocks + 1 + 1
 

@@ -11,7 +11,7 @@ from isr.tiles import Tile, tiles
 
 # Input pixels; when less than this does not fit into memory, nothing does.
 SMALLEST_TILE = 32
-# The side of an automatic tile, in pixels of the result: that is where networks need their memory. Larger
+# The side of an automatic tile, in pixels of the result: that is where most networks need their memory. Larger
 # tiles are no faster, and smaller ones compute more of their neighbours' pixels.
 AUTOMATIC_SIDE = 1024
 # Input pixels.
@@ -21,7 +21,10 @@ AUTOMATIC_FRAME_SIDE = 320
 # Input pixels, of automatic overlaps, as measured on trained networks (`docs/tiling.md`): the whole receptive radius
 # counts where it is small; where it is large, its last pixels hardly do.
 OVERLAP = 12
-LARGEST_OVERLAP = 48
+# In pixels of the body, which are larger where a network begins by making the picture smaller.
+LARGEST_OVERLAP = 72
+# An automatic tile is so many overlaps wide, so that it keeps a third of what is computed.
+OVERLAPS_OF_A_TILE = 5
 ALL_COUNTS = 18
 HARDLY_COUNTS = 24
 # Rounds of back projection.
@@ -38,8 +41,9 @@ class TileOptions:
         tile: largest side of a tile in input pixels, overlap included; a picture no larger is one tile. None:
             chosen by the scale.
         overlap: input pixels at each side of a tile that are read but not kept; "exact": the network's receptive
-            radius, so that the result equals the whole picture's; None: 12 to 48 by that radius, and 24 for
-            networks whose reach is unbounded. See `docs/tiling.md` for how little that deviates.
+            radius, so that the result equals the whole picture's; None: 12 to 72 by that radius, in pixels of the
+            network's body, and 24 for networks whose reach is unbounded. See `docs/tiling.md` for how little that
+            deviates.
         batch: tiles per call.
         self_ensemble: mean over the eight flips and quarter turns (Timofte et al. 2016, section 3.5), at eight
             times the cost.
@@ -86,11 +90,10 @@ class TileOptions:
         overlap = self._automatic_overlap(spec) if overlap is None else overlap
         overlap += -overlap % spec.size_multiple
         self._check_kept(overlap)
-        # Four times the overlap keeps at least a quarter of what is computed.
-        fits = (
-            min(AUTOMATIC_SIDE // scale, LARGEST_AUTOMATIC) if spec.num_frames == 1 else AUTOMATIC_FRAME_SIDE
-        )
-        side = self.tile or max(fits, SMALLEST_AUTOMATIC, 4 * overlap)
+        fits = LARGEST_AUTOMATIC if spec.enlarges_last else min(AUTOMATIC_SIDE // scale, LARGEST_AUTOMATIC)
+        if spec.num_frames > 1:
+            fits = AUTOMATIC_FRAME_SIDE
+        side = self.tile or max(fits, SMALLEST_AUTOMATIC, OVERLAPS_OF_A_TILE * overlap)
         return side + -side % spec.size_multiple, overlap
 
     def _automatic_overlap(self, spec: ModelSpec) -> int:
@@ -98,7 +101,8 @@ class TileOptions:
         if spec.receptive_radius is None:
             return UNBOUNDED_OVERLAP
         radius = spec.receptive_radius
-        counts = radius if radius <= ALL_COUNTS else min(radius - HARDLY_COUNTS, LARGEST_OVERLAP)
+        most = LARGEST_OVERLAP * spec.size_multiple
+        counts = radius if radius <= ALL_COUNTS else min(radius - HARDLY_COUNTS, most)
         overlap = max(OVERLAP, counts)
         # A small tile, which was asked for, has to keep something.
         return overlap if self.tile is None else min(overlap, max(OVERLAP, self.tile // 4))

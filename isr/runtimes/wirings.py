@@ -340,6 +340,7 @@ class _Sights:
 
     def __init__(self) -> None:
         self.multiple = 1
+        self.enlarges_last = True
 
     def _same(self, x: _Sight, *_: Any) -> _Sight:
         return x
@@ -347,6 +348,7 @@ class _Sights:
     normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = _same
 
     def conv(self, x: _Sight, name: str, *, kernel_size: int = 3, **_: Any) -> _Sight:
+        self.enlarges_last &= x.side == 1
         return _Sight(x.side, x.reach + x.side * (kernel_size // 2))
 
     def concatenate(self, parts: Sequence[_Sight]) -> _Sight:
@@ -377,11 +379,12 @@ def spec_of(name: str, model: str, arguments: Arguments, scales: tuple[int, ...]
         arguments: its constructor's, all of them.
         scales: the factors it enlarges by.
     """
-    radius, multiple = 0, 1
+    radius, multiple, enlarges_last = 0, 1, True
     for scale in scales:
         sights = _Sights()
         seen = Network(model, arguments).wire(sights, _Sight(Fraction(1), Fraction(0)), scale)
         multiple = sights.multiple
+        enlarges_last &= sights.enlarges_last
         radius = max(radius, math.ceil(seen.reach) * multiple)
     return ModelSpec(
         name=name,
@@ -389,4 +392,5 @@ def spec_of(name: str, model: str, arguments: Arguments, scales: tuple[int, ...]
         num_channels=arguments["num_channels"],
         receptive_radius=radius,
         size_multiple=multiple,
+        enlarges_last=enlarges_last,
     )
