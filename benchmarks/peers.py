@@ -7,9 +7,10 @@ NETWORK is `rrdbnet6`, `rrdbnet23`, `compact` or `span`, with random weights of 
 PyTorch and spandrel may be in an environment of their own, whose python is named. `--folder` keeps the networks for
 another call, and `--ways` takes some of the ways only, so that a long comparison goes in short pieces. Without
 `--whole`, the networks alone compute pictures of `--size`, in turn, each in a process of its own; seconds are the
-least of the rounds. With it, whole commands enlarge a PNG file, in turn, and their peak memory stands beside.
-`--isa AVX2` limits oneDNN (TensorFlow, OpenVINO, PyTorch) and OpenBLAS to what such processors have; ncnn has no
-switch for that, so it computes with all of the processor.
+least of the rounds. With it, whole commands enlarge a PNG file, in turn; the seconds of the processor, which depend
+less on what else the machine does, and the peak memory stand beside. `--isa AVX2` limits oneDNN (TensorFlow, OpenVINO,
+PyTorch) and OpenBLAS to what such processors have; ncnn has no switch for that, so it computes with all of
+the processor.
 
 The shares are of what the multiplications of the 3x3 convolutions would take at the speed of a large matrix product
 (NumPy's, measured in the same run): done directly, and by Winograd's F(4x4, 3x3), which needs a quarter of them.
@@ -345,8 +346,8 @@ def whole_commands(ways: dict[str, str], folder: Path, preset: str, size: str, r
     )
     source, target = folder / "photo.png", folder / "enlarged.png"
     Image.fromarray(picture).save(source)
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for _ in range(rounds):
+    found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+    for number in range(rounds):
         for way, python in ways.items():
             name, _, precision = way.partition(" ")
             target.unlink(missing_ok=True)
@@ -358,13 +359,16 @@ def whole_commands(ways: dict[str, str], folder: Path, preset: str, size: str, r
             process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
             if status == 0:
-                found[way].append((time.perf_counter() - began, usage.ru_maxrss / 1e3))
-    for way, values in found.items():
-        if values:
-            seconds, memory = min(value[0] for value in values), max(value[1] for value in values)
-            print(f"  {way:<22} {seconds:7.2f} s, {memory:6.0f} MB")
-        else:
-            print(f"  {way:<22} cannot run")
+                processor = usage.ru_utime + usage.ru_stime
+                found[way].append((time.perf_counter() - began, processor, usage.ru_maxrss / 1e3))
+            # A line as soon as it is known: whoever stops the comparison has what was done.
+            if number == rounds - 1:
+                told = "cannot run"
+                if found[way]:
+                    clocks, processors, peaks = zip(*found[way], strict=True)
+                    clock, processor, memory = min(clocks), min(processors), max(peaks)
+                    told = f"{clock:7.2f} s, of the processor {processor:7.2f} s, {memory:6.0f} MB"
+                print(f"  {way:<22} {told}", flush=True)
 
 
 def main() -> None:
