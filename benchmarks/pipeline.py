@@ -39,7 +39,8 @@ def command(clip: Path, target: Path, preset: str, seconds: float) -> tuple[floa
         preset,
         "--overwrite",
     ]
-    process = subprocess.Popen([*words, "--duration", f"{seconds:.3f}", "--quiet"])
+    words += ["--duration", f"{seconds:.3f}", "--quiet"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
     return usage.ru_utime + usage.ru_stime, time.perf_counter() - began
