@@ -356,8 +356,8 @@ class DataConfig(Section):
     scenes: int = Field(
         400,
         ge=1,
-        description="FlowVSR, for the stages flow and fusion: how many scenes are filmed over photographs of "
-        "data.train_hr and enlarged, once, into data.cache",
+        description="for the stages flow and fusion: how many scenes are filmed over photographs of data.train_hr, "
+        "once, into data.cache",
     )
     reverse: bool = Field(True, description="run half of the windows backwards in time")
     clip_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -524,9 +524,9 @@ class TrainConfig(Section):
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
     stage: Literal["all", "flow", "fusion"] = Field(
         "all",
-        description="FlowVSR: what to train; flow: the flow alone, on photographs of data.train_hr set in motion; "
-        "fusion: everything after the base, on clips that the base enlarges once into data.cache; all: as for other "
-        "networks",
+        description="FlowVSR and EDVR: what to train; flow: the flow or the alignment's offsets alone, on photographs "
+        "of data.train_hr set in motion; fusion (FlowVSR): everything after the base, on clips that the base enlarges "
+        "once into data.cache; all: as for other networks",
     )
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     data: DataConfig = Field(default_factory=lambda: DataConfig())

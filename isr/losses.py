@@ -57,8 +57,8 @@ class EndPointError(ConfigFromArguments, keras.losses.Loss):
         power: 1 for the end-point error of the benchmarks; 0.4 as published.
         epsilon: in the unit of the flow.
 
-    `y_true`: flow and whether it counts, 1 or 0, float `[b, h, w, 3]`. `y_pred`: flow, float `[b, h, w, 2]`. Both have
-    one unit.
+    `y_true`: flow and whether it counts, 1 or 0, float `[b, h, w, 3]`. `y_pred`: one guess or more of the flow, float
+    `[b, h, w, 2 * n]`, which count the same. Both have one unit.
     """
 
     def __init__(
@@ -71,8 +71,10 @@ class EndPointError(ConfigFromArguments, keras.losses.Loss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         counts = y_true[..., 2]
         # The addend keeps the derivative of the root finite.
-        error = ops.sqrt(ops.sum(ops.square(y_pred - y_true[..., :2]), axis=-1) + 1e-8)
-        return counts * ops.power(error + self.epsilon, self.power) / (ops.mean(counts) + 1e-6)
+        guesses = ops.stack(ops.split(y_pred, y_pred.shape[-1] // 2, axis=-1), axis=-2)  # [b, h, w, n, 2]
+        error = ops.sqrt(ops.sum(ops.square(guesses - y_true[..., None, :2]), axis=-1) + 1e-8)
+        distance = ops.mean(ops.power(error + self.epsilon, self.power), axis=-1)
+        return counts * distance / (ops.mean(counts) + 1e-6)
 
 
 def pixel_loss(name: str) -> keras.losses.Loss:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from isr import config
+from isr import config, presets
 from isr.errors import RequestError
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +32,16 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     )
     assert config.load(write(tmp_path / "c.yml", config.to_yaml(changed))) == changed
     assert changed.data.batch_size == 8 and changed.model.arguments == {"scale": 4, "res_scale": 0.1}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yml")), ids=lambda path: path.stem)
+def test_recipes_are_configurations(path: Path) -> None:
+    found = config.load(path)
+    page = (ROOT / "docs" / f"{found.model.name.lower()}.md").read_text(encoding="utf-8")
+    assert path.name in page
+    earlier = {str(config.load(other).run) for other in path.parent.glob("*.yml") if other.name < path.name}
+    start = str(found.model.start_from)
+    assert start in presets.shipped() or start.rpartition("/")[0] in earlier
 
 
 @pytest.mark.parametrize(

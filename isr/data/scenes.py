@@ -95,27 +95,27 @@ def _read_motion(path: Path) -> Motion:
 
 
 class FlowBatches(Batches):
-    """Pairs of frames of scenes that a network has enlarged, and the exact motion from the first to the second.
+    """Pairs of frames of scenes, as they are or enlarged, and the exact motion from the first to the second.
 
-    `lr` is `[b, 2, p, p, c]`. In place of `hr` stands the motion at the middles of the pixels of low resolution, `[b,
-    p / scale, p / scale, 3]`: down and right in these pixels, and 1 where the second frame shows the same, 0 where it
-    is covered there or lies outside.
+    `lr` is `[b, 2, p, p, c]`, or of frames as they are `[b, 2, p / scale, p / scale, c]`. In place of `hr` stands the
+    motion at the middles of the pixels of low resolution, `[b, p / scale, p / scale, 3]`: down and right in these
+    pixels, and 1 where the second frame shows the same, 0 where it is covered there or lies outside.
 
     Args:
         scenes: of one size, at least that of the patches.
-        enlarged: the same, enlarged.
+        enlarged: the same, enlarged by a network; None: frames are given as they are.
         recipe: how pairs are drawn: their place, and two frames of a scene; its views, intervals and direction of time
             mean nothing here.
     """
 
     def __init__(
-        self, scenes: Sequence[Scene], enlarged: Sequence[EnlargedClip], recipe: WindowRecipe
+        self, scenes: Sequence[Scene], enlarged: Sequence[EnlargedClip] | None, recipe: WindowRecipe
     ) -> None:
-        super().__init__(recipe, 1)
-        self.scenes = scenes
-        self.enlarged = enlarged
         if not scenes or scenes[0].height * scenes[0].scale < recipe.patch_size:
             raise ValueError(f"there are no scenes of {recipe.patch_size} pixels")
+        super().__init__(recipe, scenes[0].scale if enlarged is None else 1)
+        self.scenes = scenes
+        self.enlarged = enlarged
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         index = int(rng.integers(len(self.scenes)))
@@ -123,7 +123,9 @@ class FlowBatches(Batches):
         first, second = rng.choice(scene.num_frames, 2, replace=False)
         scale, size = scene.scale, self.recipe.patch_size
         top, left = scale * rng.integers(0, scene.height - size // scale + 1, 2)
-        frames = self.enlarged[index].lr[[first, second], top : top + size, left : left + size]
+        frames = scene.lr if self.enlarged is None else self.enlarged[index].lr
+        rows, columns = (slice(begin // self.scale, begin // self.scale + self.side) for begin in (top, left))
+        frames = frames[[first, second], rows, columns]
 
         corner = np.array([left, top]) - np.array([scene.width, scene.height]) * scale / 2
         places = (np.arange(size // scale) + 0.5) * scale

@@ -182,6 +182,34 @@ class PCDAlignment(ConfigFromArguments, keras.layers.Layer):
         Returns:
             `[b, t, h, w, f]`.
         """
+        levels, offsets = self._offsets(pyramid, halves, center)
+        _, aligned = levels[-1]
+        return split_frames(lrelu(self.cascade_dcn(aligned, offsets)), pyramid[0].shape[1])
+
+    def motion(self, pyramid: Sequence[Tensor], halves: Sequence[Tensor]) -> Tensor:
+        """Read from the offsets how the second of two frames has moved.
+
+        Args:
+            pyramid, halves: as for `call`, t being 2.
+
+        Returns:
+            Guesses of the flow from the first to the second frame, down and right in pixels of `l1`, `[b, h, w, 2 *
+            4]`: of the coarsest level to the finest, and of the finest and the cascade together; each is the mean
+            over groups and taps.
+        """
+        levels, cascade = self._offsets(pyramid, halves, 0)
+        guesses: list[Tensor] = []
+        for level, (offsets, _) in zip(reversed(self.levels), levels, strict=True):
+            factor = 2 ** (len(self.levels) - 1 - len(guesses))
+            guess = factor * mean_offset(level.dcn, offsets)
+            guesses.append(guess if factor == 1 else enlarge_bilinear(guess, factor))
+        guesses.append(guesses[-1] + mean_offset(self.cascade_dcn, cascade))
+        return split_frames(ops.concatenate(guesses, axis=-1), 2)[:, 1]
+
+    def _offsets(
+        self, pyramid: Sequence[Tensor], halves: Sequence[Tensor], center: int
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """What every level gives, the coarsest first, and the cascade's features of the offsets."""
         l1, l2, l3 = pyramid
         half1, half2, half3 = halves
         level1, level2, level3 = self.levels
@@ -189,14 +217,18 @@ class PCDAlignment(ConfigFromArguments, keras.layers.Layer):
         # The offsets of a level, and its aligned frames, refine those of the level below it.
         quarter = level3(l3, half3, center=center)  # [b * t, h/4, w/4, f]
         half = level2(l2, half2, center=center, below=quarter)  # [b * t, h/2, w/2, f]
-        _, aligned = level1(l1, half1, center=center, below=half)  # [b * t, h, w, f]
+        whole = level1(l1, half1, center=center, below=half)  # [b * t, h, w, f]
 
         # The cascade compares what was aligned with the reference once more.
-        num_frames = l1.shape[1]
         reference = self.cascade_conv1.second(l1[:, center])
-        comparison = split_frames(self.cascade_conv1.first(aligned), num_frames) + reference[:, None]
-        offsets = lrelu(self.cascade_conv2(lrelu(join_frames(comparison))))
-        return split_frames(lrelu(self.cascade_dcn(aligned, offsets)), num_frames)
+        comparison = split_frames(self.cascade_conv1.first(whole[1]), l1.shape[1]) + reference[:, None]
+        return [quarter, half, whole], lrelu(self.cascade_conv2(lrelu(join_frames(comparison))))
+
+
+def mean_offset(layer: DeformableConv2D, guide: Tensor) -> Tensor:
+    """Average the offsets that a layer predicts over its groups and taps, `[n, h, w, 2]`."""
+    offsets, _ = layer.predict_offsets(guide)
+    return ops.mean(ops.stack(ops.split(offsets, offsets.shape[-1] // 2, axis=-1), axis=-2), axis=-2)
 
 
 @keras.saving.register_keras_serializable(package="isr")
@@ -421,6 +453,21 @@ class EDVR(MultiFrameModel):
             "half2": half2,
             "half3": half3,
         }
+
+    def follow(self, frames: Tensor) -> Tensor:
+        """Read from the alignment how the second of two frames has moved.
+
+        Args:
+            frames: `[b, 2, h, w, c]`, float [0, 1].
+
+        Returns:
+            As `PCDAlignment.motion`.
+        """
+        features = {name: split_frames(x, 2) for name, x in self.encode(join_frames(frames)).items()}
+        return self.align.motion(
+            [features[name] for name in ("l1", "l2", "l3")],
+            [features[name] for name in ("half1", "half2", "half3")],
+        )
 
     def decode(self, window: Features) -> Tensor:
         center = self.center_frame_idx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal
 
 from isr.config import TrainConfig
 from isr.data.batches import Batches, Degrade, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
-from isr.data.clips import ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
+from isr.data.clips import Clip, ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
 from isr.data.degrade import Degradation, FixedDegradation, degrade_at_random
 from isr.data.enlarged import EnlargedClip
 from isr.data.motion import MotionBatches
@@ -17,7 +18,7 @@ from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.data.scenes import FlowBatches, Scene, film_scenes, scene_recipe
 from isr.errors import RequestError
 from isr.io.places import is_remote
-from isr.models import SuperResolutionModel
+from isr.models import FlowVSR, SuperResolutionModel
 from isr.progress import Progress
 from isr.train.stages import SCENE_CAMERA, enlarge_by_base
 
@@ -108,7 +109,10 @@ class Sources:
         if self.stage in ("flow", "fusion") and degrade is not None:
             raise RequestError(f"data.degradation: must be bi or bd in the stage {self.stage}")
         if self.stage == "flow":
-            return FlowBatches(*self._scenes(scene_recipe(recipe, 1)), recipe)
+            scenes = self._scenes(scene_recipe(recipe, 1))
+            # What FlowVSR looks at are results of its base.
+            enlarged = self._enlarge(scenes) if isinstance(self.model, FlowVSR) else None
+            return FlowBatches(scenes, enlarged, recipe)
         if self.stage == "fusion":
             return self._enlarged(recipe)
         motion = None
@@ -140,22 +144,26 @@ class Sources:
         batches: list[Batches] = []
         if share < 1:
             clips = self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size)
-            enlarged = enlarge_by_base(self.model, clips, self.cache, self.progress)
             batches.append(
-                WindowBatches(enlarged, 1, recipe, weights=self.data.clip_weights, grid=self.scale)
+                WindowBatches(
+                    self._enlarge(clips), 1, recipe, weights=self.data.clip_weights, grid=self.scale
+                )
             )
         if share > 0:
-            _, filmed = self._scenes(scene_recipe(recipe, 2))
+            filmed = self._enlarge(self._scenes(scene_recipe(recipe, 2)))
             batches.append(WindowBatches(filmed, 1, recipe, grid=self.scale))
         return batches[0] if len(batches) == 1 else MixedBatches(batches[0], batches[1], share)
 
-    def _scenes(self, recipe: WindowRecipe) -> tuple[list[Scene], list[EnlargedClip]]:
-        """Photographs set in motion, and what the base makes of them."""
+    def _enlarge(self, clips: Sequence[Clip]) -> list[EnlargedClip]:
+        """What the base of a FlowVSR makes of clips."""
+        return enlarge_by_base(self.model, clips, self.cache, self.progress)
+
+    def _scenes(self, recipe: WindowRecipe) -> list[Scene]:
+        """Photographs set in motion."""
         motion = MotionBatches(
             self._photos(), self.scale, recipe, degradation=self._rule, camera=SCENE_CAMERA
         )
-        scenes = film_scenes(motion, self.data.scenes, self.cache, self.progress)
-        return scenes, enlarge_by_base(self.model, scenes, self.cache, self.progress)
+        return film_scenes(motion, self.data.scenes, self.cache, self.progress)
 
     def _degrade(self, scale: int, given: str | None, key: str) -> Degrade | None:
         """What makes low resolution for every patch anew; None where it is cut from pictures and clips."""

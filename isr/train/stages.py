@@ -1,4 +1,4 @@
-"""The stages in which FlowVSR is trained: its flow on exact motion, then what comes after its base."""
+"""The stages in which a network is trained: its flow on exact motion, and of FlowVSR what comes after its base."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isr.data.enlarged import EnlargedClip, enlarge_clips
 from isr.data.motion import Camera
 from isr.errors import RequestError
 from isr.losses import EndPointError, pixel_loss
-from isr.models import FlowVSR, SuperResolutionModel
+from isr.models import EDVR, FlowVSR, SuperResolutionModel
 from isr.ops import Tensor
 from isr.predict.picture import TileOptions, enlarge
 from isr.progress import Progress
@@ -29,17 +29,21 @@ def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
     """Raise RequestError, naming the key, where a stage does not go with the network or the rest."""
     if config.stage == "all":
         return
+    if isinstance(model, EDVR) and config.stage == "flow" and not model.hr_in:
+        return
     if not isinstance(model, FlowVSR):
-        raise RequestError(f"stage {config.stage}: {type(model).__name__} has no stages; leave it out")
+        raise RequestError(
+            f"stage {config.stage}: {type(model).__name__} has no such stage here; leave it out"
+        )
     if config.stage == "fusion" and not model.freeze_base:
         raise RequestError("stage fusion: the base does not move; set freeze_base of model.arguments to true")
 
 
 def part_of(config: TrainConfig, model: SuperResolutionModel) -> Callable[[Tensor], Tensor] | None:
     """Choose what makes the result of a batch in place of the whole network; None: nothing."""
-    if config.stage == "all" or not isinstance(model, FlowVSR):
-        return None
-    return model.follow if config.stage == "flow" else model.refine
+    if config.stage == "flow" and isinstance(model, (EDVR, FlowVSR)):
+        return model.follow
+    return model.refine if config.stage == "fusion" and isinstance(model, FlowVSR) else None
 
 
 def loss_of(config: TrainConfig) -> keras.losses.Loss:
@@ -49,7 +53,12 @@ def loss_of(config: TrainConfig) -> keras.losses.Loss:
 
 def trains(config: TrainConfig, weight: str) -> bool:
     """Tell whether the stage moves a weight, given by its name in the network."""
-    return config.stage != "flow" or weight.startswith("flow/")
+    if config.stage != "flow":
+        return True
+    # Of EDVR: what predicts offsets; kernels that gather what they point at have nothing to learn from motion.
+    return weight.startswith("flow/") or any(
+        part in weight for part in ("offset_conv", "conv_offset", "cascade_conv")
+    )
 
 
 def enlarge_by_base(

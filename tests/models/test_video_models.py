@@ -162,6 +162,27 @@ def test_a_frame_pair_is_aligned_on_all_levels_with_doubled_offsets() -> None:
     np.testing.assert_allclose(numpy(offsets), 3.0, atol=1e-6)
 
 
+def test_the_motion_of_a_pair_is_the_mean_of_its_offsets() -> None:
+    model = EDVR_TINY.build()
+    for level, offset in zip(model.align.levels, [(0.5, -1), (1, 2), (-1, 0.25)], strict=True):
+        count = 2 * level.dcn.deform_groups * 9
+        bias = numpy(level.dcn.conv_offset.bias)
+        bias[:count] = np.tile(offset, count // 2)
+        # Taps that point elsewhere on both sides do not count.
+        bias[:2] += 3
+        bias[2:4] -= 3
+        level.dcn.conv_offset.bias.assign(bias)
+    cascade = numpy(model.align.cascade_dcn.conv_offset.bias)
+    cascade[0::2][:9] = 2
+    model.align.cascade_dcn.conv_offset.bias.assign(cascade)
+    taps = model.align.cascade_dcn.deform_groups * 9
+    pair = np.random.default_rng(0).random((1, 2, 16, 20, 3), np.float32)
+    flow = numpy(model.follow(pair))
+    assert flow.shape == (1, 16, 20, 8)
+    expected = [(-4, 1), (2, 4), (0.5, -1), (0.5 + 9 * 2 / taps, -1)]
+    np.testing.assert_allclose(flow, np.broadcast_to(np.ravel(expected), flow.shape), atol=1e-5)
+
+
 def test_tsa_weights_a_frame_by_its_likeness() -> None:
     """Equation 5: a frame whose embedding opposes the reference's is left out, one that agrees is taken whole."""
     model = EDVR_TINY.build()

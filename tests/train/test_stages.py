@@ -101,6 +101,26 @@ def test_a_stage_moves_its_part_and_resumes_exactly(
         np.testing.assert_allclose(numpy(again), numpy(value), atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
+def test_the_flow_of_edvr_moves_what_predicts_offsets_alone(data: Path, tmp_path: Path) -> None:
+    arguments = (
+        "{num_features: 8, num_frames: 3, deform_groups: 2, num_extract_blocks: 1, num_reconstruct_blocks: 0}"
+    )
+    changes = {"model.name": "EDVR", "model.arguments": arguments, "stage": "flow", "steps.total": 2}
+    trainer = Trainer(settings(data, tmp_path / "run", **changes))
+    before = {name: numpy(value) for name, value in trainer.model.named_weights().items()}
+    trainer.train()
+    moved = {
+        name
+        for name, value in load(tmp_path / "run" / "last").named_weights().items()
+        if not np.allclose(numpy(value), before[name], atol=1e-3)
+    }
+    assert moved and all(
+        "conv_offset" in name or "offset_conv" in name or "cascade_conv" in name for name in moved
+    )
+    assert {"align/l3/dcn/conv_offset/bias", "align/cascade_dcn/conv_offset/bias"} <= moved
+
+
 def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> None:
     calls = []
 
@@ -125,9 +145,10 @@ def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> 
     [
         ({"stage": "flow", "model.name": "EDSR", "model.arguments": "{scale: 2}"}, "stage flow: EDSR"),
         ({"stage": "fusion", "model.arguments": ARGUMENTS[:-1] + ", freeze_base: false}"}, "freeze_base"),
+        ({"stage": "fusion", "model.name": "EDVR", "model.arguments": "{}"}, "stage fusion: EDVR"),
         ({"stage": "both"}, "stage"),
     ],
-    ids=["another network", "a base that moves", "no stage"],
+    ids=["another network", "a base that moves", "no base", "no stage"],
 )
 def test_stages_that_cannot_work_are_refused(
     changes: dict[str, object], message: str, data: Path, tmp_path: Path
@@ -143,6 +164,9 @@ def test_the_end_point_error_is_of_the_places_that_count(power: float) -> None:
     flow = np.zeros((1, 2, 2, 2), np.float32)
     flow[0, 0, 0], flow[0, 0, 1], flow[0, 1, 1] = (3, 4), (100, 100), (0, 1)
     loss = EndPointError(power=power)
-    assert float(loss(truth, flow)) == pytest.approx((5.01**power + 1.01**power) / 2, abs=1e-3)
+    expected = (5.01**power + 1.01**power) / 2
+    assert float(loss(truth, flow)) == pytest.approx(expected, abs=1e-3)
+    guesses = np.concatenate([flow, truth[..., :2]], axis=-1)
+    assert float(loss(truth, guesses)) == pytest.approx((expected + 0.01**power) / 2, abs=1e-3)
     truth[..., 2] = 0
     assert float(loss(truth, flow)) == 0
