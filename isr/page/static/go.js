@@ -182,7 +182,8 @@ class Row extends HTMLElement {
   show(item, queue, settings) {
     Object.assign(this, { item, queue, settings });
     if (!this.firstChild || !item.state) return;
-    if (this.detailed && this.detailed !== this.about()) this.explain();
+    // One question at a time: where answers take long, the next one would make every one late.
+    if (this.detailed && !this.asking && this.detailed !== this.about()) this.explain();
     const text = JSON.stringify([item, queue.paused, queue.stopping]);
     if (text === this.shown) return;
     this.shown = text;
@@ -290,16 +291,20 @@ class Row extends HTMLElement {
   async explain() {
     const turn = (this.turn += 1);
     this.detailed = this.about();
-    let about;
+    this.asking = true;
     try {
-      about = await ask("GET", `/items/${this.item.id}`);
+      const about = await ask("GET", `/items/${this.item.id}`);
+      if (turn === this.turn) this.detail(about);
     } catch (error) {
-      if (turn !== this.turn) return;
-      if (this.more.hidden) this.detailed = "";
-      tell(error.message);
-      return;
+      if (turn === this.turn) {
+        if (this.more.hidden) this.detailed = "";
+        tell(error.message);
+      }
     }
-    if (turn !== this.turn) return;
+    this.asking = false;
+  }
+
+  detail(about) {
     this.told = about;
     if (!this.more.firstChild) {
       const copy = make("button", { type: "button", onclick: () => this.copy() }, words.copy);
