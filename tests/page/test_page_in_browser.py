@@ -432,6 +432,10 @@ def test_what_was_chosen_the_last_time_is_safe_until_it_is_shown(page: Any, serv
     page.get_by_text("The program does not answer").wait_for()
     page.locator("isr-how form[inert]").wait_for(state="attached")
     page.unroute("**/state*")
+    # As where another one was started, which knows other tokens.
+    page.route("**/state*", lambda request: request.fulfill(status=403, body="open the page by its address"))
+    page.get_by_text("The program was started again").wait_for()
+    page.unroute("**/state*")
     held(page, "**/state*")
     page.reload()
     page.locator("isr-how form[inert]").wait_for(state="attached")
@@ -461,6 +465,34 @@ def test_choices_made_at_once_are_kept_in_their_order(page: Any, server: Client)
     page.get_by_role("radio", name="2 times").check()
     page.locator(".news", has_text="no longer there").wait_for()
     page.locator('input[name="size"][value="4"]:checked').wait_for()
+
+
+def test_start_waits_for_what_was_chosen_before_it(page: Any, server: Client) -> None:
+    id = server.upload("cat.png", png())
+    row(page, "cat.png", "waiting")
+    asked = held(page, "**/settings")
+    page.get_by_role("radio", name="4 times").check()
+    until(page, lambda: asked)
+    page.get_by_role("button", name="Start", exact=True).click()
+    with page.expect_response("**/state*"):
+        pass
+    assert server.items()[id]["state"] == "waiting"
+    page.unroute("**/settings")
+    row(page, "cat.png", "finished").get_by_text(re.compile("60.40 → 240.160")).wait_for()
+
+
+def test_a_button_mends_what_failed(page: Any, server: Client, root: Path) -> None:
+    result = root / "beach_x2.png"
+    result.write_bytes(b"of another program")
+    server.json("POST", "/add", {"root": 0, "path": "beach.png"})
+    found = row(page, "beach.png", "waiting")
+    found.get_by_text("A file of that name is there already.").wait_for()
+    found.get_by_role("button", name="Replace it").click()
+    found.get_by_text(re.compile("^waiting.*60.40 → 120.80")).wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    row(page, "beach.png", "finished")
+    assert Image.open(result).size == (120, 80)
+    result.unlink()
 
 
 def test_what_is_not_known_yet_is_not_overwritten(page: Any, server: Client, root: Path) -> None:

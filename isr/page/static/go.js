@@ -88,6 +88,7 @@ class Go extends HTMLElement {
   }
 
   async begin() {
+    await document.querySelector("isr-how").sent;
     // What is done before the next look was begun nevertheless.
     if (await order("POST", "/go", { do: "start" })) this.wasBusy = true;
   }

@@ -179,6 +179,8 @@ class How extends HTMLElement {
     // What is not sent yet, and whether something is on its way.
     this.waiting = {};
     this.sending = false;
+    // When it has arrived; what is begun by it waits for that.
+    this.sent = Promise.resolve();
     // Knobs by look, once they are known, and those of networks that were chosen here.
     this.knobs = null;
     this.chosen = {};
@@ -281,14 +283,17 @@ class How extends HTMLElement {
     };
   }
 
-  async sendOff() {
+  sendOff() {
     // What is not as it was shown, and nothing else: another tab may have chosen the rest meanwhile.
     const values = this.values();
     const differs = (name) => JSON.stringify(values[name]) !== JSON.stringify(this.shown[name]);
     for (const name of Object.keys(values).filter(differs)) this.waiting[name] = values[name];
     this.shown = values;
+    if (!this.sending) this.sent = this.sendAll();
+  }
+
+  async sendAll() {
     // One after another, so that the last choice is the last that arrives.
-    if (this.sending) return;
     this.sending = true;
     while (Object.keys(this.waiting).length) {
       const changes = this.waiting;

@@ -34,6 +34,7 @@ class Machine extends HTMLElement {
   async measure() {
     this.test.disabled = true;
     try {
+      await document.querySelector("isr-how").sent;
       for (const look of looksNow()) {
         this.said.textContent = words.testing(words.looks[look][0]);
         await ask("POST", "/measure", chosenBy(look));

@@ -117,6 +117,7 @@ class Try extends HTMLElement {
     this.busy = true;
     this.allow();
     this.pieces.replaceChildren();
+    await document.querySelector("isr-how").sent;
     for (const look of looks) {
       const number = looksNow().indexOf(look);
       say(words.tryWorking(words.looks[look][0]));
