@@ -243,6 +243,7 @@ class Page:
         # Read anew: `isr engines --measure` may have run beside this page.
         measured = Speeds()
         auto = choose_here(speeds=measured)
+        installed = {name: engine.version for name, engine in ENGINES.items() if engine.installed}
         speeds = [
             {**kind._asdict(), "look": look_of(kind.networks), "seconds": measured.get(kind)}
             for kind in measured.kinds()
@@ -252,7 +253,8 @@ class Page:
             "cores": os.cpu_count(),
             "memory": psutil.virtual_memory().total,
             "free": psutil.disk_usage(str(self.queue.folder)).free,
-            "engines": [backend(), *(name for name, engine in ENGINES.items() if engine.installed)],
+            "engines": [backend(), *installed],
+            "versions": installed,
             "auto": {"engine": auto.engine, "precision": auto.precision, "pace": auto.pace},
             "cards": graphics_cards(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],

@@ -40,7 +40,7 @@ from isr.page.reasons import KNOWN, key
 from isr.page.uploads import check_kind, receive
 from isr.predict.choice import choose_here, kind_of
 from isr.predict.speeds import NAME, Speeds
-from isr.runtimes.engines import candidates
+from isr.runtimes.engines import ENGINES, candidates
 
 CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
 
@@ -486,7 +486,9 @@ def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
         pace = client.json("POST", "/measure", {"sources": []})["pace"]
         assert pace > 0
         assert client.items()[id]["left"] == pytest.approx(pace * 60 * 40 / 1e6, rel=0.05)
-        assert {row["look"] for row in client.json("GET", "/machine")["speeds"]} == {"best"}
+        machine = client.json("GET", "/machine")
+        assert {row["look"] for row in machine["speeds"]} == {"best"}
+        assert machine["versions"] == {name: ENGINES[name].version for name in machine["engines"][1:]}
         assert len(client.items()) == 1
         assert client.ask("POST", "/measure", {"sources": ["/etc/x"]})[0] == 400
         client.json("PUT", "/settings", {"options.tile": 32})

@@ -59,7 +59,9 @@ class Machine extends HTMLElement {
     const lines = [
       words.machineLine(about.cores, (about.memory / 2 ** 30).toFixed(0)),
       about.cards.length ? words.calculatesOnCard(about.cards.join(", ")) : words.calculatesOn,
-      words.calculatesWith(about.engines.join(", "), about.version),
+      words.calculatesWith(
+        about.engines.map((name) => [name, about.versions[name]].filter(Boolean).join(" ")).join(", "), about.version,
+      ),
       words.photosBy(about.auto.engine, about.auto.precision, about.auto.pace !== null),
       words.keeps(about.folder),
     ];
