@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,9 +121,11 @@ def _stay_away() -> None:
     them to any Ray that it finds on the machine, and a process that is connected to a Ray that ends is ended by Ray a
     minute later, without a word.
     """
-    from ray._private import auto_init_hook
+    # No public name of Ray does this once it is imported.
+    with suppress(ImportError):
+        from ray._private import auto_init_hook
 
-    auto_init_hook.enable_auto_connect = False
+        auto_init_hook.enable_auto_connect = False
 
 
 def warning(machines: Sequence[str], mode: str) -> str:
