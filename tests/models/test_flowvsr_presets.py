@@ -7,9 +7,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from pictures import photograph
+from tiny_models import numpy
 
 from isr import presets, upscale_frames
 from isr.imresize import imresize
+from isr.levels import to_float
 from isr.metrics import psnr
 from isr.models import FlowVSR
 
@@ -72,6 +74,27 @@ def test_two_clips_joined_do_not_disturb_each_other(name: str) -> None:
     assert own.mean() >= base.mean() - LOSS
     for frame in (3, 4):
         assert own[frame] >= base[frame] - LOSS, frame
+
+
+@pytest.mark.slow
+@every_preset
+def test_photographs_are_followed_or_not_trusted(name: str) -> None:
+    """Shifted by whole pixels of the input; between 8 and 32 of them the flow gets lost (docs/flowvsr.md)."""
+    model = opened(name)
+    side = 48
+    for shift in (1, 4, 8, 32):
+        picture = photograph(side * model.scale, (side + shift) * model.scale, seed=0)
+        pair = [picture[:, at * model.scale :][:, : side * model.scale] for at in (0, shift)]
+        first, second = (imresize(frame, scale=1 / model.scale) for frame in pair)
+        window = np.stack([second] * model.num_frames)
+        window[model.center_frame_idx] = first
+        flow, trust = (
+            numpy(x)[0, 0] for x in model.motion(model.encode_window(to_float(window)[None])["guide"])
+        )
+        error = np.linalg.norm(flow - [0, -shift], axis=-1)[:, shift:]
+        wrong = (error > 0.5) & (trust[:, shift:, 0] > 0.1)
+        assert error.mean() < 0.5 if shift < 32 else trust[:, shift:].mean() < 0.1, shift
+        assert wrong.mean() < 0.1, shift
 
 
 @every_preset
