@@ -515,7 +515,7 @@ def test_the_order_can_be_changed_and_is_kept(page: Client) -> None:
     page.json("POST", f"/items/{ids[0]}", {"do": "move", "before": None})
     places = {id: item["place"] for id, item in page.items().items() if id in ids}
     assert sorted(ids, key=places.__getitem__) == [ids[2], ids[1], ids[0]]
-    for step in (-1, -1, -1, 1):
+    for step in (-1, -1, 1):
         page.json("POST", f"/items/{ids[0]}", {"do": "move", "step": step})
     places = {id: item["place"] for id, item in page.items().items() if id in ids}
     assert sorted(ids, key=places.__getitem__) == [ids[2], ids[0], ids[1]]
@@ -533,6 +533,9 @@ def test_places_never_run_out(tmp_path: Path) -> None:
         moved, before = ((c, b), (b, c))[n % 2]
         queue.move(moved, before)
         assert [item.id for item in queue.items] == [a, moved, before]
+    for step, order in ((-1, [a, b, c]), (1, [b, a, c]), (1, [b, c, a]), (1, [b, c, a])):
+        queue.shift(a, step)
+        assert [item.id for item in queue.items] == order
     queue.close()
 
 
