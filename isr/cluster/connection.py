@@ -73,8 +73,9 @@ def connected(progress: Progress) -> Iterator[Any]:
         yield ray
     finally:
         if not already:
-            ray.shutdown()
+            # Threads go on while it ends.
             _stay_away()
+            ray.shutdown()
 
 
 @dataclass
@@ -118,8 +119,8 @@ def _stay_away() -> None:
     """Let no call connect this process to a Ray again, unless it is `ray.init`.
 
     What Ray Data leaves behind, threads and what is collected as garbage, makes calls after the end. Ray would connect
-    them to any Ray that it finds on the machine, and a process that is connected to a Ray that ends is ended by Ray a
-    minute later, without a word.
+    them to any Ray that it finds on the machine, or start another one; and a process that is connected to a Ray that
+    ends is ended by Ray a minute later, without a word.
     """
     # No public name of Ray does this once it is imported.
     with suppress(ImportError):
