@@ -41,9 +41,37 @@ def rows(run: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((run / "log.csv").open()))
 
 
+def words_of_shared_run(photos: Path, run: Path, **changes: object) -> list[str]:
+    """Arguments of `isr train` for a run that two or three processes can share."""
+    base = {
+        "data.batch_size": 6,
+        "data.cache": photos / "cache",
+        "optimizer.schedule": "constant",
+        "steps.total": 5,
+        "steps.validate_every": 5,
+        "steps.save_every": 2,
+    }
+    return [word for key in keys_of(photos, run, **{**base, **changes}) for word in ("--set", key)]
+
+
 def weights(folder: Path) -> dict[str, np.ndarray]:
     """The weights of a preset by name."""
     return load_file(folder / "weights.safetensors")
+
+
+def assert_same_arrays(one: Path, other: Path, within: float) -> None:
+    """Compare two files of arrays.
+
+    Args:
+        one, other: their paths.
+        within: how far values may lie apart, as a share of the largest of their array; 1e-12 is nothing.
+    """
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_allclose(
+            second[name], value, rtol=0, atol=within * np.abs(value).max() + 1e-12, err_msg=name
+        )
 
 
 class StopAfter(Callback):
@@ -86,6 +114,9 @@ def trainer(config: TrainConfig, **kwargs):  # type: ignore[no-untyped-def]
     return Trainer(config, **kwargs)
 
 
+# XLA's optimisations take longer than such runs.
+ON_JAX = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
 # Runs configurations one after the other where TensorFlow cannot be imported.
 WITHOUT_TENSORFLOW = """
 import json, sys
@@ -107,6 +138,4 @@ def train_on_jax(*configs: TrainConfig) -> None:
     for index, config in enumerate(configs):
         files.append(folder / f"config{index}.yml")
         files[-1].write_text(configuration.to_yaml(config), encoding="utf-8")
-    # XLA's optimisations take longer than such runs.
-    fast = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    run_python("-c", WITHOUT_TENSORFLOW, json.dumps([str(file) for file in files]), env=fast)
+    run_python("-c", WITHOUT_TENSORFLOW, json.dumps([str(file) for file in files]), env=ON_JAX)

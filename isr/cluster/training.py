@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from isr.cluster.connection import connected
+from isr.cluster.connection import Head, connected
 from isr.cluster.prediction import POLLED, pinned
 from isr.config import TrainConfig
 from isr.errors import Cancelled, ISRError, MachineError, RequestError, first_line
@@ -83,7 +83,7 @@ def train_on_ray(config: TrainConfig, workers: int | None, progress: Progress) -
         }
         notes = Path(config.run).absolute() / NOTES
         try:
-            return _followed(_fit(asked, workers, cores, gpu, notes), told, progress)
+            return _followed(_fit(asked, workers, cores, gpu, notes), told, Head.of(ray), progress)
         finally:
             shutil.rmtree(notes, ignore_errors=True)
 
@@ -119,11 +119,12 @@ def _fit(asked: dict[str, Any], workers: int, cores: int, gpu: bool, notes: Path
     return ended
 
 
-def _followed(ended: queue.Queue[Any], told: Any, progress: Progress) -> Path:
+def _followed(ended: queue.Queue[Any], told: Any, head: Head, progress: Progress) -> Path:
     """Pass on what rank 0 tells, until the run is over."""
     while True:
         if progress.cancelled:
             raise Cancelled("stopped on request; the run goes on from its last state")
+        head.check()
         # It is told before its process ends.
         over = not ended.empty()
         for what, *values in told.get_nowait_batch(told.qsize()):
@@ -140,17 +141,21 @@ def _followed(ended: queue.Queue[Any], told: Any, progress: Progress) -> Path:
 
 def _train(asked: dict[str, Any]) -> None:
     """Train as one of the processes."""
-    from ray import train
+    from ray import train, util
     from ray.train.collective import broadcast_from_rank_zero
 
     # Before JAX looks for cores.
-    held = pinned(asked["cores"])
+    held: list[Any] = pinned(asked["cores"])
     os.chdir(asked["folder"])
     context = train.get_context()
     rank = context.get_world_rank()
+    coordinator = None
+    if rank == 0:
+        held.append(held_port(util.get_node_ip_address()))
+        coordinator = address_of(held[-1])
     os.environ.update(
         KERAS_BACKEND="jax",
-        ISR_COORDINATOR=str(broadcast_from_rank_zero(_free_address() if rank == 0 else None)),
+        ISR_COORDINATOR=str(broadcast_from_rank_zero(coordinator)),
         ISR_RANK=str(rank),
         ISR_RANKS=str(context.get_world_size()),
     )
@@ -175,11 +180,21 @@ def _train(asked: dict[str, Any]) -> None:
         told.put(("done", str(best)))
 
 
-def _free_address() -> str:
-    """An address of this machine that the other ones reach, with a port that nobody listens on."""
-    import ray
+def held_port(host: str) -> socket.socket:
+    """Hold a port of this machine, on which rank 0 may listen and nobody else, until the socket is closed.
 
-    host = ray.util.get_node_ip_address()
-    with socket.socket() as free:
-        free.bind((host, 0))
-        return f"{host}:{free.getsockname()[1]}"
+    Args:
+        host: address of this machine that the other ones reach.
+    """
+    held = socket.socket()
+    # JAX shares it then; without it, another program could be given the port before JAX listens.
+    if hasattr(socket, "SO_REUSEPORT"):
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((host, 0))
+    return held
+
+
+def address_of(held: socket.socket) -> str:
+    """Tell where a socket is, as `ISR_COORDINATOR` takes it."""
+    host, port = held.getsockname()
+    return f"{host}:{port}"
