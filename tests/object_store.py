@@ -25,7 +25,7 @@ server.serve_forever()
 def store() -> Iterator[str]:
     """A server of S3's protocol on the loopback, with the bucket `pictures`."""
     pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
     server, address = start()
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -36,6 +36,8 @@ def store() -> Iterator[str]:
                 "AWS_DEFAULT_REGION": "us-east-1",
             }.items():
                 patch.setenv(name, value)
+            # It keeps its instances, and the server of an earlier file of tests is gone.
+            s3fs.S3FileSystem.clear_instance_cache()
             places._filesystem.cache_clear()
             places._filesystem("s3").mkdir("pictures")
             yield "s3://pictures"
