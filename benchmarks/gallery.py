@@ -21,10 +21,10 @@ from panels import Window, arranged, marked
 from PIL import Image
 
 from isr import presets
-from isr.cli.compare import enlarged_by
 from isr.data.pairs import PairFiles, read_pair
 from isr.io.files import atomic
 from isr.metrics import psnr
+from isr.predict.api import enlarged_by
 from isr.predict.sheet import differing, sheet
 
 # Pixels: of the detail in the large picture, of the photograph above it, and between the two.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,16 +12,8 @@ from isr.cli.options import Quiet
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from isr.progress import Progress
-
 # Of the parts that are chosen: how many, and their side in pixels of the picture.
 COUNT, SIDE = 2, 80
-
-# How much is denoised, and how much texture comes; None: as the preset has it.
-Knobs = tuple[float | Literal["auto"] | None, float | None]
 
 
 def compare(
@@ -57,6 +48,7 @@ def compare(
     """
     from isr.data.pairs import as_channels
     from isr.io import pictures
+    from isr.predict.api import enlarged_by
     from isr.predict.command import read_denoise
     from isr.predict.crop import check_crop, cropped, parse_crop
     from isr.predict.sheet import differing, sheet
@@ -84,50 +76,3 @@ def compare(
         origin = (0, 0) if part is None else part[:2]
         pictures.write(path, pictures.Picture(sheet(results, crops, scale, origin)))
     typer.echo(path)
-
-
-def enlarged_by(
-    names: Sequence[str],
-    pixels: np.ndarray,
-    scale: int,
-    knobs: Sequence[Knobs] = ((None, None),),
-    progress: Progress | None = None,
-) -> dict[str, np.ndarray]:
-    """Enlarge a picture by bicubic interpolation and by presets.
-
-    Args:
-        names: names or folders of presets.
-        pixels: `[h, w, c]` uint8, c 1 or 3.
-        scale: factor.
-        knobs: denoise and texture of presets with corners, each shown by itself.
-        progress: told of what is worth a line; asked for `cancelled` between tiles.
-
-    Returns:
-        `[scale * h, scale * w, c]` uint8 by labels.
-
-    Raises:
-        ISRError: as `isr.upscale`.
-    """
-    from isr.predict.api import upscale
-    from isr.predict.source import has_corners
-
-    results = {}
-    for name in dict.fromkeys(("bicubic", *names)):
-        for denoise, texture in knobs if has_corners(name) else [(None, None)]:
-            told = {"denoise": denoise, "texture": texture}
-            words = [
-                f"{knob} {value if isinstance(value, str) else f'{value:g}'}"
-                for knob, value in told.items()
-                if value is not None
-            ]
-            results[", ".join([name, *words])] = upscale(
-                name,
-                pixels,
-                scale=scale,
-                denoise=denoise,
-                texture=texture,
-                engine="auto",
-                precision="auto",
-                progress=progress,
-            )
-    return results

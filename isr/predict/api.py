@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ from isr.predict.source import (
     ByScale,
     check_video_route,
     default_scale,
+    has_corners,
     networks_along,
     networks_of,
     plan_route,
@@ -35,6 +36,9 @@ from isr.spec import Upscaler
 
 if TYPE_CHECKING:
     from isr.models import SuperResolutionModel
+
+# How much is denoised, and how much texture comes; None: as the preset has it.
+Knobs = tuple[float | Literal["auto"] | None, float | None]
 
 
 def upscale(
@@ -176,6 +180,50 @@ def adapt(
     limits = {"seconds": seconds, "steps": steps, "seed": seed}
     start = networks[scale].model
     return learn_from(start, pixels, scale, kernel, progress=progress or Silent(), **limits) or start
+
+
+def enlarged_by(
+    names: Sequence[str],
+    pixels: np.ndarray,
+    scale: int,
+    knobs: Sequence[Knobs] = ((None, None),),
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Enlarge a picture by bicubic interpolation and by presets.
+
+    Args:
+        names: names or folders of presets.
+        pixels: `[h, w, c]` uint8, c 1 or 3.
+        scale: factor.
+        knobs: denoise and texture of presets with corners, each shown by itself.
+        progress: told of what is worth a line; asked for `cancelled` between tiles.
+
+    Returns:
+        `[scale * h, scale * w, c]` uint8 by labels.
+
+    Raises:
+        ISRError: as `isr.upscale`.
+    """
+    results = {}
+    for name in dict.fromkeys(("bicubic", *names)):
+        for denoise, texture in knobs if has_corners(name) else [(None, None)]:
+            told = {"denoise": denoise, "texture": texture}
+            words = [
+                f"{knob} {value if isinstance(value, str) else f'{value:g}'}"
+                for knob, value in told.items()
+                if value is not None
+            ]
+            results[", ".join([name, *words])] = upscale(
+                name,
+                pixels,
+                scale=scale,
+                denoise=denoise,
+                texture=texture,
+                engine="auto",
+                precision="auto",
+                progress=progress,
+            )
+    return results
 
 
 def upscale_frames(
