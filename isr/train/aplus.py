@@ -250,7 +250,7 @@ def with_contexts(
 def in_contexts(places: Places, stage: Stage) -> Places:
     """Sort places by anchor and context instead of by anchor alone."""
     anchor = np.repeat(np.arange(len(stage.anchors), dtype=np.int32), np.diff(places.bounds))
-    features, around = np.empty_like(places.features), np.empty(len(anchor), np.int32)
+    features = np.empty_like(places.features)
     features[places.order] = places.features
     around = nearest(surroundings(features, places.height, places.width), stage.contexts)[places.order]
     anchor += around * np.int32(len(stage.anchors))
