@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 from measure import machine
 
+from isr import aplus as model_module
+from isr.aplus import APlus, Views
 from isr.data.pairs import find_pairs
 from isr.evaluate import Protocol, evaluate, read_pairs
-from isr.models import APlus
-from isr.models import aplus as model_module
-from isr.models.aplus import Views
 from isr.predict.picture import enlarge
 from isr.predict.tiling import TileOptions
 from isr.progress import Silent

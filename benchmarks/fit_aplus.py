@@ -21,7 +21,7 @@ from measure import machine
 from ship_preset import as_markdown, credits, looks, score
 
 from isr import presets
-from isr.models import APlus
+from isr.aplus import APlus
 from isr.progress import Terminal
 from isr.train.aplus import fit
 

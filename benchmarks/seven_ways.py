@@ -21,11 +21,12 @@ import numpy as np
 from measure import machine
 
 from isr import presets
+from isr.aplus import APlus
 from isr.data.pairs import find_pairs
 from isr.imresize import imresize
 from isr.io.pictures import read
 from isr.metrics import psnr
-from isr.models import APlus, Cascade
+from isr.models import Cascade
 from isr.predict.picture import enlarge
 from isr.predict.source import Network
 from isr.predict.tiling import TileOptions

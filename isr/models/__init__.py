@@ -12,8 +12,8 @@ import isr.models.starts.rdn
 import isr.models.starts.rrdn
 import isr.models.starts.span
 import isr.models.starts.tdan  # noqa: F401
+from isr.aplus import APlus
 from isr.errors import RequestError
-from isr.models.aplus import APlus
 from isr.models.base import MultiFrameModel, SuperResolutionModel
 from isr.models.cascade import Cascade
 from isr.models.compact import Compact

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from isr import presets
+from isr.aplus import APlus
 from isr.errors import RequestError, first_line
-from isr.models.aplus import APlus
 from isr.models.base import SuperResolutionModel
 from isr.models.weights import compare_weights, hdf5_shapes
 from isr.presets import Mixture, check_numbers

@@ -1,6 +1,6 @@
 """Fitting A+: features, anchors and regressors from a folder of photographs.
 
-The way is that of A+ (see `isr.models.aplus` for the papers), with one change. A+ fits every regressor by ridge
+The way is that of A+ (see `isr.aplus` for the papers), with one change. A+ fits every regressor by ridge
 regression to patches, as if patches did not overlap, and averages them afterwards. Here the regressors of all
 anchors are fitted together, so that the averages are right: the least squares of the result, by preconditioned
 conjugate gradients. The first step of these is A+'s own solution up to its length.
@@ -14,11 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isr.data.pairs import find_pairs, read_pair
-from isr.errors import RequestError
-from isr.imresize import imresize
-from isr.levels import to_float
-from isr.models.aplus import (
+from isr.aplus import (
     LUMA,
     PATCH,
     ROWS,
@@ -33,6 +29,10 @@ from isr.models.aplus import (
     windows,
     without_border,
 )
+from isr.data.pairs import find_pairs, read_pair
+from isr.errors import RequestError
+from isr.imresize import imresize
+from isr.levels import to_float
 from isr.progress import Progress, Silent, check_cancelled
 
 # Sizes that every photograph is learnt from.

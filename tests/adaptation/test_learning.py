@@ -12,10 +12,10 @@ from tiny_models import TINY
 import isr
 from isr.adaptation.kernels import bicubic_kernel, reduce
 from isr.adaptation.learning import Adapted, Pairs, RunningMean, learn
+from isr.aplus import APlus
 from isr.data.degrade.blur import gaussian_kernel
 from isr.errors import Cancelled, RequestError
 from isr.models import EDSR, MDSR, TDAN
-from isr.models.aplus import APlus
 from isr.progress import Callback
 
 BLUR = gaussian_kernel(12, (1.6, 1.6))

@@ -15,19 +15,14 @@ from pictures import folder_of_photographs, photograph
 from PIL import Image
 
 import isr
+from isr import aplus as model_module
 from isr import presets
-from isr.cli.app import run
-from isr.errors import Cancelled, RequestError
-from isr.imresize import imresize
-from isr.levels import to_float
-from isr.metrics import psnr
-from isr.models import EDSR, APlus, Cascade
-from isr.models import aplus as model_module
-from isr.models.aplus import (
+from isr.aplus import (
     PATCH,
     QUIET,
     REACHES,
     WINDOW,
+    APlus,
     Stage,
     extract_patches,
     nearest,
@@ -35,6 +30,12 @@ from isr.models.aplus import (
     surroundings,
     view_indices,
 )
+from isr.cli.app import run
+from isr.errors import Cancelled, RequestError
+from isr.imresize import imresize
+from isr.levels import to_float
+from isr.metrics import psnr
+from isr.models import EDSR, Cascade
 from isr.models.loading import load
 from isr.predict.picture import enlarge
 from isr.predict.tiling import TileOptions
@@ -494,7 +495,7 @@ def test_what_wants_a_network_says_what_to_do(
 
 
 def test_the_page_has_every_argument_of_fit_with_its_default() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "aplus.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs" / "aplus.md").read_text(encoding="utf-8")
     table = text.partition("## Arguments of fit\n")[2].partition("| argument |")[2].partition("\n\n")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*)\|$", table, re.MULTILINE))
     parameters = inspect.signature(fit).parameters.values()
