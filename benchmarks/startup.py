@@ -4,9 +4,9 @@
 
 PHOTO is made 360x240. Commands run in turn, each the best of the rounds; with another checkout of this repository, its
 commands take turns with ours, and a ratio is printed. Every part warms up first, so that bytecode is there and, but
-for `first`, what a cache keeps. Parts: `baseline` and `fast` (edsr_baseline_x2, edsr_fast_x2), `first` (an empty
-cache), `hundred` (100 pictures in one command, and the network's own time), `deep` (RRDBNet of 23 blocks with random
-weights, as `isr convert` would write it: its first run and later ones), `help`.
+for `first`, what a cache keeps. Parts: `baseline`, `fast` and `aplus` (edsr_baseline_x2, edsr_fast_x2, aplus_x2),
+`first` (an empty cache), `hundred` (100 pictures in one command, and the network's own time), `deep` (RRDBNet of 23
+blocks with random weights, as `isr convert` would write it: its first run and later ones), `help`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from measure import interleaved, machine
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
-PARTS = ("help", "baseline", "fast", "first", "hundred", "deep")
+PRESETS = {"baseline": "edsr_baseline_x2", "fast": "edsr_fast_x2", "aplus": "aplus_x2"}
+PARTS = ("help", *PRESETS, "first", "hundred", "deep")
 
 
 class Command:
@@ -118,9 +119,8 @@ def main() -> None:
 
         if "help" in parts:
             show("isr --help", best({c.name: lambda c=c: c("--help") for c in commands}, given.rounds))
-        for part in ("baseline", "fast"):
+        for part, preset in PRESETS.items():
             if part in parts:
-                preset = f"edsr_{part}_x2"
                 runs = {c.name: lambda c=c, p=preset: predict(c, p, photo) for c in commands}
                 show(f"{preset}, 240x360", best(runs, given.rounds))
         if "first" in parts:

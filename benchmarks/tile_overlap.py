@@ -22,11 +22,10 @@ from measure import machine
 from isr import presets
 from isr.io import pictures
 from isr.io.files import walk
-from isr.models.loading import load_upscaler
 from isr.predict.picture import enlarge
 from isr.predict.source import Network
 from isr.predict.tiling import TileOptions
-from isr.runtimes import as_upscaler
+from isr.runtimes import as_upscaler, load_upscaler
 
 OVERLAPS = (0, 2, 4, 8, 12, 16, 20, 24)
 TILE = 96

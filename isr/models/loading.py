@@ -1,4 +1,4 @@
-"""Opening a model from whatever it is stored in."""
+"""Opening a network from whatever it is stored in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any
 
 import keras
 
-from isr import presets
-from isr.aplus import APlus
 from isr.errors import RequestError, first_line
 from isr.models.base import SuperResolutionModel
 from isr.models.weights import compare_weights, hdf5_shapes
-from isr.presets import Mixture, check_numbers
+from isr.presets import check_numbers
 
 
 def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
@@ -34,26 +32,6 @@ def load(source: str | Path, **kwargs: Any) -> SuperResolutionModel:
     if path.is_file():
         raise RequestError(f"{path}: give a preset folder or a .keras file; bare weights name no network")
     return SuperResolutionModel.from_preset(source, **kwargs)
-
-
-def load_upscaler(source: str | Path, mixture: Mixture | None = None) -> SuperResolutionModel | APlus:
-    """Open whatever upscales, from a preset or a `.keras` file: as `load`, and A+, which is no network.
-
-    Args:
-        source: what to open.
-        mixture: of a preset's corners; None: its own weights.
-
-    Raises:
-        RequestError: as `load`.
-    """
-    path = Path(source)
-    if path.suffix != ".keras" and not path.is_file():
-        config = presets.read_config(presets.find(source))
-        if config["model"] == APlus.__name__:
-            return APlus.from_preset(source)
-    if mixture is None:
-        return load(source)
-    return load(source, denoise=mixture.denoise, texture=mixture.texture)
 
 
 def load_keras_file(path: str | Path) -> SuperResolutionModel:

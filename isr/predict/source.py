@@ -23,7 +23,7 @@ from isr.predict.route import Route, Target
 from isr.predict.tiling import UNBOUNDED_OVERLAP, TileOptions
 from isr.presets import Mixture
 from isr.progress import Progress, Silent, phase
-from isr.runtimes import wirings
+from isr.runtimes import load_upscaler, wirings
 from isr.runtimes.engines import BACKENDS, ENGINES, backend, candidates, check_engine, fastest_on_gpu
 from isr.runtimes.engines.cache import cache_folder
 from isr.spec import ModelSpec, Upscaler
@@ -278,11 +278,6 @@ class Network:
         if self._object is None:
             assert self._folder is not None
             with phase(progress or Silent(), "opening", self.name):
-                from isr.runtimes.devices import import_keras
-
-                import_keras()
-                from isr.models.loading import load_upscaler
-
                 self._object = load_upscaler(self._folder, self.mixture)
         return self._object
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from isr import presets
 from isr.errors import RequestError
+from isr.presets import Mixture
+from isr.runtimes.devices import import_keras
 from isr.spec import Upscaler
 
 if TYPE_CHECKING:
+    from isr.aplus import APlus
     from isr.models import SuperResolutionModel
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def load_upscaler(source: str | Path, mixture: Mixture | None = None) -> SuperResolutionModel | APlus:
+    """Open whatever upscales, from a preset or a `.keras` file: a network, or A+, for which Keras is not imported.
+
+    Args:
+        source: what to open.
+        mixture: of a preset's corners; None: its own weights.
+
+    Raises:
+        RequestError: as `isr.models.loading.load`.
+    """
+    path = Path(source)
+    if path.suffix != ".keras" and not path.is_file():
+        from isr.aplus import APlus
+
+        if presets.read_config(presets.find(source))["model"] == APlus.__name__:
+            return APlus.from_preset(source)
+    import_keras()
+    from isr.models.loading import load
+
+    if mixture is None:
+        return load(source)
+    return load(source, denoise=mixture.denoise, texture=mixture.texture)
 
 
 def as_upscaler(model: SuperResolutionModel | Upscaler, precision: str = "float32") -> Upscaler:

@@ -54,6 +54,15 @@ def test_a_photo_imports_openvino_alone(tmp_path: Path) -> None:
     assert (tmp_path / "photo_x2.png").exists()
 
 
+def test_a_plus_imports_no_framework(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    pictures.write(photo, pictures.Picture(np.zeros((8, 8, 3), np.uint8)))
+    assert imported("predict", str(photo), "--preset", "aplus_x2") == set()
+    assert (tmp_path / "photo_x2.png").exists()
+    code = "import sys, isr, numpy; isr.upscale('aplus_x2', numpy.zeros((8, 8, 3), 'uint8'))"
+    run_python("-c", f"{code}; assert not {{'jax', 'keras', 'tensorflow'}} & sys.modules.keys()")
+
+
 def test_help_and_lists_import_nothing_heavy() -> None:
     # Help is drawn by rich.
     assert imported("--help") <= {"rich"}
