@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 
 class ConfigFromArguments:
@@ -33,22 +33,28 @@ class ConfigFromArguments:
         # Those of the base classes first: the order of every file that was written so far.
         ordered = {name: None for base in reversed(type(self).__mro__) for name in argument_names(base)}
         config = super().get_config()  # type: ignore[misc]
-        return {**config, **{name: getattr(self, name) for name in ordered if name in own}}
+        return config | {name: getattr(self, name) for name in ordered if name in own and name not in config}
 
 
 def argument_names(of: type) -> list[str]:
-    """Give the names of a constructor's arguments, but for `*args` and `**kwargs`."""
+    """Give the names of a constructor's arguments; of `**kwargs` those that a `TypedDict` names."""
     _, *parameters = inspect.signature(of.__init__).parameters.values()  # type: ignore[misc]
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    names: list[str] = []
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD and "Unpack[" in str(parameter.annotation):
+            (keywords,) = get_args(get_type_hints(of.__init__)[parameter.name])  # type: ignore[misc]
+            names += keywords.__annotations__
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            names.append(parameter.name)
+    return names
 
 
-def refuse_negative(**counts: int) -> None:
-    """Check that none of some arguments is under 0.
+def at_least(least: int, **counts: int) -> None:
+    """Check that none of some arguments is under `least`.
 
     Raises:
         ValueError: one is; the message has all of them.
     """
-    if any(count < 0 for count in counts.values()):
-        raise ValueError(
-            f"{', '.join(f'{name}={count}' for name, count in counts.items())}: must not be under 0"
-        )
+    if any(count < least for count in counts.values()):
+        named = ", ".join(f"{name}={count}" for name, count in counts.items())
+        raise ValueError(f"{named}: must be at least {least}")

@@ -53,7 +53,7 @@ class Adapted:
     steps: int
     before: float
     after: float
-    change: float = 0.0
+    change: float
 
     @property
     def better(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 from keras import layers, ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, scaled
 
 
@@ -115,9 +115,8 @@ class ResidualDenseBlock(ConfigFromArguments, layers.Layer):
         res_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
+        at_least(1, num_layers=num_layers)
         super().__init__(**kwargs)
-        if num_layers < 1:
-            raise ValueError(f"num_layers={num_layers}: a dense block has at least one")
         self.keep(locals())
         activation = None if negative_slope else "relu"
         self.convs = [
@@ -205,8 +204,7 @@ class IdealoUpsampler(ConfigFromArguments, layers.Layer):
 
     def __init__(self, scale: int, num_channels: int, nearest: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if scale < 2:
-            raise ValueError(f"scale={scale}: must be at least 2")
+        at_least(2, scale=scale)
         self.keep(locals())
         self.conv1 = conv(64, "conv1", self.dtype_policy, 5, activation="relu")
         self.conv2 = conv(32, "conv2", self.dtype_policy, activation="relu")

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers.sampling import Sampling, check, pair, resolve_padding, whole
 from isr.layers.strips import CURRENT
 from isr.ops import Tensor
@@ -153,8 +153,7 @@ class DeformableConv2D(ConfigFromArguments, layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if filters < 1 or deform_groups < 1:
-            raise ValueError(f"filters={filters}, deform_groups={deform_groups}: must be at least 1")
+        at_least(1, filters=filters, deform_groups=deform_groups)
         if border not in ("v1", "v2"):
             raise ValueError(f"border={border!r}: must be 'v1' or 'v2'")
         self.filters = filters

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers.blocks import conv
 from isr.ops import Tensor, enlarge_bilinear, pixel_shuffle, pixel_unshuffle
 
@@ -45,8 +45,7 @@ class OpticalFlow(ConfigFromArguments, layers.Layer):
     ) -> None:
         # Without autocast the pictures keep their float32: motion is a matter of small differences.
         super().__init__(**{"autocast": False, **kwargs})
-        if num_features < 1:
-            raise ValueError(f"num_features={num_features}: at least one is needed")
+        at_least(1, num_features=num_features)
         if not rounds or min(rounds) < 0 or max(rounds) == 0:
             raise ValueError(f"rounds={tuple(rounds)}: a count for every level, not under 0 and not all 0")
         self.num_features = num_features

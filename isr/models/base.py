@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
 from isr import presets
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.errors import RequestError, first_line
 from isr.models import starts
 from isr.models.weights import assign_by_name, compare_weights, hdf5_shapes, weights_by_name
@@ -24,6 +24,21 @@ from isr.spec import ModelSpec
 
 Features = dict[str, Tensor]  # what a video network computes of one frame, or of a window of them
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
+
+
+class Pictures(TypedDict, total=False):
+    """The keywords that every network takes, beside arguments of its own: as `SuperResolutionModel` describes them."""
+
+    num_channels: int
+    pixel_mean: Sequence[float] | float | None
+    pixel_range: float
+    name: str | None
+    dtype: Any
+    trainable: bool
+    autocast: bool
+
+
+UNIT_RANGE: Pictures = {"num_channels": 3, "pixel_mean": 0.0, "pixel_range": 1.0}  # pictures as they come in
 
 
 class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
@@ -51,18 +66,16 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     # The networks of the paper by name: what differs from the defaults. A subclass has its own.
     VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    def __init__(
-        self,
-        *,
-        num_channels: int,
-        pixel_mean: Sequence[float] | float | None,
-        pixel_range: float,
-        **kwargs: Any,
-    ) -> None:
+    # What the keywords of the pictures are where none is given. A subclass may have its own.
+    PICTURES: ClassVar[Pictures] = {"num_channels": 3, "pixel_mean": None, "pixel_range": 255.0}
+
+    def __init__(self, **kwargs: Unpack[Pictures]) -> None:
+        given: Pictures = {**self.PICTURES, **kwargs}
+        num_channels, pixel_range = given.pop("num_channels"), given.pop("pixel_range")
+        pixel_mean = given.pop("pixel_mean")
         # Without autocast the input reaches `call` as it is, so that mean and range are applied in float32.
-        super().__init__(**{"autocast": False, **kwargs})
-        if num_channels < 1:
-            raise ValueError(f"num_channels={num_channels}: at least one channel is needed")
+        super().__init__(**{"autocast": False, **given})
+        at_least(1, num_channels=num_channels)
         if pixel_range <= 0:
             raise ValueError(f"pixel_range={pixel_range}: must be over 0")
         if pixel_mean is None:
@@ -103,9 +116,9 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
     def spec(self) -> ModelSpec:
         """Return what tiling, evaluation and export need to know."""
         return ModelSpec(
-            name=self.name,
-            scales=self.scales,
-            num_channels=self.num_channels,
+            self.name,
+            self.scales,
+            self.num_channels,
             receptive_radius=self.receptive_radius,
             size_multiple=self.size_multiple,
             enlarges_last=self.enlarges_last,
@@ -305,7 +318,7 @@ class MultiFrameModel(SuperResolutionModel):
         ValueError: an argument is out of its range.
     """
 
-    def __init__(self, *, num_frames: int, center_frame_idx: int | None, **kwargs: Any) -> None:
+    def __init__(self, *, num_frames: int, center_frame_idx: int | None, **kwargs: Unpack[Pictures]) -> None:
         super().__init__(**kwargs)
         if num_frames < 2:
             raise ValueError(f"num_frames={num_frames}: a window has at least 2 frames")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import keras
 from keras import layers, ops
 
-from isr.arguments import refuse_negative
+from isr.arguments import at_least
 from isr.layers import conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import UNIT_RANGE, Pictures, SuperResolutionModel
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle
 
 
@@ -27,7 +26,7 @@ class Compact(SuperResolutionModel):
         scale: at least 1.
         num_features: channels of the body.
         num_convs: convolutions of the body, beside the first and the last one.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0 and 1.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -41,25 +40,19 @@ class Compact(SuperResolutionModel):
         (1, 96, 128, 3)
     """
 
+    PICTURES: ClassVar = UNIT_RANGE
+
     # The published networks for animations and for photographs.
     VARIANTS: ClassVar = {"animation": {}, "general": {"num_convs": 32}}
 
     SLOPE = 0.25  # of an untrained PReLU, as in PyTorch
 
     def __init__(
-        self,
-        scale: int = 4,
-        num_features: int = 64,
-        num_convs: int = 16,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.0,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        self, scale: int = 4, num_features: int = 64, num_convs: int = 16, **kwargs: Unpack[Pictures]
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
-        if scale < 1:
-            raise ValueError(f"scale={scale}: must be at least 1")
-        refuse_negative(num_convs=num_convs)
+        super().__init__(**kwargs)
+        at_least(1, scale=scale)
+        at_least(0, num_convs=num_convs)
         self.keep(locals())
 
         policy = self.dtype_policy
@@ -74,8 +67,8 @@ class Compact(SuperResolutionModel):
             )
             for i in range(num_convs + 1)
         ]
-        self.tail = conv(num_channels * scale**2, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels * scale**2, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         features = (*shape[:-1], self.num_features)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import keras
 
-from isr.arguments import refuse_negative
+from isr.arguments import at_least
 from isr.layers import ResidualBlock, Upsampler, conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import Pictures, SuperResolutionModel
 from isr.ops import Tensor
 
 
@@ -24,7 +23,7 @@ class EDSR(SuperResolutionModel):
         num_features: channels of the body.
         num_blocks: residual blocks of the body.
         res_scale: factor on every residual; 0.1 for 256 features.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, None and 255.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -50,13 +49,10 @@ class EDSR(SuperResolutionModel):
         num_features: int = 64,
         num_blocks: int = 16,
         res_scale: float = 1.0,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = None,
-        pixel_range: float = 255.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
-        refuse_negative(num_blocks=num_blocks)
+        super().__init__(**kwargs)
+        at_least(0, num_blocks=num_blocks)
         self.keep(locals())
 
         policy = self.dtype_policy
@@ -66,8 +62,8 @@ class EDSR(SuperResolutionModel):
         ]
         self.body_end = conv(num_features, "body_end", exact(policy))
         self.upsampler = Upsampler(scale, num_features, dtype=policy, name="upsampler")
-        self.tail = conv(num_channels, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     @classmethod
     def large(cls, scale: int = 2, **kwargs: Any) -> Self:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments, refuse_negative
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers import DeformableConv2D, HalvingConv, PairConv, ResidualBlock, conv
-from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
+from isr.models.base import UNIT_RANGE, Features, MultiFrameModel, Pictures, join_frames, split_frames
 from isr.ops import Tensor, average_pool_halves, enlarge_bilinear, max_pool_halves, pixel_shuffle
 
 
@@ -316,7 +316,7 @@ class EDVR(MultiFrameModel):
         with_predeblur: sharpen blurred frames before they are aligned.
         with_tsa: fuse by attention; otherwise by one convolution.
         num_upsample_features: channels after the second step of the upsampler; 64 in all published weights.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0 and 1.
 
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`, sides multiples of 4 (16 with `hr_in`).
     Output: `sr`, float32, about [0, 1], unclipped, `[b, 4 * h, 4 * w, num_channels]` (`[b, h, w, ...]` with
@@ -330,6 +330,8 @@ class EDVR(MultiFrameModel):
         >>> model(np.zeros((1, 5, 24, 32, 3), "float32")).shape
         (1, 96, 128, 3)
     """
+
+    PICTURES: ClassVar = UNIT_RANGE
 
     # Of the published networks: M and L for REDS, L for Vimeo-90K, for blurred clips, for deblurring, second stage.
     VARIANTS: ClassVar = {
@@ -358,20 +360,10 @@ class EDVR(MultiFrameModel):
         with_predeblur: bool = False,
         with_tsa: bool = True,
         num_upsample_features: int = 64,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.0,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(
-            num_frames=num_frames,
-            center_frame_idx=center_frame_idx,
-            num_channels=num_channels,
-            pixel_mean=pixel_mean,
-            pixel_range=pixel_range,
-            **kwargs,
-        )
-        refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
+        super().__init__(num_frames=num_frames, center_frame_idx=center_frame_idx, **kwargs)
+        at_least(0, num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
         self.keep(locals())
 
         policy = self.dtype_policy
@@ -401,8 +393,8 @@ class EDVR(MultiFrameModel):
         self.up1 = conv(4 * num_features, "up1", policy)
         self.up2 = conv(4 * num_upsample_features, "up2", policy)
         self.hr_conv = conv(num_upsample_features, "hr_conv", policy)
-        self.tail = conv(num_channels, "tail", policy)
-        self.build((None, num_frames, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", policy)
+        self.build((None, num_frames, None, None, self.num_channels))
 
     @classmethod
     def large(cls, **kwargs: Any) -> Self:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import keras
 
-from isr.arguments import refuse_negative
+from isr.arguments import at_least
 from isr.layers import ResidualBlock, Upsampler, conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import Pictures, SuperResolutionModel
 from isr.ops import Tensor
 
 
@@ -24,7 +24,7 @@ class MDSR(SuperResolutionModel):
         scales: of 2, 3, 4 and 8, each once; the first is the default of the call.
         num_features: channels of all convolutions.
         num_blocks: residual blocks of the body.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, None and 255.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, and `scale`, one of `scales`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -46,15 +46,12 @@ class MDSR(SuperResolutionModel):
         scales: Sequence[int] = (2, 3, 4),
         num_features: int = 64,
         num_blocks: int = 16,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = None,
-        pixel_range: float = 255.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        super().__init__(**kwargs)
         if not scales or len(set(scales)) != len(scales):
             raise ValueError(f"scales={tuple(scales)}: at least one is needed, and each once")
-        refuse_negative(num_blocks=num_blocks)
+        at_least(0, num_blocks=num_blocks)
         self._scales = tuple(int(scale) for scale in scales)
         self.num_features = num_features
         self.num_blocks = num_blocks
@@ -73,8 +70,8 @@ class MDSR(SuperResolutionModel):
         self.upsamplers = [
             Upsampler(scale, num_features, dtype=policy, name=f"x{scale}_upsampler") for scale in self.scales
         ]
-        self.tail = conv(num_channels, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     @classmethod
     def large(cls, scales: Sequence[int] = (2, 3, 4), **kwargs: Any) -> Self:

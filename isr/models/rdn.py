@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, Unpack
 
 import keras
 from keras import ops
 
+from isr.arguments import at_least
 from isr.layers import IdealoUpsampler, ResidualDenseBlock, Upsampler, conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import UNIT_RANGE, Pictures, SuperResolutionModel
 from isr.ops import Tensor
 
 UPSAMPLERS = ("pixelshuffle", "pixelshuffle_growth", "idealo_ups", "idealo_shuffle")
@@ -30,7 +31,7 @@ class RDN(SuperResolutionModel):
         upsampler: "pixelshuffle": convolutions to `num_features` channels and pixel shuffle, as in the weights of
             yjn870 and mmagic. "pixelshuffle_growth": the same on `growth` channels, as in EDSR-PyTorch.
             "idealo_ups", "idealo_shuffle": three convolutions, then pixels repeated or shuffled, as in idealo's ISR.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0 and 1.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -43,6 +44,8 @@ class RDN(SuperResolutionModel):
         >>> model(np.zeros((1, 24, 32, 3), "float32")).shape
         (1, 48, 64, 3)
     """
+
+    PICTURES: ClassVar = UNIT_RANGE
 
     # Section 4.1 of the paper.
     VARIANTS: ClassVar = {"paper_a": {"growth": 32, "num_blocks": 20, "num_layers": 6}, "paper_b": {}}
@@ -57,14 +60,10 @@ class RDN(SuperResolutionModel):
         upsampler: Literal[
             "pixelshuffle", "pixelshuffle_growth", "idealo_ups", "idealo_shuffle"
         ] = "pixelshuffle",
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.0,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
-        if num_blocks < 1:
-            raise ValueError(f"num_blocks={num_blocks}: at least one is needed")
+        super().__init__(**kwargs)
+        at_least(1, num_blocks=num_blocks)
         if upsampler not in UPSAMPLERS:
             raise ValueError(f"upsampler={upsampler!r}: must be one of {', '.join(UPSAMPLERS)}")
         self.keep(locals())
@@ -81,12 +80,12 @@ class RDN(SuperResolutionModel):
         self.enlarge: Upsampler | IdealoUpsampler
         if upsampler.startswith("idealo"):
             nearest = upsampler == "idealo_ups"
-            self.enlarge = IdealoUpsampler(scale, num_channels, nearest, dtype=policy, name="enlarge")
+            self.enlarge = IdealoUpsampler(scale, self.num_channels, nearest, dtype=policy, name="enlarge")
         else:
             channels = growth if upsampler == "pixelshuffle_growth" else num_features
             self.enlarge = Upsampler(scale, channels, dtype=policy, name="enlarge")
-        self.tail = conv(num_channels, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     @classmethod
     def paper_a(cls, scale: int = 2, **kwargs: Any) -> Self:
@@ -149,7 +148,7 @@ class RDN(SuperResolutionModel):
         return 1 + 1 + self.num_blocks * self.num_layers + 1 + self.enlarge.reach
 
 
-def idealo_arguments(arch_params: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
+def idealo_arguments(arch_params: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
     """Translate idealo's `arch_params` into arguments of a constructor.
 
     Args:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, Unpack
 
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments, refuse_negative
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers import ResidualDenseBlock, conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import UNIT_RANGE, Pictures, SuperResolutionModel
 from isr.models.rdn import idealo_arguments
 from isr.ops import Tensor, enlarge_nearest, pixel_shuffle, pixel_unshuffle, scaled
 
@@ -42,8 +42,7 @@ class RRDB(ConfigFromArguments, keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_dense_blocks < 1:
-            raise ValueError(f"num_dense_blocks={num_dense_blocks}: at least one is needed")
+        at_least(1, num_dense_blocks=num_dense_blocks)
         self.keep(locals())
         self.dense_blocks = [
             ResidualDenseBlock(
@@ -77,13 +76,15 @@ class RRDBModel(SuperResolutionModel):
     # Of the leaky ReLUs; 0: ReLU.
     SLOPE: ClassVar[float]
 
+    PICTURES: ClassVar = UNIT_RANGE
+
     def make_body(self) -> None:
         """Make the layers of the body, by the arguments that the network has kept.
 
         Raises:
             ValueError: a count is too small.
         """
-        refuse_negative(num_blocks=self.num_blocks)
+        at_least(0, num_blocks=self.num_blocks)
         policy = self.dtype_policy
         self.head = conv(self.num_features, "head", exact(policy))
         self.blocks = [
@@ -133,7 +134,7 @@ class RRDBNet(RRDBModel):
         unshuffle: side of the blocks of pixels that are put into channels first, so that the body sees a smaller
             picture; 1, 2 or 4. None: what makes the body's enlargement 4 (Real-ESRGAN), 1 for x8. The first
             networks of ESRGAN have 1 at every scale.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0 and 1.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`, sides multiples of `unshuffle`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -162,16 +163,13 @@ class RRDBNet(RRDBModel):
         num_layers: int = 4,
         res_scale: float = 0.2,
         unshuffle: int | None = None,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.0,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
         if scale not in (1, 2, 4, 8):
             raise ValueError(f"scale={scale!r}: this network enlarges by 1, 2, 4 or 8")
         if unshuffle not in (None, 1, 2, 4):
             raise ValueError(f"unshuffle={unshuffle!r}: must be 1, 2 or 4")
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        super().__init__(**kwargs)
         self.keep(locals())
         self.unshuffle = unshuffle or max(4 // scale, 1)
         self.make_body()
@@ -180,8 +178,8 @@ class RRDBNet(RRDBModel):
         steps = int(math.log2(scale * self.unshuffle))
         self.up_convs = [conv(num_features, f"up{i}", policy) for i in range(steps)]
         self.hr_conv = conv(num_features, "hr_conv", policy)
-        self.tail = conv(num_channels, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self.head.build((*shape[:-1], self.num_channels * self.unshuffle**2))
@@ -228,7 +226,7 @@ class RRDN(RRDBModel):
         num_dense_blocks: D, dense blocks of an RRDB.
         num_layers: C, layers of a dense block, beside the one that ends it.
         res_scale: beta, factor on the residuals, those of the dense blocks and those of the RRDBs.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0 and 1.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -253,21 +251,17 @@ class RRDN(RRDBModel):
         num_dense_blocks: int = 3,
         num_layers: int = 4,
         res_scale: float = 0.2,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.0,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        if scale < 2:
-            raise ValueError(f"scale={scale!r}: must be at least 2")
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
+        super().__init__(**kwargs)
+        at_least(2, scale=scale)
         self.keep(locals())
         self.make_body()
 
         policy = self.dtype_policy
-        self.up_conv = conv(num_channels * scale**2, "up", policy)
-        self.tail = conv(num_channels, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.up_conv = conv(self.num_channels * scale**2, "up", policy)
+        self.tail = conv(self.num_channels, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     @classmethod
     def from_idealo(cls, arch_params: Mapping[str, int], **kwargs: Any) -> Self:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, Unpack
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers import conv, exact
-from isr.models.base import SuperResolutionModel
+from isr.models.base import Pictures, SuperResolutionModel
 from isr.ops import Tensor, pixel_shuffle
 
 Weights = dict[str, np.ndarray]
@@ -37,8 +37,7 @@ class BranchedConv(ConfigFromArguments, layers.Layer):
 
     def __init__(self, filters: int, expansion: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if expansion < 1:
-            raise ValueError(f"expansion={expansion}: must be at least 1")
+        at_least(1, expansion=expansion)
         self.keep(locals())
 
     def build(self, shape: tuple[int | None, ...]) -> None:
@@ -114,7 +113,7 @@ class SPAN(SuperResolutionModel):
         reparametrised: False for the form that is trained, whose 3x3 convolutions have branches; `reparametrise`
             makes the plain form of it, with the same pictures.
         expansion: channels within the branches, as a multiple of those outside; without meaning for the plain form.
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, None and 255.
 
     Input: `lr`, float [0, 1], `[b, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
@@ -138,18 +137,10 @@ class SPAN(SuperResolutionModel):
         num_blocks: int = 6,
         reparametrised: bool = True,
         expansion: int = 2,
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = None,
-        pixel_range: float = 255.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(num_channels=num_channels, pixel_mean=pixel_mean, pixel_range=pixel_range, **kwargs)
-        if scale < 1:
-            raise ValueError(f"scale={scale}: must be at least 1")
-        if num_blocks < 1:
-            raise ValueError(f"num_blocks={num_blocks}: must be at least 1")
-        if expansion < 1:
-            raise ValueError(f"expansion={expansion}: must be at least 1")
+        super().__init__(**kwargs)
+        at_least(1, scale=scale, num_blocks=num_blocks, expansion=expansion)
         self.keep(locals())
 
         policy = self.dtype_policy
@@ -160,8 +151,8 @@ class SPAN(SuperResolutionModel):
         ]
         self.body_end = self._conv("body_end", policy)
         self.fusion = conv(num_features, "global_fusion", exact(policy), kernel_size=1)
-        self.tail = conv(num_channels * scale**2, "tail", exact(policy))
-        self.build((None, None, None, num_channels))
+        self.tail = conv(self.num_channels * scale**2, "tail", exact(policy))
+        self.build((None, None, None, self.num_channels))
 
     def _conv(self, name: str, policy: keras.DTypePolicy) -> layers.Layer:
         if self.reparametrised:

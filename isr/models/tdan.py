@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments, refuse_negative
+from isr.arguments import ConfigFromArguments, at_least
 from isr.layers import DeformableConv2D, PairConv, ResidualBlock, Upsampler, conv
-from isr.models.base import Features, MultiFrameModel, join_frames, split_frames
+from isr.models.base import UNIT_RANGE, Features, MultiFrameModel, Pictures, join_frames, split_frames
 from isr.ops import Tensor
 
 
@@ -79,7 +78,7 @@ class TDAN(MultiFrameModel):
         num_reconstruct_blocks: residual blocks behind it.
         deform_groups: groups of channels that share their offsets.
         border: "v1", the rule of the authors' operator, or "v2", that of today's (`docs/deformable.md`).
-        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`.
+        num_channels, pixel_mean, pixel_range: of the pictures, as in `SuperResolutionModel`; here 3, 0.5 and 1.
 
     Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`; with
@@ -94,6 +93,8 @@ class TDAN(MultiFrameModel):
         (1, 96, 128, 3)
     """
 
+    PICTURES: ClassVar = {**UNIT_RANGE, "pixel_mean": 0.5}
+
     def __init__(
         self,
         scale: int = 4,
@@ -104,20 +105,10 @@ class TDAN(MultiFrameModel):
         num_reconstruct_blocks: int = 10,
         deform_groups: int = 8,
         border: Literal["v1", "v2"] = "v1",
-        num_channels: int = 3,
-        pixel_mean: Sequence[float] | float | None = 0.5,
-        pixel_range: float = 1.0,
-        **kwargs: Any,
+        **kwargs: Unpack[Pictures],
     ) -> None:
-        super().__init__(
-            num_frames=num_frames,
-            center_frame_idx=center_frame_idx,
-            num_channels=num_channels,
-            pixel_mean=pixel_mean,
-            pixel_range=pixel_range,
-            **kwargs,
-        )
-        refuse_negative(num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
+        super().__init__(num_frames=num_frames, center_frame_idx=center_frame_idx, **kwargs)
+        at_least(0, num_extract_blocks=num_extract_blocks, num_reconstruct_blocks=num_reconstruct_blocks)
         self.keep(locals())
 
         policy = self.dtype_policy
@@ -126,15 +117,15 @@ class TDAN(MultiFrameModel):
             ResidualBlock(num_features, dtype=policy, name=f"extract{i}") for i in range(num_extract_blocks)
         ]
         self.align = Alignment(num_features, deform_groups, border, dtype=policy, name="align")
-        self.to_frame = conv(num_channels, "to_frame", policy)
+        self.to_frame = conv(self.num_channels, "to_frame", policy)
         self.fuse = conv(num_features, "fuse", policy, activation="relu")
         self.reconstruct = [
             ResidualBlock(num_features, dtype=policy, name=f"reconstruct{i}")
             for i in range(num_reconstruct_blocks)
         ]
         self.upsampler = Upsampler(scale, num_features, dtype=policy, name="upsampler")
-        self.tail = conv(num_channels, "tail", policy, use_bias=False)
-        self.build((None, num_frames, None, None, num_channels))
+        self.tail = conv(self.num_channels, "tail", policy, use_bias=False)
+        self.build((None, num_frames, None, None, self.num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         _, _, height, width, channels = shape

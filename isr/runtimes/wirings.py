@@ -158,13 +158,7 @@ def residual_block(g: Operations, x: Value, name: str, res_scale: float = 1.0, k
 
 
 def dense_block(
-    g: Operations,
-    x: Value,
-    name: str,
-    num_layers: int,
-    fusion_size: int = 1,
-    slope: float = 0.0,
-    res_scale: float = 1.0,
+    g: Operations, x: Value, name: str, num_layers: int, fusion_size: int, slope: float, res_scale: float
 ) -> Value:
     """Compute `isr.layers.ResidualDenseBlock`."""
     x = g.lower(x)
@@ -216,7 +210,7 @@ def rdn(g: Operations, lr: Value, scale: int, a: Arguments) -> Value:
     deep = g.conv(shallow, "head2")
     results = []
     for i in range(a["num_blocks"]):
-        deep = dense_block(g, deep, f"block{i}", a["num_layers"])
+        deep = dense_block(g, deep, f"block{i}", a["num_layers"], 1, 0.0, 1.0)
         results.append(deep)
     fused = g.conv(_all(g, results), "fusion1", kernel_size=1)
     deep = g.add(shallow, g.conv(fused, "fusion2", exact=True))

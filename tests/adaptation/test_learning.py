@@ -89,7 +89,7 @@ def test_what_looks_made_small_as_in_training_is_not_learned_from() -> None:
 
 
 def test_what_is_no_number_is_no_better() -> None:
-    assert not Adapted(network(), 1, 30.0, float("nan")).better
+    assert not Adapted(network(), 1, 30.0, float("nan"), 0.0).better
 
 
 @pytest.mark.slow

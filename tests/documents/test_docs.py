@@ -22,6 +22,7 @@ import pytest
 import typer
 
 from isr import config, presets
+from isr.arguments import argument_names
 from isr.cli.app import app_of
 from isr.predict.frames import window_indices
 from isr.spec import ModelSpec
@@ -267,6 +268,12 @@ def test_models_that_the_pages_count(tmp_path: Path) -> None:
     assert "`_x3`, `_x4` | 36 |" in radii and "`edsr_fast_x2` | 20 |" in radii
 
 
+def defaults(model: Any) -> dict[str, Any]:
+    """Arguments of a network, those of its pictures last, with their defaults."""
+    own = {p.name: p.default for p in inspect.signature(model).parameters.values() if p.name != "kwargs"}
+    return own | (dict(model.PICTURES) if "pixel_mean" in argument_names(model) else {})
+
+
 @pytest.mark.parametrize(
     ("page", "name"),
     [
@@ -286,9 +293,7 @@ def test_arguments_of_the_networks_for_photographs(page: str, name: str) -> None
     text = read(ROOT / "docs" / f"{page}.md").partition(f"## Arguments of {name}\n")[2]
     table = text.partition("| argument |")[2].partition("\n\n")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", table, re.MULTILINE))
-    arguments = dict(inspect.signature(getattr(models, name)).parameters)
-    del arguments["kwargs"]
-    assert documented == {key: str(parameter.default) for key, parameter in arguments.items()}
+    assert documented == {key: str(default) for key, default in defaults(getattr(models, name)).items()}
 
 
 @pytest.mark.slow
@@ -335,12 +340,11 @@ def test_arguments_of_the_video_networks(name: str) -> None:
     text = read(folder / f"{name.lower()}.md")
     table = text.partition("| argument |")[2].partition("\n\n")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \|.*\| `?([^|`]+)`? \|$", table, re.MULTILINE))
-    arguments = dict(inspect.signature(getattr(models, name)).parameters)
-    del arguments["kwargs"]
+    arguments = defaults(getattr(models, name))
     assert list(documented) == list(arguments)
-    for argument, parameter in arguments.items():
+    for argument, default in arguments.items():
         said = "None" if documented[argument] == "the middle" else documented[argument].strip('"')
-        assert said == str(parameter.default), argument
+        assert said == str(default), argument
 
     code = read(ROOT / "isr" / "models" / f"{name.lower()}.py")
     for drawing in re.findall(r"images/([\w-]+\.svg)", text):
