@@ -46,11 +46,12 @@ class Option:
 
     Attributes:
         name: such as "--scale".
-        field: of a request, dotted where it lies deeper.
-        kind: what the parser makes of its text; bool for a flag.
         panel: of the help that it stands in.
         help: one sentence.
+        kind: what the parser makes of its text; bool for a flag.
         unit: what stands for its value in the help; empty: the kind.
+        field: of a request, dotted where it lies deeper; empty: that of the same name in `options`, or in
+            `options.video` in the panel of videos.
         short: a second name, such as "-o".
         many: whether it may be repeated.
         read: from what the parser made to the field.
@@ -59,16 +60,20 @@ class Option:
     """
 
     name: str
-    field: str
-    kind: type
     panel: str
     help: str
+    kind: type = bool
     unit: str = ""
+    field: str = ""
     short: str = ""
     many: bool = False
     read: Callable[[Any], Any] = _same
     write: Callable[[Any], str] = str
     owns: Callable[[Any], bool] = _any
+
+    def __post_init__(self) -> None:
+        room = "options.video" if self.panel == VIDEO else "options"
+        object.__setattr__(self, "field", self.field or f"{room}.{self.key}")
 
     @property
     def key(self) -> str:
@@ -130,259 +135,179 @@ def _is_preset(source: Any) -> bool:
 
 OPTIONS = (
     Option(
-        "--scale",
-        "options.scale",
-        float,
-        OUT,
-        "Factor of the output, such as 2 or 2.5; default: 2.",
-        unit="FACTOR",
-        write=_number,
+        "--scale", OUT, "Factor of the output, such as 2 or 2.5; default: 2.", float, "FACTOR", write=_number
     ),
     Option(
         "--size",
-        "options.size",
-        str,
         OUT,
         "Size of the output: 3840x2160; 3840x or x2160 keeps the aspect.",
-        unit="WxH",
+        str,
+        "WxH",
         read=_read_size,
         write=_write_size,
     ),
     Option(
         "--crop",
-        "options.crop",
-        str,
         OUT,
         "Only this part of the input: width x height + left + top.",
-        unit="WxH+X+Y",
+        str,
+        "WxH+X+Y",
         read=parse_crop,
         write=crop_text,
     ),
-    Option(
-        "--self-ensemble",
-        "options.self_ensemble",
-        bool,
-        OUT,
-        "Average the results of the eight flips and turns; eight times slower.",
-    ),
+    Option("--self-ensemble", OUT, "Average the results of the eight flips and turns; eight times slower."),
     Option(
         "--back-projection",
-        "options.back_projection",
-        int,
         OUT,
         "Rounds of correction, only for pictures made smaller by MATLAB's bicubic.",
-        unit="N",
+        int,
+        "N",
     ),
     Option(
         "--denoise",
-        "options.denoise",
-        str,
         OUT,
         "How much noise, JPEG and blur go, 0 to 1, or auto; takes photo_x2 or photo_x4.",
-        unit="D|auto",
+        str,
+        "D|auto",
         read=read_denoise,
         write=_write_denoise,
     ),
     Option(
         "--texture",
-        "options.texture",
-        float,
         OUT,
         "How much texture is made up, 0 to 1; takes photo_x2 or photo_x4.",
-        unit="T",
+        float,
+        "T",
         write=_number,
     ),
     Option(
         "--adapt",
-        "options.adapt",
-        float,
         OUT,
         "Let the network learn from each picture first, for so many seconds.",
-        unit="SECONDS",
+        float,
+        "SECONDS",
         write=_number,
     ),
     Option(
         "--kernel",
-        "options.kernel",
-        str,
         OUT,
         "What made the picture small, for --adapt: estimate (default), bicubic, or a file of numbers.",
-        unit="estimate|bicubic|FILE",
+        str,
+        "estimate|bicubic|FILE",
     ),
     Option(
         "--preset",
-        SOURCES,
-        str,
         NETWORK,
         "A preset's name or folder (`isr models` lists the names), or `fast` or `best`; repeat it to compare several.",
-        unit="NAME",
+        str,
+        "NAME",
         many=True,
         read=tuple,
         owns=_is_preset,
+        field=SOURCES,
     ),
     Option(
         "--weights",
-        SOURCES,
-        Path,
         NETWORK,
         "A preset folder or a .keras file.",
-        unit="PATH",
+        Path,
+        "PATH",
         read=lambda path: (str(path),),
         owns=_is_file,
+        field=SOURCES,
     ),
     Option(
         "--server",
-        SOURCES,
-        str,
         NETWORK,
         "A model server: grpc://host:8500/edsr, http://host:8501/edsr.",
-        unit="URL",
+        str,
+        "URL",
         read=_read_server,
         owns=is_address,
+        field=SOURCES,
     ),
     Option(
         "--fast",
-        "options.precision",
-        bool,
         SPEED,
         "8 bits where the preset has them, as --precision fast; `--preset fast` is another network.",
         read=lambda given: "fast",
         owns=lambda precision: precision == "fast",
+        field="options.precision",
     ),
     Option(
         "--precision",
-        "options.precision",
-        str,
         SPEED,
         "auto, float32, bfloat16, int8, or fast: int8 where there is one.",
-        unit="NAME",
+        str,
+        "NAME",
         owns=lambda precision: precision != "fast",
     ),
     Option(
         "--engine",
-        "options.engine",
-        str,
         SPEED,
         "auto, tensorflow, jax, openvino, ncnn, onnxruntime, litert (`isr engines`).",
-        unit="NAME",
+        str,
+        "NAME",
     ),
-    Option("--device", "options.device", str, SPEED, "cpu, gpu, gpu:0, ...", unit="NAME"),
-    Option(
-        "--tile",
-        "options.tile",
-        int,
-        SPEED,
-        "Largest side of a tile in input pixels; default: by the scale.",
-        unit="PIXELS",
-    ),
+    Option("--device", SPEED, "cpu, gpu, gpu:0, ...", str, "NAME"),
+    Option("--tile", SPEED, "Largest side of a tile in input pixels; default: by the scale.", int, "PIXELS"),
     Option(
         "--overlap",
-        "options.tile_overlap",
-        str,
         SPEED,
         "Pixels at each side of a tile that its neighbours keep; default: by the network.",
-        unit="N|exact",
+        str,
+        "N|exact",
         read=_read_overlap,
+        field="options.tile_overlap",
     ),
-    Option("--batch", "options.batch", int, SPEED, "Tiles per call of the network.", unit="N"),
+    Option("--batch", SPEED, "Tiles per call of the network.", int, "N"),
+    Option("--codec", VIDEO, "h264, h265, vp9, av1, prores; default: the container's.", str, "NAME"),
     Option(
-        "--codec",
-        "options.video.codec",
-        str,
-        VIDEO,
-        "h264, h265, vp9, av1, prores; default: the container's.",
-        unit="NAME",
+        "--crf", VIDEO, "Constant quality, smaller is better; default: 17 of h264.", float, "N", write=_number
     ),
-    Option(
-        "--crf",
-        "options.video.crf",
-        float,
-        VIDEO,
-        "Constant quality, smaller is better; default: 17 of h264.",
-        unit="N",
-        write=_number,
-    ),
-    Option(
-        "--pixel-format",
-        "options.video.pixel_format",
-        str,
-        VIDEO,
-        "yuv420p, yuv444p, yuv420p10le, ...",
-        unit="NAME",
-    ),
-    Option(
-        "--start", "options.video.start", float, VIDEO, "Begin at this second.", unit="SECONDS", write=_number
-    ),
-    Option(
-        "--duration",
-        "options.video.duration",
-        float,
-        VIDEO,
-        "Stop after these seconds.",
-        unit="SECONDS",
-        write=_number,
-    ),
+    Option("--pixel-format", VIDEO, "yuv420p, yuv444p, yuv420p10le, ...", str, "NAME"),
+    Option("--start", VIDEO, "Begin at this second.", float, "SECONDS", write=_number),
+    Option("--duration", VIDEO, "Stop after these seconds.", float, "SECONDS", write=_number),
     Option(
         "--scene-cut",
-        "options.video.scene_cut",
-        float,
         VIDEO,
         "A frame with this score, 0 to 1, begins a new scene; try 0.08.",
-        unit="SCORE",
+        float,
+        "SCORE",
         write=_number,
     ),
     Option(
         "--output",
-        "output",
-        str,
         FILES,
         "A folder; or a file, if it ends in .png, .mp4, ... and there is one input. "
         "Default: photo_x2.jpg beside photo.jpg, clip_x2.mp4 beside clip.mp4, photos_x2/ beside photos/.",
-        short="-o",
-    ),
-    Option(
-        "--format",
-        "options.format",
         str,
-        FILES,
-        "png, jpg, ...; mp4, mkv, ...; default: the input's.",
-        unit="NAME",
+        short="-o",
+        field="output",
     ),
+    Option("--format", FILES, "png, jpg, ...; mp4, mkv, ...; default: the input's.", str, "NAME"),
     Option(
         "--name",
-        "options.name",
-        str,
         FILES,
         "Names of results, such as '{stem}_x{scale}'; {width}, {height} and {model} are known too.",
-        unit="PATTERN",
+        str,
+        "PATTERN",
     ),
-    Option("--quality", "options.quality", int, FILES, "1 to 100, of JPEG, WebP and AVIF.", unit="N"),
-    Option("--overwrite", "options.overwrite", bool, FILES, "Replace files that exist."),
-    Option(
-        "--resume",
-        "options.resume",
-        bool,
-        FILES,
-        "Skip what is finished, by the same input, weights and options.",
-    ),
-    Option(
-        "--strip-metadata",
-        "options.strip_metadata",
-        bool,
-        FILES,
-        "Leave out EXIF, XMP, resolution and colour profile.",
-    ),
+    Option("--quality", FILES, "1 to 100, of JPEG, WebP and AVIF.", int, "N"),
+    Option("--overwrite", FILES, "Replace files that exist."),
+    Option("--resume", FILES, "Skip what is finished, by the same input, weights and options."),
+    Option("--strip-metadata", FILES, "Leave out EXIF, XMP, resolution and colour profile."),
     Option(
         "--shard",
-        "shard",
-        str,
         FILES,
         "Only this part of the inputs, by their names, counted from 0: 17/1000.",
-        unit="I/N",
+        str,
+        "I/N",
         read=parse_shard,
         write=lambda shard: f"{shard[0]}/{shard[1]}",
+        field="shard",
     ),
-    Option("--max-pixels", "options.max_pixels", int, FILES, "Refuse larger inputs.", unit="N"),
+    Option("--max-pixels", FILES, "Refuse larger inputs.", int, "N"),
 )
 
 
