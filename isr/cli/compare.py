@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Quiet
+from isr.cli.options import Overwrite, Quiet, output
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -35,10 +35,8 @@ def compare(
         ),
     ] = None,
     texture: Annotated[list[float] | None, typer.Option("--texture", help="The same.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A .png; default: PHOTO_compared.png beside PHOTO.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    output: Annotated[Path | None, output("A .png; default: PHOTO_compared.png beside PHOTO.")] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Show parts of a picture by bicubic interpolation and by several presets on one sheet, at 1:1 and 3:1.

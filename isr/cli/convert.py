@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Quiet, setting
+from isr.cli.options import Quiet, output, setting
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -23,11 +23,7 @@ def convert(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Folder of the preset; default: named after the file, in the current folder.",
-        ),
+        output("Folder of the preset; default: named after the file, in the current folder."),
     ] = None,
     settings: Annotated[
         list[str] | None, setting("A setting that is not in the file, such as res_scale=0.1")

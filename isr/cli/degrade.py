@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Quiet
+from isr.cli.options import Overwrite, Quiet, output
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -24,9 +24,9 @@ def degrade(
     ] = "real",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A file or folder; default: PHOTO_real-2_x4.png beside PHOTO."),
+        output("A file or folder; default: PHOTO_real-2_x4.png beside PHOTO."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a photograph small, blurred, noisy and JPEG-compressed, as networks for real photographs are judged on.

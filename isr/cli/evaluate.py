@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Denoise, Device, Preset, Quiet, Texture, Weights
+from isr.cli.options import Denoise, Device, Preset, Quiet, Texture, Weights, output
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -72,7 +72,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="Write the table to this file, .csv or .json; repeatable."),
+        output("Write the table to this file, .csv or .json; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     engine: Annotated[

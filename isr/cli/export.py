@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isr import presets
-from isr.cli.options import Preset, Quiet, Texture, Weights
+from isr.cli.options import Preset, Quiet, Texture, Weights, output
 from isr.cli.terminal import terminal
 from isr.errors import RequestError
 
@@ -19,7 +19,7 @@ FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "litert", "n
 def export(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder of the model; a SavedModel's version is a folder in it."),
+        output("Folder of the model; a SavedModel's version is a folder in it."),
     ],
     version: Annotated[
         int | None, typer.Option("--version", min=0, help="SavedModel: version number; default: 1.")

@@ -24,6 +24,12 @@ Texture = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, gpu, gpu:0, ...")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages on stderr, except errors.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
+
+
+def output(help: str) -> Any:
+    """Declare `--output PATH`, or `-o PATH`."""
+    return typer.Option("--output", "-o", help=help)
 
 
 def setting(help: str) -> Any:

@@ -19,9 +19,9 @@ def page(
     host: Annotated[
         str, typer.Option("--host", help="0.0.0.0 opens the page to the network, which must be trusted.")
     ] = "127.0.0.1",
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     watch: Annotated[
-        Path | None,
-        typer.Option("--watch", metavar="FOLDER", help="What lands in this folder is made larger."),
+        Path | None, typer.Option("--watch", metavar="FOLDER", help="What lands here is made larger.")
     ] = None,
     into: Annotated[
         Path | None,
@@ -29,7 +29,6 @@ def page(
             "--into", metavar="FOLDER", help="Results of --watch; default: beside it, FOLDER_larger."
         ),
     ] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Open a page in the browser where photos and videos are made larger.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Quiet
+from isr.cli.options import Quiet, output
 from isr.cli.terminal import terminal
 
 
@@ -22,11 +22,7 @@ def quantise(
     count: Annotated[int, typer.Option("--count", min=1, help="How many of the photographs to use.")] = 60,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="New folder for a copy of the preset with the variant; default: the folder of PRESET.",
-        ),
+        output("New folder for a copy of the preset with the variant; default: the folder of PRESET."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an 8-bit variant that exists.")

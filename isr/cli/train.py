@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isr.cli.options import Device, Quiet, check_cluster, setting
+from isr.cli.options import Device, Quiet, check_cluster, output, setting
 from isr.cli.terminal import only_results, terminal
 from isr.errors import RequestError
 
@@ -22,23 +22,16 @@ def train(
         list[str] | None, setting("Set a key over the file, such as data.batch_size=8")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder of the run; default: the key `run` of the configuration."
-        ),
+        Path | None, output("Folder of the run; default: the key `run` of the configuration.")
     ] = None,
     device: Device = None,
     cluster: Annotated[
         str | None,
-        typer.Option(
-            "--cluster", metavar="NAME", help="ray: by processes on this machine, or on those of RAY_ADDRESS."
-        ),
+        typer.Option("--cluster", metavar="NAME", help="ray: here, or on the machines of RAY_ADDRESS."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers", metavar="N", help="Processes of the cluster; default: one a GPU, or one a machine."
-        ),
+        typer.Option("--workers", metavar="N", help="Processes; default: one a GPU, or one a machine."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
