@@ -212,11 +212,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begin with the first waiting item, or go on after a pause."""
-        was_paused = self.paused
-        self.queue.set(running=True, paused=False)
-        if was_paused and self.current is not None:
-            self.queue.change(self.current, state="working")
-            await self.worker.say(do="go_on")
+        await self._move(running=True)
         self.next()
 
     async def pause(self) -> None:
@@ -227,8 +223,12 @@ class Supervisor:
 
     async def finish(self) -> None:
         """Stop after the item at work."""
+        await self._move(running=False)
+
+    async def _move(self, running: bool) -> None:
+        """End a pause, and say whether further items follow."""
         was_paused = self.paused
-        self.queue.set(running=False, paused=False)
+        self.queue.set(running=running, paused=False)
         if was_paused and self.current is not None:
             self.queue.change(self.current, state="working")
             await self.worker.say(do="go_on")

@@ -53,8 +53,9 @@ function choice(name, value, label, sentence) {
 
 class How extends HTMLElement {
   connectedCallback() {
-    const menu = (name, first, values) =>
-      make("select", { name }, option("", first), ...values.map((value) => option(value, value.toUpperCase())));
+    const menu = (name, pairs) => make("select", { name }, ...pairs.map((pair) => option(...pair)));
+    const formats = (names) => [["", words.same], ...names.map((name) => [name, name.toUpperCase()])];
+    const automatic = ["", words.automatic];
     // Where results of files of this computer go: beside these, or into one folder.
     this.into = make("select", { name: "into", "aria-label": words.saveIn[0] },
       option("", words.beside), option(ANOTHER, words.chooseNetwork));
@@ -93,8 +94,7 @@ class How extends HTMLElement {
         "div",
         { class: "fields knobs", hidden: true },
         ...["denoise", "texture"].map((knob) => {
-          const amounts = words.amounts[knob].map((pair) => option(...pair));
-          const turned = field(words[knob], make("select", { name: knob }, ...amounts));
+          const turned = field(words[knob], menu(knob, words.amounts[knob]));
           turned.dataset.knob = knob;
           return turned;
         }),
@@ -102,8 +102,8 @@ class How extends HTMLElement {
       make(
         "div",
         { class: "fields" },
-        field(words.savePictures, menu("pictures", words.same, PICTURES)),
-        field(words.saveClips, menu("clips", words.same, CLIPS)),
+        field(words.savePictures, menu("pictures", formats(PICTURES))),
+        field(words.saveClips, menu("clips", formats(CLIPS))),
         make("div", { class: "field into", hidden: true }, named(words.saveIn), this.into),
       ),
       make(
@@ -116,27 +116,10 @@ class How extends HTMLElement {
           field(words.quality, make("input", { type: "range", name: "quality", min: 60, max: 100, value: 95 })),
           field(
             words.videoQuality,
-            make(
-              "select",
-              { name: "crf" },
-              option("", words.automatic), option("14", words.high), option("20", words.middle),
-              option("26", words.small),
-            ),
+            menu("crf", [automatic, ["14", words.high], ["20", words.middle], ["26", words.small]]),
           ),
-          field(
-            words.codec,
-            make(
-              "select", { name: "codec" }, option("", words.automatic),
-              ...Object.entries(words.codecs).map((pair) => option(...pair)),
-            ),
-          ),
-          field(
-            words.precision,
-            make(
-              "select", { name: "precision" },
-              ...Object.entries(words.precisions).map((pair) => option(...pair)),
-            ),
-          ),
+          field(words.codec, menu("codec", [automatic, ...Object.entries(words.codecs)])),
+          field(words.precision, menu("precision", Object.entries(words.precisions))),
           make(
             "div",
             { class: "field" },
@@ -147,16 +130,10 @@ class How extends HTMLElement {
               words.chooseNetwork,
             ),
           ),
-          field(words.engine, make("select", { name: "engine" }, option("auto", words.automatic))),
+          field(words.engine, menu("engine", [["auto", words.automatic]])),
           field(words.metadata, make("input", { type: "checkbox", name: "metadata", checked: true })),
           field(words.ensemble, make("input", { type: "checkbox", name: "ensemble" })),
-          field(
-            words.device,
-            make(
-              "select", { name: "device" }, option("", words.automatic),
-              ...Object.entries(words.devices).map((pair) => option(...pair)),
-            ),
-          ),
+          field(words.device, menu("device", [automatic, ...Object.entries(words.devices)])),
           field(
             words.tile,
             make("input", {
