@@ -487,6 +487,14 @@ class PerceptualConfig(Section):
     total_variation_weight: float = Field(
         0.0, ge=0, description="weight of the total variation, the mean difference of neighbouring pixels"
     )
+    phase_weight: float = Field(
+        0.0, ge=0, description="weight of the phase loss, against a mesh of as many pixels as the scale"
+    )
+    off_grid: Literal[1, 2, 4, 8] = Field(
+        1,
+        description="the content and adversarial losses see patches cut by 0 to off_grid - 1 HR pixels, by others "
+        "from patch to patch of a batch, so that no grid of theirs rewards a mesh; 1: whole patches",
+    )
 
 
 class StepsConfig(Section):

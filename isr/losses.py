@@ -181,6 +181,52 @@ class TotalVariation(keras.losses.Loss):
         return (down + right) / ops.cast(ops.prod(ops.shape(y_pred)[1:]), y_pred.dtype)  # [b]
 
 
+@keras.saving.register_keras_serializable(package="isr")
+class PhaseLoss(ConfigFromArguments, keras.losses.Loss):
+    """Compute how much of the error repeats from cell to cell of `period` pixels: the mesh that a network adds.
+
+    A network that enlarges `period` times treats all LR pixels alike, so what it adds without cause in the picture
+    repeats every `period` pixels. The error `sr - hr` at each of the `period^2` places of a cell is averaged over
+    `cells x cells` neighbouring cells, which leaves a mesh as it is and little of true texture. Less the mean over the
+    places, which is no mesh but a wrong colour, its absolute value is averaged.
+
+    Args:
+        period: of the mesh, in pixels: the factor that the network enlarges by. Rows and columns beyond the last whole
+            cell do not count.
+        cells: side of a neighbourhood, in cells; all of a picture that has fewer.
+        kwargs: `reduction="sum"` for the sum over the batch instead of the mean, as in Keras.
+
+    `y_true` and `y_pred`: `hr` and `sr`, float [0, 1], `[b, h, w, c]`, at least a cell high and wide.
+
+    Raises:
+        ValueError: the period is below 2, or the cells below 1.
+    """
+
+    def __init__(self, period: int, cells: int = 8, name: str = "phase", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        if period < 2:
+            raise ValueError(f"period={period}: must be 2 pixels or more")
+        if cells < 1:
+            raise ValueError(f"cells={cells}: must be 1 or more")
+        self.period = period
+        self.cells = cells
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        period = self.period
+        height, width, channels = (int(length) for length in y_true.shape[1:])
+        rows, columns = height // period, width // period
+        error = (y_pred - y_true)[:, : rows * period, : columns * period]
+        error = ops.reshape(error, (-1, rows, period, columns, period, channels))
+        error -= ops.mean(error, axis=(2, 4), keepdims=True)
+        # [b, rows, columns, period * period * c]: the places of a cell are channels.
+        places = ops.reshape(
+            ops.transpose(error, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, period * period * channels)
+        )
+        sides = (min(self.cells, rows), min(self.cells, columns))
+        steps = tuple(max(side // 2, 1) for side in sides)
+        return ops.mean(ops.abs(ops.average_pool(places, sides, steps)), (1, 2, 3))  # [b]
+
+
 class AdversarialLoss:
     """What a generator and a discriminator minimise against each other.
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from isr.losses import AdversarialLoss, ContentLoss, TotalVariation, adversarial_loss
+from isr.losses import AdversarialLoss, ContentLoss, PhaseLoss, TotalVariation, adversarial_loss
 from isr.models.vgg import VGG
 
 ADVERSARIAL = ["vanilla", "least_squares", "relativistic", "hinge"]
@@ -124,6 +124,57 @@ def test_descending_on_the_total_variation_smooths() -> None:
     end, values = descend(lambda sr: loss(sr, sr), noise(1, 8, 8, 3), rate=1.0, steps=40)
     assert values[-1] < values[0] / 4
     assert end.std() < noise(1, 8, 8, 3).std() / 2
+
+
+# Phases
+
+
+@given(st.integers(2, 4), st.integers(1, 3), st.integers(0, 3), st.integers(2, 5), st.integers(2, 5))
+def test_phase_loss_is_its_formula(period: int, cells: int, rest: int, rows: int, columns: int) -> None:
+    hr, sr = (noise(2, rows * period + rest % period, columns * period, 2, seed=seed) for seed in (5, 6))
+    error = (sr - hr).astype(np.float64)
+    places = np.array(
+        [
+            [error[:, i : rows * period : period, j : columns * period : period] for j in range(period)]
+            for i in range(period)
+        ]
+    )  # [period, period, b, rows, columns, c]
+    places -= places.mean((0, 1))
+    high, wide = min(cells, rows), min(cells, columns)
+    found = [
+        np.abs(places[:, :, :, top : top + high, left : left + wide].mean((3, 4)))
+        for top in range(0, rows - high + 1, max(high // 2, 1))
+        for left in range(0, columns - wide + 1, max(wide // 2, 1))
+    ]
+    assert float(PhaseLoss(period, cells)(hr, sr)) == pytest.approx(np.mean(found), rel=1e-4, abs=1e-7)
+
+
+def test_a_mesh_costs_its_height_and_all_else_nothing() -> None:
+    loss, hr = PhaseLoss(4, cells=2), noise(2, 16, 24, 3)
+    pattern = np.where(np.indices((4, 4)).sum(0) % 2, 0.1, -0.1).astype(np.float32)
+    mesh = np.tile(pattern, (4, 6))[None, :, :, None]
+    assert float(loss(hr, hr + mesh)) == pytest.approx(0.1, rel=1e-4)
+    # A wrong colour, a ramp of whole cells, and a pattern that no two cells share.
+    steps = np.repeat(np.repeat(noise(1, 4, 6, 3), 4, 1), 4, 2)
+    turned = np.tile(np.block([[pattern, -pattern], [-pattern, pattern]]), (2, 3))[None, :, :, None]
+    for error in (np.full((1, 1, 1, 3), 0.2, np.float32), steps, turned):
+        assert float(loss(hr, hr + error)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gradient_of_the_phase_loss_is_the_mesh_and_no_texture() -> None:
+    hr, texture = noise(1, 32, 32, 1), 0.1 * noise(1, 32, 32, 1, seed=4)
+    mesh = np.tile(np.float32([[0.1, -0.1], [-0.1, 0.1]]), (16, 16))[None, :, :, None]
+    _, (_, found) = differentiate(PhaseLoss(2, cells=16))(hr, hr + texture + mesh)
+    np.testing.assert_allclose(found, np.sign(mesh) / mesh.size, rtol=1e-4)
+
+
+def test_what_the_phase_loss_refuses_and_its_configuration() -> None:
+    with pytest.raises(ValueError, match="period=1"):
+        PhaseLoss(1)
+    with pytest.raises(ValueError, match="cells=0"):
+        PhaseLoss(2, cells=0)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(PhaseLoss(3, cells=5)))
+    assert (again.period, again.cells) == (3, 5)
 
 
 # Adversarial

@@ -13,7 +13,7 @@ import keras
 from isr import presets
 from isr.config import TrainConfig
 from isr.errors import RequestError, first_line
-from isr.losses import ContentLoss, adversarial_loss
+from isr.losses import ContentLoss, PhaseLoss, adversarial_loss
 from isr.models import VGG, Discriminator, SuperResolutionModel, UNetDiscriminator, get_model
 from isr.models.weights import assign_by_name, weights_by_name
 from isr.progress import Progress
@@ -132,16 +132,21 @@ def build_objective(
         strategy: of the devices that share a batch.
 
     Raises:
-        RequestError: a file or layer does not fit; the message names the key.
+        RequestError: a file, layer or patch does not fit; the message names the key.
     """
     check_stage(config, model)
     settings = config.perceptual
+    if config.data.patch_size <= settings.off_grid > 1:
+        raise RequestError(
+            f"perceptual.off_grid {settings.off_grid}: leaves nothing of patches of {config.data.patch_size} px"
+        )
     weights = LossWeights(
         pixel=settings.pixel_weight,
         alignment=config.optimizer.alignment_weight if aligns_frames(model) else 0.0,
         content=settings.content_weight,
         adversarial=settings.adversarial_weight,
         total_variation=settings.total_variation_weight,
+        phase=settings.phase_weight,
     )
     return Objective(
         model,
@@ -152,6 +157,9 @@ def build_objective(
         patch_size=config.data.patch_size,
         replicas=num_replicas(strategy),
         forward=part_of(config, model),
+        # A mesh of any of the periods has that of all.
+        phase=PhaseLoss(math.lcm(*model.scales)) if weights.phase else None,
+        off_grid=settings.off_grid,
     )
 
 

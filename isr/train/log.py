@@ -25,6 +25,7 @@ class Log:
         *("step", "loss", "learning_rate", "seconds"),
         *("val_psnr_y", "val_bicubic_psnr_y", "best_psnr_y", "mean_offset"),
         *("pixel_loss", "alignment_loss", "content_loss", "adversarial_loss", "total_variation_loss"),
+        "phase_loss",
         *("discriminator_loss", "real_score", "fake_score"),
     )
 

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from isr.losses import AdversarialLoss, ContentLoss, TotalVariation, alignment_loss
+from isr.losses import AdversarialLoss, ContentLoss, PhaseLoss, TotalVariation, alignment_loss
 from isr.models import SuperResolutionModel
 from isr.ops import Tensor
 from isr.train.adversarial import contest
@@ -31,6 +32,36 @@ class LossWeights:
     content: float = 0.0
     adversarial: float = 0.0
     total_variation: float = 0.0
+    phase: float = 0.0
+
+
+def off_grid(pictures: Tensor, stride: int) -> Tensor:
+    """Cut pictures so that no two neighbours of a batch lie alike on a grid of `stride` pixels.
+
+    Picture i loses its first `dy` rows and `dx` columns, and what is over at the other end. The first `stride`
+    pictures take the points `(i, i with its bits reversed)` of Hammersley's set, which are spread evenly; each further
+    `stride` of them takes these with other bits of `dx` inverted, so that `stride^2` pictures take each pair once.
+
+    Args:
+        pictures: `[b, h, w, c]`, larger than the stride.
+        stride: of the grid, in pixels, a power of two; 1: they stay.
+
+    Returns:
+        `[b, h - stride, w - stride, c]`; all of the pictures where the stride is 1.
+    """
+    if stride == 1:
+        return pictures
+    bits = stride.bit_length() - 1
+    reverse = np.asarray([int(f"{i:0{bits}b}"[::-1], 2) for i in range(stride)], "int32")
+    length, height, width, _ = ops.shape(pictures)
+    index = ops.arange(length, dtype="int32")
+    down = index % stride
+    flips = np.asarray([flip for i in range(stride // 2) for flip in (i, stride - 1 - i)], "int32")
+    right = ops.bitwise_xor(ops.take(reverse, down), ops.take(flips, index // stride % stride))
+    rows = down[:, None] + ops.arange(height - stride, dtype="int32")
+    columns = right[:, None] + ops.arange(width - stride, dtype="int32")
+    cut = ops.take_along_axis(pictures, rows[:, :, None, None], axis=1)
+    return ops.take_along_axis(cut, columns[:, None, :, None], axis=2)
 
 
 class Objective(keras.Model):
@@ -69,6 +100,8 @@ class Objective(keras.Model):
         patch_size: int = 0,
         replicas: int = 1,
         forward: Callable[[Tensor], Tensor] | None = None,
+        phase: PhaseLoss | None = None,
+        off_grid: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
@@ -80,13 +113,15 @@ class Objective(keras.Model):
         self.content = content
         self.adversarial = adversarial
         self.variation = TotalVariation()
+        self.phase = phase
+        self.off_grid = off_grid
         self.perceptual = True
         self.parts = [keras.metrics.Mean(name=name) for name in self._names()]
 
     def _names(self) -> list[str]:
         weights = self.weighting
         names = ["pixel_loss"]
-        for name in ("alignment", "content", "adversarial", "total_variation"):
+        for name in ("alignment", "content", "adversarial", "total_variation", "phase"):
             names += [f"{name}_loss"] * (getattr(weights, name) > 0)
         return names + ["discriminator_loss", "real_score", "fake_score"] * (weights.adversarial > 0)
 
@@ -123,16 +158,22 @@ class Objective(keras.Model):
         discriminator_loss: Any = 0.0
         if aligned is not None:
             losses["alignment"] = share * alignment_loss(aligned, lr, self.network.spec.center_frame)
+        # What the networks that judge see.
+        seen = (
+            (hr, sr) if self.off_grid == 1 else [off_grid(pictures, self.off_grid) for pictures in (hr, sr)]
+        )
         if self.perceptual and self.content is not None and weights.content:
-            losses["content"] = self.content(hr, sr)
+            losses["content"] = self.content(*seen)
         if self.perceptual and self.adversarial is not None and weights.adversarial:
             assert self.discriminator is not None
-            played = contest(self.discriminator, self.adversarial, hr, sr)
+            played = contest(self.discriminator, self.adversarial, *seen)
             losses["adversarial"] = share * played.generator_loss
             discriminator_loss = share * played.discriminator_loss
             scores = {"real_score": played.real_score, "fake_score": played.fake_score}
         if self.perceptual and weights.total_variation:
             losses["total_variation"] = self.variation(hr, sr)
+        if self.perceptual and self.phase is not None and weights.phase:
+            losses["phase"] = self.phase(hr, sr)
 
         self._note(losses, discriminator_loss, scores)
         pixel = losses.pop("pixel")

@@ -17,7 +17,7 @@ from isr.losses import ContentLoss, adversarial_loss, pixel_loss
 from isr.models import EDSR, Discriminator
 from isr.progress import Callback
 from isr.train import Trainer
-from isr.train.objective import LossWeights, Objective
+from isr.train.objective import LossWeights, Objective, off_grid
 from isr.train.watch import Watch
 
 
@@ -33,6 +33,8 @@ def settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
         "perceptual.discriminator_features": 4,
         "perceptual.discriminator_rate": 0.5,
         "perceptual.total_variation_weight": 0.001,
+        "perceptual.phase_weight": 0.2,
+        "perceptual.off_grid": 2,
         "steps.total": 14,
         "steps.validate_every": 14,
         "steps.save_every": 5,
@@ -90,6 +92,41 @@ def test_each_network_is_moved_by_its_own_loss_alone(name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5 * np.abs(b).max() + 1e-8, err_msg=variable.path)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_each_place_of_the_grid_comes_first_once(stride: int) -> None:
+    rows, columns = np.meshgrid(np.arange(20), np.arange(24), indexing="ij")
+    picture = np.stack([rows, columns, rows * columns], -1).astype(np.float32)
+    side = 0 if stride == 1 else stride
+    cut = np.asarray(off_grid(np.stack([picture] * (stride**2 + 3)), stride))
+    assert cut.shape[1:] == (20 - side, 24 - side, 3)
+    places = [(int(top), int(left)) for top, left, _ in cut[:, 0, 0]]
+    assert len(set(places[: stride**2])) == stride**2 and max(map(max, places)) == stride - 1
+    assert places[0] == (0, 0) and places[stride**2 :] == (places[: stride**2] * 3)[:3]
+    for found, (top, left) in zip(cut, places, strict=True):
+        np.testing.assert_array_equal(found, picture[top : 20 - side + top, left : 24 - side + left])
+    # A batch of a few is spread as evenly: of the first `stride`, no two share a row or a column.
+    assert all(len(set(axis)) == stride for axis in zip(*places[:stride], strict=True))
+
+
+def test_the_judges_see_what_is_off_the_grid_and_pixels_count_all() -> None:
+    hr, sr = (np.random.default_rng(seed).random((3, 8, 8, 3), np.float32) for seed in (1, 2))
+    objective = Objective(
+        EDSR(2, num_features=4, num_blocks=1),
+        LossWeights(pixel=1.0, content=1.0),
+        ContentLoss(lambda picture: [picture], kind="l1", scale=1.0),
+        off_grid=4,
+    )
+    objective.compile(loss=pixel_loss("l1"))
+    objective.compute_loss(hr[:, :4, :4], hr, sr)
+    shown = {metric.name: float(metric.result()) for metric in objective.parts}
+    error = np.abs(sr - hr)
+    expected = np.mean(
+        [error[i, top : top + 4, left : left + 4] for i, (top, left) in enumerate([(0, 0), (1, 2), (2, 1)])]
+    )
+    assert shown["content_loss"] == pytest.approx(expected, rel=1e-5)
+    assert shown["pixel_loss"] == pytest.approx(error.mean(), rel=1e-5)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, and in `killed` beside it the same as it stood at step 12, with the state of step 10."""
@@ -106,14 +143,16 @@ def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_pixels_come_first_and_every_loss_is_logged(uninterrupted: Path) -> None:
     log = {int(row["step"]): row for row in rows(uninterrupted)}
     assert list(log) == [0, 5, 6, 10, 14]
-    names = [f"{name}_loss" for name in ("content", "adversarial", "total_variation", "discriminator")]
+    names = [
+        f"{name}_loss" for name in ("content", "adversarial", "total_variation", "phase", "discriminator")
+    ]
     for step, row in log.items():
         for name in names:
             assert (float(row[name] or 0) > 0) == (step > 6), (step, name)
         assert all((float(row[score] or 0) != 0) == (step > 6) for score in ("real_score", "fake_score"))
     before, after = log[6], log[14]
     assert float(before["loss"]) == pytest.approx(float(before["pixel_loss"]), rel=1e-5)
-    parts = [0.1, 0.01, 0.001, 1.0]
+    parts = [0.1, 0.01, 0.001, 0.2, 1.0]
     expected = 0.5 * float(after["pixel_loss"]) + sum(
         w * float(after[n]) for w, n in zip(parts, names, strict=True)
     )
@@ -202,6 +241,7 @@ def test_a_discriminator_that_is_sure_for_long_is_said_once(
         ({"perceptual.content_layers": "{block5_conv4: 1.0}"}, "block5_conv4"),
         ({"model.arguments": "{scale: 2, num_features: 8, num_blocks: 1, num_channels: 1}"}, "RGB only"),
         ({"perceptual.discriminator_from": "none.safetensors"}, r"none\.safetensors"),
+        ({"perceptual.off_grid": 8, "data.patch_size": 8}, r"off_grid 8.*patches of 8 px"),
     ],
 )
 def test_requests_that_cannot_work_are_refused(
