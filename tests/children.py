@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 SHADOW = "ISR_TEST_FIRST_ON_PATH"
 
@@ -28,19 +30,16 @@ def run_python(
     """
     shadow = str(first_on_path or os.environ.get(SHADOW, ""))
     path = [shadow] * bool(shadow) + [str(ROOT), str(ROOT / "tests")]
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            **(env or {}),
-            "PYTHONIOENCODING": "utf-8",
-            "PYTHONPATH": os.pathsep.join(path),
-            SHADOW: shadow,
-        },
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout,
-    )
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    variables = {"PYTHONIOENCODING": "utf-8", "PYTHONPATH": os.pathsep.join(path), SHADOW: shadow}
+    command, env = [sys.executable, *arguments], {**os.environ, **(env or {}), **variables}
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"no end after {timeout:.0f} s\n{_told(late.stdout or b'', late.stderr or b'')}")
+    assert done.returncode == 0, f"exit code {done.returncode}\n{_told(done.stdout, done.stderr)}"
+    return done.stdout.decode()
+
+
+def _told(stdout: bytes, stderr: bytes) -> str:
+    """The last that a child said."""
+    return f"{stdout.decode(errors='replace')[-6000:]}\n{stderr.decode(errors='replace')[-3000:]}"
