@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# Sides of tiles are multiples of it. Pictures of similar sizes then share shapes, for which engines prepare; a larger
+# step would share more, and compute more: 2 % of a side at 16.
+SIDE_STEP = 4
+
 
 @dataclass(frozen=True)
 class Span:
@@ -65,7 +69,7 @@ def fitted(length: int, tile: int, overlap: int, multiple: int = 1) -> int:
     has; a slightly smaller tile wastes less.
 
     Returns:
-        A multiple of `multiple` (and of 16, so that pictures of similar sizes share a shape), at most `tile`.
+        A multiple of `multiple` and of `SIDE_STEP`, or `tile`, which is the most.
     """
     if length <= tile:
         return tile
@@ -74,7 +78,7 @@ def fitted(length: int, tile: int, overlap: int, multiple: int = 1) -> int:
         raise ValueError(f"a tile of {tile} pixels keeps nothing with an overlap of {overlap} on each side")
     count = -(-inside // step)
     side = -(-inside // count) + 2 * overlap
-    return min(tile, side + -side % math.lcm(16, multiple))
+    return min(tile, side + -side % math.lcm(SIDE_STEP, multiple))
 
 
 def tiles(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> Iterator[Tile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from isr.errors import MachineError, RequestError
 from isr.predict.picture import enlarge
 from isr.predict.tiling import SMALLEST_TILE, TileOptions
 from isr.spec import ModelSpec
-from isr.tiles import Span, fitted, spans, tiles
+from isr.tiles import SIDE_STEP, Span, fitted, spans, tiles
 
 sides = st.integers(1, 700)
 overlaps = st.integers(0, 40)
@@ -44,8 +45,8 @@ def test_fitted_tiles_are_no_larger_and_no_more(length: int, overlap: int, step:
     side = fitted(length, tile, overlap, multiple)
     assert side <= tile and side % multiple == 0
     assert len(spans(length, side, overlap)) == len(spans(length, tile, overlap))
-    # Another tile of 16 pixels less would not do, so nothing is computed in vain.
-    smaller = side - max(16, multiple)
+    # A tile of a step less would not do, so nothing is computed in vain.
+    smaller = side - math.lcm(SIDE_STEP, multiple)
     if length > tile and smaller > 2 * overlap:
         assert len(spans(length, smaller, overlap)) > len(spans(length, side, overlap))
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 from isr.export.exif import orientation, upright
 from isr.models import SuperResolutionModel
 from isr.spec import ModelSpec
+from isr.tiles import SIDE_STEP
 
 Tensor = Any
 
@@ -276,7 +277,7 @@ class Spans(NamedTuple):
         length, overlap = round_up(side, multiple), bounds.overlap
         inside = tf.maximum(length - 2 * overlap, 1)
         fewest = divided_up(inside, bounds.tile - 2 * overlap)
-        fitted = round_up(divided_up(inside, fewest) + 2 * overlap, math.lcm(16, multiple))
+        fitted = round_up(divided_up(inside, fewest) + 2 * overlap, math.lcm(SIDE_STEP, multiple))
         one = length <= bounds.tile
         tile = tf.where(one, length, tf.minimum(bounds.tile, fitted))
         count = tf.where(one, 1, divided_up(inside, tf.maximum(tile - 2 * overlap, 1)))
