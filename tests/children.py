@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,21 @@ def run_python(
         pytest.fail(f"no end after {timeout:.0f} s\n{_told(late.stdout or b'', late.stderr or b'')}")
     assert done.returncode == 0, f"exit code {done.returncode}\n{_told(done.stdout, done.stderr)}"
     return done.stdout.decode()
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 300) -> tuple[str, str]:
+    """Wait for the end of a child and return its stdout and stderr; one that hangs says where, and the test fails.
+
+    Args:
+        process: with pipes for both, and `PYTHONFAULTHANDLER` among its variables.
+        timeout: seconds after which it hangs.
+    """
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate()
+        pytest.fail(f"no end after {timeout:.0f} s\n{out[-6000:]}\n{err[-6000:]}")
 
 
 def _told(stdout: bytes, stderr: bytes) -> str:
