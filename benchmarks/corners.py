@@ -49,7 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", type=Path)
-    parser.add_argument("networks", nargs="+", help="NAME=PRESET, all of one scale")
+    parser.add_argument("networks", nargs="+", help="NAME=PRESET[:DENOISE:TEXTURE], all of one scale")
     parser.add_argument(
         "--side", type=int, help="of the middle of each photograph, in HR pixels; default: all of it"
     )
@@ -59,7 +59,8 @@ def main() -> None:
 
     networks = {}
     for name, preset in (text.split("=", 1) for text in arguments.networks):
-        network = load(preset)
+        preset, *knobs = preset.split(":")
+        network = load(preset, **dict(zip(("denoise", "texture"), map(float, knobs), strict=False)))
         (scale,) = network.scales
         networks[name] = partial(enlarged, as_upscaler(network.with_policy("mixed_bfloat16")), scale)
     files = find_pairs(arguments.photos, None, scale)

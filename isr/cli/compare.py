@@ -42,7 +42,7 @@ def compare(
     """Show parts of a picture by bicubic interpolation and by several presets on one sheet, at 1:1 and 3:1.
 
     Without --crop all of the picture is enlarged by all presets. A preset with corners is shown at every --denoise
-    with every --texture. Prints the file.
+    with every --texture, and where several of both are given, as a grid of rows and columns. Prints the file.
     """
     from isr.data.pairs import as_channels
     from isr.io import pictures
@@ -72,5 +72,10 @@ def compare(
         most = differing(list(results.values()), scale, SIDE, COUNT)
         crops = most if part is None else [(0, 0, *part[2:])]
         origin = (0, 0) if part is None else part[:2]
-        pictures.write(path, pictures.Picture(sheet(results, crops, scale, origin)))
+        columns = None
+        if min(len(wanted), len(texture or ())) > 1:
+            # A grid: a row for each denoise, a column for each texture, and below it what has no knobs.
+            results = dict(sorted(results.items(), key=lambda result: "texture" not in result[0]))
+            columns = len(texture or ())
+        pictures.write(path, pictures.Picture(sheet(results, crops, scale, origin, columns)))
     typer.echo(path)

@@ -49,15 +49,39 @@ def test_a_preset_with_corners_is_shown_at_every_denoise(
     photo = tmp_path / "a.png"
     Image.fromarray(photograph(16, 20, 0)).save(photo)
     seen: list[str] = []
+    columns: list[int | None] = []
 
     def labels(results: Mapping[str, np.ndarray], *rest: Any) -> np.ndarray:
         seen.extend(results)
+        columns.append(rest[-1])
         return sheet(results, *rest)
 
     monkeypatch.setattr("isr.predict.sheet.sheet", labels)
     line = ["compare", str(photo), "--preset", "edsr_baseline_x4", "--preset", "photo_x4", "--quiet"]
     assert app.run([*line, "--denoise", "0", "--denoise", "auto"]) == 0
     assert seen == ["bicubic", "edsr_baseline_x4", "photo_x4, denoise 0", "photo_x4, denoise auto"]
+    assert columns == [None]
+
+
+def test_several_of_both_knobs_make_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(photograph(4, 6, 0)).save(photo)
+    calls: list[tuple[list[str], int | None]] = []
+
+    def stand_in(names: list[str], pixels: np.ndarray, scale: int, knobs: list[Any], _: Any) -> Any:
+        shown = [f"{names[0]}, denoise {d:g}, texture {t:g}" for d, t in knobs]
+        return dict.fromkeys(["bicubic", *shown], pixels.repeat(scale, 0).repeat(scale, 1))
+
+    def labels(results: Mapping[str, np.ndarray], *rest: Any) -> np.ndarray:
+        calls.append((list(results), rest[-1]))
+        return sheet(results, *rest)
+
+    monkeypatch.setattr("isr.predict.api.enlarged_by", stand_in)
+    monkeypatch.setattr("isr.predict.sheet.sheet", labels)
+    line = ["compare", str(photo), "--preset", "photo_x4", "--quiet", "--denoise", "0", "--denoise", "1"]
+    assert app.run([*line, "--texture", "0", "--texture", "0.5", "--texture", "1"]) == 0
+    order = [f"photo_x4, denoise {d}, texture {t}" for d in ("0", "1") for t in ("0", "0.5", "1")]
+    assert calls == [([*order, "bicubic"], 3)]
 
 
 def test_the_command_writes_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
