@@ -9,8 +9,8 @@ another call, and `--ways` takes some of the ways only, so that a long compariso
 `--whole`, the networks alone compute pictures of `--size`, in turn, each in a process of its own; seconds are the
 least of the rounds. With it, whole commands enlarge a PNG file, in turn; the seconds of the processor, which depend
 less on what else the machine does, and the peak memory stand beside. `--isa AVX2` limits oneDNN (TensorFlow, OpenVINO,
-PyTorch) and OpenBLAS to what such processors have; ncnn has no switch for that, so it computes with all of
-the processor.
+PyTorch), OpenVINO's own kernels, and OpenBLAS to what such processors have; ncnn has no switch for that, so it
+computes with all of the processor.
 
 The shares are of what the multiplications of the 3x3 convolutions would take at the speed of a large matrix product
 (NumPy's, measured in the same run): done directly, and by Winograd's F(4x4, 3x3), which needs a quarter of them.
@@ -273,8 +273,11 @@ def whole(way: str, folder: Path, preset: str, source: str, target: str) -> None
 
 def environment(isa: str) -> dict[str, str]:
     found = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # As installed: bytecode is kept.
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     if isa:
-        found |= {"ONEDNN_MAX_CPU_ISA": isa, "DNNL_MAX_CPU_ISA": isa}
+        # OpenVINO wants both: its own kernels follow the second.
+        found |= {"ONEDNN_MAX_CPU_ISA": isa, "OV_CPU_MAX_ISA": isa}
         found |= {"ATEN_CPU_CAPABILITY": isa.lower(), "MKL_ENABLE_INSTRUCTIONS": isa}
         found |= {"OPENBLAS_CORETYPE": "Haswell"}
     return found
