@@ -11,8 +11,10 @@ and no motion at all. Photographs are shifted by whole pixels of high resolution
 from __future__ import annotations
 
 import argparse
+import itertools
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -25,6 +27,9 @@ from isr.io.pictures import read
 from isr.levels import from_float, to_float
 from isr.models import FlowVSR
 from isr.models.loading import load
+from isr.predict.frames import enlarge_frames
+from isr.runtimes import as_upscaler
+from isr.spec import MultiFrameUpscaler
 
 SIDE = 48  # of the crops, in pixels of the input
 FRAMES = 6  # per clip, spread evenly
@@ -53,10 +58,9 @@ def by_input(flow: np.ndarray, scale: int) -> np.ndarray:
 
 def found(model: FlowVSR, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flow `[h, w, 2]` and confidence `[h, w]` of the model between two frames of the input, uint8."""
-    window = np.stack([second] * model.num_frames)
-    window[model.center_frame_idx] = first
-    flow, trust = model.motion(model.encode_window(to_float(window)[None])["guide"])
-    return keras.ops.convert_to_numpy(flow)[0, 0], keras.ops.convert_to_numpy(trust)[0, 0, ..., 0]
+    motion = model.motion(*(model.encode(to_float(frame)[None]) for frame in (second, first)))
+    flow, trust = (keras.ops.convert_to_numpy(motion[name])[0, 0] for name in ("flow", "trust"))
+    return flow, trust[..., 0]
 
 
 def distance(flow: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -132,24 +136,16 @@ def cut(picture: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
 
 
 def cost(model: FlowVSR, size: tuple[int, int] = (88, 160)) -> None:
-    """Print the processor time of a frame in bfloat16: of the base alone, and of the two halves of the network."""
-    import tensorflow as tf
-
-    model = model.with_policy("mixed_bfloat16")
-    frame = np.random.default_rng(0).random((1, *size, 3), np.float32)
-    features = {
-        name: tf.stack([value] * model.num_frames, axis=1) for name, value in model.encode(frame).items()
-    }
-    calls = {
-        "base": (model.enlarge, frame),
-        "encode": (model.encode, frame),
-        "decode": (model.decode, features),
-    }
-    graphs = {
-        name: partial(tf.function(call, jit_compile=False), given) for name, (call, given) in calls.items()
-    }
-    for name, seconds in timed(graphs).items():
+    """Print the processor time of a frame in bfloat16: of the base alone, and of the network on a clip."""
+    base, upscaler = (as_upscaler(network, "bfloat16") for network in (model.enlarge, model))
+    frames = np.random.default_rng(0).random((64, *size, 3), np.float32)
+    # Windows in the middle of a clip, one frame further at each call.
+    clip = enlarge_frames(cast(MultiFrameUpscaler, upscaler), itertools.cycle(frames))
+    calls = {"base": partial(base, frames[:1]), "network": partial(next, clip)}
+    found = timed(calls, rounds=15, warmup=model.spec.num_frames)
+    for name, seconds in found.items():
         print(f"{name:8} {seconds.processor:.3f} processor s for {size[1]}x{size[0]} pixels")
+    print(f"{found['network'].processor / found['base'].processor:.2f} times the base")
 
 
 def main() -> None:

@@ -223,8 +223,8 @@ def warp_blocks(
     seen = ops.take(ops.reshape(image, (-1,)), index, axis=0)
 
     down, right = weights[0], weights[1]
-    seen = add_up(right[i] * seen[:, i : i + side] for i in range(taps))
     seen = add_up(down[i] * seen[i : i + side] for i in range(taps))
+    seen = add_up(right[i] * seen[:, i : i + side] for i in range(taps))
     return ops.reshape(ops.transpose(ops.reshape(seen, (side * side, -1))), (-1, height, width, side * side))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict, Unpack
@@ -23,6 +23,7 @@ from isr.presets import Mixture, SavedAsPreset, check_numbers, read_safetensors
 from isr.spec import ModelSpec
 
 Features = dict[str, Tensor]  # what a video network computes of one frame, or of a window of them
+Step = Callable[..., Any]  # as in `MultiFrameModel.combine`
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, [0, 1]: the mean that published EDSR weights subtract
 
 
@@ -358,13 +359,33 @@ class MultiFrameModel(SuperResolutionModel):
         """
         raise NotImplementedError
 
+    def combine(self, frames: Sequence[Any], step: Step) -> Any:
+        """Do what `decode` does, in steps whose results neighbouring windows can share.
+
+        A network whose `decode` computes anything of a part of the window overrides this; here all of it is one step.
+
+        Args:
+            frames: of the window, each as `encode` gave it, `[b, ...]`; or what stands for that to `step`.
+            step: calls a method of the network, its first argument, with features; its result stands for features,
+                too. The same method with the same features may give what it gave before.
+
+        Returns:
+            As the steps give it: "sr", what `decode` gives.
+        """
+        return step(self.decode_frames, *frames)
+
+    def decode_frames(self, *frames: Features) -> Features:
+        """Give as "sr" what `decode` makes of the frames of a window."""
+        window = {name: ops.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}
+        return {"sr": self.decode(window)}
+
     def call(self, lr: Tensor) -> Tensor:
         return self.decode(self.encode_window(lr))
 
     def encode_window(self, lr: Tensor) -> Features:
         """Encode all frames of `[b, t, h, w, c]`, as `decode` takes them."""
         features = self.encode(join_frames(lr))
-        return {name: split_frames(value, self.num_frames) for name, value in features.items()}
+        return {name: split_frames(value, self.spec.num_frames) for name, value in features.items()}
 
     @property
     def spec(self) -> ModelSpec:

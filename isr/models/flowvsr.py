@@ -10,7 +10,14 @@ import numpy as np
 from keras import ops
 
 from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks
-from isr.models.base import Features, MultiFrameModel, SuperResolutionModel, join_frames, split_frames
+from isr.models.base import (
+    Features,
+    MultiFrameModel,
+    Step,
+    SuperResolutionModel,
+    join_frames,
+    split_frames,
+)
 from isr.models.cascade import open_network
 from isr.models.weights import weights_by_name
 from isr.ops import Tensor, pixel_shuffle, pixel_unshuffle
@@ -133,25 +140,76 @@ class FlowVSR(MultiFrameModel):
 
     def decode(self, window: Features) -> Tensor:
         center = self.center_frame_idx
-        moved, trust = self.align(window)  # [b, t - 1, h, w, s*s] and [b, t - 1, h, w, 1]
-        block = pixel_unshuffle(window["luma"][:, center], self.scale)  # [b, h, w, s*s]
-        news = DIFFERENCE * trust * (moved - block[:, None])
-        unmoved = self._split(pixel_unshuffle(join_frames(self._without_center(window["luma"])), self.scale))
-        # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
-        energy = ops.minimum(mean_square(news), mean_square(DIFFERENCE * (unmoved - block[:, None])))
-        seen = [2.0 * block - 1.0]
-        for i in range(self.num_frames - 1):
-            seen += [news[:, i], trust[:, i]]
-        x = self.fuse(ops.concatenate(seen, axis=-1))
-        for layer in self.blocks:
-            x = layer(x)
-        residual = RESIDUAL * ops.cast(self.last(x), "float32") * energy / (energy + NEWS)
-        return window["sr"][:, center] + pixel_shuffle(residual, self.scale)
+        neighbours = [(center, i) for i in range(self.num_frames) if i != center]
+        flow, trust = self._follow(window["guide"], neighbours)
+        residual = self._fuse(window["luma"][:, center], self._without_center(window["luma"]), flow, trust)
+        return window["sr"][:, center] + residual
+
+    def combine(self, frames: Sequence[Any], step: Step) -> Any:
+        center = self.center_frame_idx
+
+        def between(first: int, last: int) -> Any:
+            return step(
+                self.motion, *(frames[last - center : last] if self._even else [frames[first]]), frames[last]
+            )
+
+        motions = [between(min(i, center), max(i, center)) for i in range(self.num_frames) if i != center]
+        return step(self.fuse_frames, *frames, *motions)
+
+    def motion(self, *frames: Features) -> Features:
+        """Find the flow between the last of some frames and those before it.
+
+        Args:
+            frames: n of them and the last, what `encode` gave for each, `[b, ...]`.
+
+        Returns:
+            "flow" from the last frame to every other, down and right in pixels of the input, `[b, n, h, w, 2]`;
+            "trust", how far it can be trusted, 0 to 1, `[b, n, h, w, 1]`; "flow_back" and "trust_back": the way back.
+        """
+        last = len(frames) - 1
+        guide = ops.stack([frame["guide"] for frame in frames], axis=1)
+        flow, trust = self._follow(
+            guide, [*((last, i) for i in range(last)), *((i, last) for i in range(last))]
+        )
+        return {
+            "flow": flow[:, :last],
+            "trust": trust[:, :last],
+            "flow_back": flow[:, last:],
+            "trust_back": trust[:, last:],
+        }
+
+    def fuse_frames(self, *given: Features) -> Features:
+        """Give as "sr" the result of a window: of its frames, and of a motion for every neighbour, as in `combine`."""
+        frames, motions = given[: self.num_frames], given[self.num_frames :]
+        center = self.center_frame_idx
+        others = [i for i in range(self.num_frames) if i != center]
+        flow, trust = (
+            ops.stack(
+                [
+                    # Of frames before the centre one, which is the last then, and of frames behind it.
+                    motion[name if i < center else f"{name}_back"][
+                        :, center - abs(i - center) if self._even else 0
+                    ]
+                    for i, motion in zip(others, motions, strict=True)
+                ],
+                axis=1,
+            )
+            for name in ("flow", "trust")
+        )
+        neighbours = ops.stack([frames[i]["luma"] for i in others], axis=1)
+        return {"sr": frames[center]["sr"] + self._fuse(frames[center]["luma"], neighbours, flow, trust)}
+
+    @property
+    def _even(self) -> bool:
+        """Whether all motions that end at a frame serve windows alike, so that they are found in one go."""
+        return 2 * self.center_frame_idx == self.num_frames - 1
 
     def refine(self, sr: Tensor) -> Tensor:
         """Compute the result of a window whose frames the base has enlarged already, `[b, t, s*h, s*w, c]`."""
         features = self.observe(join_frames(sr))
-        return self.decode({name: split_frames(value, self.num_frames) for name, value in features.items()})
+        return self.decode(
+            {name: split_frames(value, self.spec.num_frames) for name, value in features.items()}
+        )
 
     def follow(self, sr: Tensor) -> Tensor:
         """Compute the flow from the first to the second of two frames that the base has enlarged already.
@@ -165,50 +223,70 @@ class FlowVSR(MultiFrameModel):
         guide = split_frames(self.observe(join_frames(sr))["guide"], 2)
         return self.flow(guide[:, 0], guide[:, 1])
 
-    def align(self, window: Features) -> tuple[Tensor, Tensor]:
-        """Move the neighbours to where the centre frame has what they show.
+    def align(self, neighbours: Tensor, flow: Tensor) -> Tensor:
+        """Move neighbours to where the centre frame has what they show.
 
         Args:
-            window: what `encode` gave for t frames, `[b, t, ...]`.
+            neighbours: their luma as `encode` gave it, `[b, n, s*h, s*w, 1]`.
+            flow: from the centre frame to each, in pixels of the input, `[b, n, h, w, 2]`.
 
         Returns:
-            The luma of the enlarged neighbours in order, moved, as blocks of `pixel_unshuffle`, `[b, t - 1, h, w,
-            s*s]`; and how far each can be trusted, `[b, t - 1, h, w, 1]`, 0 to 1.
+            The luma, moved, as blocks of `pixel_unshuffle`, `[b, n, h, w, s*s]`.
         """
-        there, trust = self.motion(window["guide"])
-        neighbours = join_frames(self._without_center(window["luma"]))
-        moved = warp_blocks(neighbours, self.scale * join_frames(there), self.scale)
-        return self._split(moved), trust
+        moved = warp_blocks(join_frames(neighbours), self.scale * join_frames(flow), self.scale)
+        return split_frames(moved, neighbours.shape[1])
 
-    def motion(self, guide: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the flow from the centre frame to its neighbours.
+    def _fuse(self, luma: Tensor, neighbours: Tensor, flow: Tensor, trust: Tensor) -> Tensor:
+        """Compute what the neighbours add to the centre frame.
 
         Args:
-            guide: of the window's frames, as `encode` gave it, `[b, t, 2*h, 2*w, 1]`.
+            luma: of the centre frame, `[b, s*h, s*w, 1]`.
+            neighbours: their luma in order, `[b, t - 1, s*h, s*w, 1]`.
+            flow, trust: from the centre frame to each, `[b, t - 1, h, w, 2]` and `[b, t - 1, h, w, 1]`.
 
         Returns:
-            Flow down and right in pixels of the input, `[b, t - 1, h, w, 2]`, and how far it can be trusted, 0 to 1,
-            `[b, t - 1, h, w, 1]`.
+            Float32, `[b, s*h, s*w, 1]`.
         """
-        neighbours = self._without_center(guide)
-        center = guide[:, self.center_frame_idx : self.center_frame_idx + 1]
-        center = join_frames(ops.broadcast_to(center, ops.shape(neighbours)))
-        neighbours = join_frames(neighbours)
-        # Both directions as one batch.
-        both = self.flow(
-            ops.concatenate([center, neighbours], axis=0), ops.concatenate([neighbours, center], axis=0)
+        block = pixel_unshuffle(luma, self.scale)  # [b, h, w, s*s]
+        news = DIFFERENCE * trust * (self.align(neighbours, flow) - block[:, None])
+        unmoved = split_frames(pixel_unshuffle(join_frames(neighbours), self.scale), self.num_frames - 1)
+        # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
+        energy = ops.minimum(mean_square(news), mean_square(DIFFERENCE * (unmoved - block[:, None])))
+        seen = [2.0 * block - 1.0]
+        for i in range(self.num_frames - 1):
+            seen += [news[:, i], trust[:, i]]
+        x = self.fuse(ops.concatenate(seen, axis=-1))
+        for layer in self.blocks:
+            x = layer(x)
+        residual = RESIDUAL * ops.cast(self.last(x), "float32") * energy / (energy + NEWS)
+        return pixel_shuffle(residual, self.scale)
+
+    def _follow(self, guide: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Find the flow from one frame to another, and how far it can be trusted, for pairs of their places.
+
+        Args:
+            guide: of frames, as `encode` gave it, `[b, t, 2*h, 2*w, 1]`.
+            pairs: from and to.
+
+        Returns:
+            `[b, len(pairs), h, w, 2]` and `[b, len(pairs), h, w, 1]`.
+        """
+        # Both directions of all as one batch.
+        ways = list(dict.fromkeys([*pairs, *((end, start) for start, end in pairs)]))
+        first, second = (
+            join_frames(ops.stack([guide[:, way[end]] for way in ways], axis=1)) for end in (0, 1)
         )
-        count = ops.shape(center)[0]
-        there, back = both[:count], both[count:]
-        return self._split(there), self._split(confidence(there, back))
+        found = split_frames(self.flow(first, second), len(ways))
+        there, back = (
+            join_frames(ops.stack([found[:, ways.index(way)] for way in some], axis=1))
+            for some in (pairs, [(end, start) for start, end in pairs])
+        )
+        count = len(pairs)
+        return split_frames(there, count), split_frames(confidence(there, back), count)
 
     def _without_center(self, x: Tensor) -> Tensor:
         center = self.center_frame_idx
         return ops.concatenate([x[:, :center], x[:, center + 1 :]], axis=1)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Turn `[b * (t - 1), ...]` into `[b, t - 1, ...]`."""
-        return ops.reshape(x, (-1, self.num_frames - 1, *ops.shape(x)[1:]))
 
     def named_weights(self) -> dict[str, keras.Variable]:
         """Name every variable by its path below the model; those of the base by `base/` and their path there."""

@@ -169,11 +169,11 @@ class _Windows:
         self._frames: dict[int, np.ndarray] = {}
         # Of each by tile and view.
         self._features: dict[int, dict[tuple[Tile, int], Any]] = {}
-        # What these need.
-        self._bytes: dict[int, int] = {}
         # What each shows in a tile, by a number that it shares with its predecessor where both are equal there.
         self._contents: dict[int, dict[Tile, int]] = {}
         self._numbers = itertools.count()
+        # What the features of a tile and view need, of all frames of a window together.
+        self._bytes: dict[tuple[Tile, int], int] = {}
         # What the window before showed in a tile.
         self._shown: dict[Tile, list[int]] = {}
 
@@ -182,6 +182,7 @@ class _Windows:
         self.length = 0
         for held in self._held:
             held.clear()
+        self._bytes.clear()
         ended = False
         for center in itertools.count():
             window = window_indices(center, self.length - 1 if ended else None, self.spec)
@@ -200,7 +201,7 @@ class _Windows:
 
     @property
     def _held(self) -> tuple[dict[int, Any], ...]:
-        return self._owners, self._frames, self._features, self._bytes, self._contents
+        return self._owners, self._frames, self._features, self._contents
 
     def _take(self, owner: Any, frame: np.ndarray) -> None:
         check_pixels(frame)
@@ -281,24 +282,35 @@ class _Windows:
         return (total / NUM_VIEWS).astype(np.float32)
 
     def _decode(self, window: list[int], tile: Tile, view: int) -> np.ndarray:
-        encoded = {index: self._encode(index, tile, view) for index in set(window)}
-        return self.upscaler.decode([encoded[index] for index in window])
+        encoded: dict[int, Any] = {}
+        for index in sorted(set(window)):
+            encoded[index] = self._encode(index, tile, view, encoded.get(index - 1))
+        output = self.upscaler.decode([encoded[index] for index in window])
+        self._keep(encoded, (tile, view))
+        return output
 
-    def _encode(self, index: int, tile: Tile, view: int) -> Any:
-        kept = self._features.setdefault(index, {})
-        if (tile, view) in kept:
-            return kept[tile, view]
-        before = self._features.get(index - 1, {}).get((tile, view))
+    def _encode(self, index: int, tile: Tile, view: int, before: Any) -> Any:
+        """Features of a frame: those that were kept, those of the frame before it if it is equal, or new ones."""
+        kept = self._features.get(index, {}).get((tile, view))
+        if kept is not None:
+            return kept
         if before is not None and self._content(index - 1, tile) == self._content(index, tile):
-            features = before
+            return before
+        return self.upscaler.encode(self._part(index, tile, view))
+
+    def _keep(self, encoded: dict[int, Any], part: tuple[Tile, int]) -> None:
+        """Keep the features of a window's frames in one tile and view, all or none, as far as memory allows."""
+        needed = sum(
+            map(self.upscaler.size, {id(features): features for features in encoded.values()}.values())
+        )
+        self._bytes.pop(part, None)
+        if sum(self._bytes.values()) + needed <= self.options.cache:
+            self._bytes[part] = needed
+            for index, features in encoded.items():
+                self._features.setdefault(index, {})[part] = features
         else:
-            features = self.upscaler.encode(self._part(index, tile, view))
-        # An equal share for every frame, so that the same tiles are kept of each.
-        used = self._bytes.get(index, 0) + self.upscaler.size(features)
-        if used <= self.options.cache // self.spec.num_frames:
-            kept[tile, view] = features
-            self._bytes[index] = used
-        return features
+            for kept in self._features.values():
+                kept.pop(part, None)
 
     def _part(self, index: int, tile: Tile, view: int) -> np.ndarray:
         """One tile of a frame as the network takes it, float32 `[1, h, w, c]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.runtimes.steps import FramesUpscaler
 from isr.spec import ModelSpec
 
 
@@ -28,28 +29,11 @@ class JaxUpscaler:
         return np.asarray(self._calls[self.spec.check_scale(scale)](batch), np.float32)
 
 
-class JaxFramesUpscaler(JaxUpscaler):
+class JaxFramesUpscaler(FramesUpscaler):
     """Runs a multi-frame model, also in its two halves."""
 
     def __init__(self, model: MultiFrameModel) -> None:
-        super().__init__(model)
-
-        def decode(window: list[dict[str, Any]]) -> Any:
-            features = {name: keras.ops.stack([f[name] for f in window], axis=1) for name in window[0]}
-            return model.decode(features)
-
-        self._encode = compiled(model, model.encode)
-        self._decode = compiled(model, decode)
-
-    def encode(self, frames: np.ndarray) -> dict[str, Any]:
-        features: dict[str, Any] = self._encode(frames)
-        return features
-
-    def decode(self, window: Sequence[dict[str, Any]]) -> np.ndarray:
-        return np.asarray(self._decode(list(window)), np.float32)
-
-    def size(self, features: dict[str, Any]) -> int:
-        return sum(int(value.nbytes) for value in features.values())
+        super().__init__(model, partial(compiled, model), lambda tensor: int(tensor.nbytes))
 
 
 def compiled(model: SuperResolutionModel, function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from isr.models import MultiFrameModel, SuperResolutionModel
+from isr.runtimes.steps import FramesUpscaler
 from isr.spec import ModelSpec
 
 
@@ -34,7 +35,7 @@ class TensorFlowUpscaler:
         return run(self._graphs[self.spec.check_scale(scale)], batch).numpy()
 
 
-class TensorFlowFramesUpscaler:
+class TensorFlowFramesUpscaler(FramesUpscaler):
     """Runs a multi-frame model, also in its two halves.
 
     Every shape has graphs of its own, because deformable convolution is fast for sizes known in advance: give
@@ -42,28 +43,10 @@ class TensorFlowFramesUpscaler:
     """
 
     def __init__(self, model: MultiFrameModel) -> None:
-        self.model = model
-        self.spec: ModelSpec = model.spec
+        def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            return partial(run, tf.function(function, jit_compile=False))
 
-        def decode(window: list[dict[str, tf.Tensor]]) -> tf.Tensor:
-            return model.decode({name: tf.stack([f[name] for f in window], axis=1) for name in window[0]})
-
-        self._call = tf.function(lambda batch: model(batch, training=False), jit_compile=False)
-        self._encode = tf.function(model.encode, jit_compile=False)
-        self._decode = tf.function(decode, jit_compile=False)
-
-    def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
-        self.spec.check_scale(scale)
-        return run(self._call, batch).numpy()
-
-    def encode(self, frames: np.ndarray) -> dict[str, tf.Tensor]:
-        return run(self._encode, frames)
-
-    def decode(self, window: Sequence[dict[str, tf.Tensor]]) -> np.ndarray:
-        return run(self._decode, list(window)).numpy()
-
-    def size(self, features: dict[str, tf.Tensor]) -> int:
-        return sum(value.shape.num_elements() * value.dtype.size for value in features.values())
+        super().__init__(model, compiled, lambda tensor: tensor.shape.num_elements() * tensor.dtype.size)
 
 
 @contextmanager
