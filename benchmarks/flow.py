@@ -14,12 +14,12 @@ import argparse
 import itertools
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import keras
 import numpy as np
 from measure import machine, timed
 
+from isr import upscale_frames
 from isr.data.clips import find_clips, read_clip
 from isr.data.pairs import find_pairs
 from isr.imresize import imresize
@@ -27,9 +27,6 @@ from isr.io.pictures import read
 from isr.levels import from_float, to_float
 from isr.models import FlowVSR
 from isr.models.loading import load
-from isr.predict.frames import enlarge_frames
-from isr.runtimes import as_upscaler
-from isr.spec import MultiFrameUpscaler
 
 SIDE = 48  # of the crops, in pixels of the input
 FRAMES = 6  # per clip, spread evenly
@@ -136,13 +133,17 @@ def cut(picture: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
 
 
 def cost(model: FlowVSR, size: tuple[int, int] = (88, 160)) -> None:
-    """Print the processor time of a frame in bfloat16: of the base alone, and of the network on a clip."""
-    base, upscaler = (as_upscaler(network, "bfloat16") for network in (model.enlarge, model))
+    """Print the processor time of a frame of a clip in bfloat16: by the base alone, and by the network."""
     frames = np.random.default_rng(0).random((64, *size, 3), np.float32)
-    # Windows in the middle of a clip, one frame further at each call.
-    clip = enlarge_frames(cast(MultiFrameUpscaler, upscaler), itertools.cycle(frames))
-    calls = {"base": partial(base, frames[:1]), "network": partial(next, clip)}
-    found = timed(calls, rounds=15, warmup=model.spec.num_frames)
+    networks = {"base": model.enlarge, "network": model}
+    # One frame in the middle of the clip at each call.
+    clips = {
+        name: upscale_frames(network, itertools.cycle(frames), precision="bfloat16")
+        for name, network in networks.items()
+    }
+    found = timed(
+        {name: partial(next, clip) for name, clip in clips.items()}, rounds=15, warmup=model.spec.num_frames
+    )
     for name, seconds in found.items():
         print(f"{name:8} {seconds.processor:.3f} processor s for {size[1]}x{size[0]} pixels")
     print(f"{found['network'].processor / found['base'].processor:.2f} times the base")

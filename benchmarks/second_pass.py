@@ -1,4 +1,4 @@
-"""What fewer frames, a second pass and refined frames fed back are worth to a FlowVSR that was trained for neither.
+"""What fewer frames, a second pass and refined frames fed back are worth to a FlowVSR.
 
 python benchmarks/second_pass.py PRESET --clips CLIPS/val [--frames 12]
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,67 +23,65 @@ from isr.models import FlowVSR
 from isr.models.loading import load
 from isr.ops import Tensor
 from isr.predict.frames import window_indices
-from isr.runtimes.tensorflow import TensorFlowFramesUpscaler
 
 Features = dict[str, Any]
-
-
-class Nearest(TensorFlowFramesUpscaler):
-    """Trusts the nearest neighbours alone: a window of three frames."""
-
-    def __init__(self, model: FlowVSR) -> None:
-        super().__init__(model)
-        whole = model.align
-        near = [abs(i - model.center_frame_idx) == 1 for i in range(model.num_frames)]
-        del near[model.center_frame_idx]
-        counts = np.array(near, np.float32)[None, :, None, None, None]
-
-        def align(window: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            moved, trust = whole(window)
-            return moved, trust * counts
-
-        def decode(window: list[Features]) -> Tensor:
-            model.align = align  # while this is traced
-            try:
-                return model.decode({name: tf.stack([f[name] for f in window], axis=1) for name in window[0]})
-            finally:
-                model.align = whole
-
-        self._decode = tf.function(decode, jit_compile=False)
 
 
 class Ways:
     """The frames of a clip, enlarged in different ways by one preset."""
 
     def __init__(self, model: FlowVSR) -> None:
-        self.spec = model.spec
-        self.upscaler, self.nearest = TensorFlowFramesUpscaler(model), Nearest(model)
-        self.observe = tf.function(model.observe, jit_compile=False)
+        self.once = FlowVSR.from_config({**model.get_config(), "passes": 1})
+        self.once.set_weights(model.get_weights())
+        graph = partial(tf.function, jit_compile=False)
+        self.encode, self.observe = graph(self.once.encode), graph(self.once.observe)
+        self.fuse, self.fuse_nearest = graph(self.once.decode_frames), graph(self.decode_nearest)
 
-    def window(self, features: list[Features], center: int) -> list[Features]:
-        return [features[i] for i in window_indices(center, len(features) - 1, self.spec)]
+    def decode_nearest(self, *window: Features) -> Features:
+        """Trust the nearest neighbours alone: a window of three frames."""
+        model, whole = self.once, self.once._follow
+
+        def follow(guide: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+            flow, trust = whole(guide, pairs)
+            near = np.array([abs(start - end) == 1 for start, end in pairs], np.float32)
+            return flow, trust * near[:, None, None, None]
+
+        # While this is traced.
+        model._follow = follow
+        try:
+            return model.decode_frames(*window)
+        finally:
+            model._follow = whole
+
+    def around(self, features: list[Features], center: int) -> list[Features]:
+        return [features[i] for i in window_indices(center, len(features) - 1, self.once.spec)]
 
     def run(self, frames: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
         """Enlarge frames, uint8; every way gives floats."""
-        base = [self.upscaler.encode(to_float(frame)[None]) for frame in frames]
+        base = [self.encode(to_float(frame)[None]) for frame in frames]
         indices = range(len(frames))
-        once = [self.upscaler.decode(self.window(base, i)) for i in indices]
+
+        def all_of(fuse: Callable[..., Features], features: list[Features]) -> list[np.ndarray]:
+            return [fuse(*self.around(features, i))["sr"].numpy() for i in indices]
+
+        once = all_of(self.fuse, base)
         refined = [self.observe(result) for result in once]
         fed, back = list(base), []
         for i in indices:
-            back.append(self.upscaler.decode(self.window(fed, i)))
+            back.append(self.fuse(*self.around(fed, i))["sr"].numpy())
             fed[i] = self.observe(back[-1])
-        # The centre stays the base's, its neighbours on both sides are refined.
-        around = [
-            self.upscaler.decode(self.window([*refined[:i], base[i], *refined[i + 1 :]], i)) for i in indices
+        # As `passes=2` does: flow and centre frame are the base's, its neighbours' luma is that of results.
+        shown = [{**own, "luma": result["luma"]} for own, result in zip(base, refined, strict=True)]
+        twice = [
+            self.fuse(*self.around([*shown[:i], base[i], *shown[i + 1 :]], i))["sr"].numpy() for i in indices
         ]
         return {
             "the base": [features["sr"].numpy() for features in base],
-            "three frames": [self.nearest.decode(self.window(base, i)) for i in indices],
+            "three frames": all_of(self.fuse_nearest, base),
             "five frames": once,
-            "a second pass": [self.upscaler.decode(self.window(refined, i)) for i in indices],
-            "refined neighbours": around,
             "refined frames fed back": back,
+            "a second pass": all_of(self.fuse, refined),
+            "with the base's centre": twice,
         }
 
 

@@ -156,6 +156,7 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "num_blocks": 1,
             "flow_features": 2,
             "flow_rounds": [1, 0, 2],
+            "passes": 2,
         },
     ],
     "Cascade": [

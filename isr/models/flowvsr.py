@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from isr.models.base import (
 from isr.models.cascade import open_network
 from isr.models.weights import weights_by_name
 from isr.ops import Tensor, pixel_shuffle, pixel_unshuffle
+from isr.spec import ModelSpec
 
 LUMA = (0.299, 0.587, 0.114)  # of RGB, BT.601
 FLOW_SIDE = 2  # pixels of the flow's pictures to one of low resolution, in each direction
@@ -44,16 +46,19 @@ class FlowVSR(MultiFrameModel):
         base: the network that enlarges every frame, of one scale from 2 on: a description `{"model": class,
             "arguments": {...}}` as in a preset's `config.json`, a network, or a preset's name or folder. Networks and
             presets are copied with their weights, descriptions start at random.
-        num_frames: frames of the window.
-        center_frame_idx: place of the output's frame in it; None: the middle.
+        num_frames: frames that the fusion looks at.
+        center_frame_idx: place of the output's frame among them; None: the middle.
         num_features: channels of the fusion.
         num_blocks: residual blocks of the fusion.
         flow_features: channels of the flow's network.
         flow_rounds: its corrections on every level from the coarsest to the finest, which has twice the sides of the
             input.
         freeze_base: leave the base's weights as they are in training.
+        passes: how often the frames are fused. In all passes but the first, the neighbours are results of the pass
+            before, so that a frame draws on `passes * (num_frames - 1) + 1` frames, the window; flow and centre frame
+            remain those of the base.
 
-    Input: `lr`, float [0, 1], `[b, num_frames, h, w, num_channels]`.
+    Input: `lr`, float [0, 1], `[b, passes * (num_frames - 1) + 1, h, w, num_channels]`.
     Output: `sr`, float32, about [0, 1], unclipped, `[b, scale * h, scale * w, num_channels]`.
 
     Raises:
@@ -75,6 +80,7 @@ class FlowVSR(MultiFrameModel):
         flow_features: int = 24,
         flow_rounds: Sequence[int] = (1, 1, 1, 1, 1),
         freeze_base: bool = True,
+        passes: int = 1,
         **kwargs: Any,
     ) -> None:
         opened = open_network(base)
@@ -94,6 +100,9 @@ class FlowVSR(MultiFrameModel):
             raise ValueError(
                 f"num_features={num_features}, num_blocks={num_blocks}: at least 1 and at least 0 are needed"
             )
+        if passes < 1:
+            raise ValueError(f"passes={passes}: at least 1 is needed")
+        self.passes = passes
         self.base = (
             dict(base)
             if isinstance(base, Mapping)
@@ -115,7 +124,9 @@ class FlowVSR(MultiFrameModel):
         self.fuse = conv(num_features, "fuse", policy, activation="relu")
         self.blocks = [ResidualBlock(num_features, dtype=policy, name=f"block{i}") for i in range(num_blocks)]
         self.last = conv(self.scale**2, "last", policy)
-        self.build((None, num_frames, None, None, self.num_channels))
+        window = self.spec.num_frames
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={1: window, -1: self.num_channels})
+        self.build((None, window, None, None, self.num_channels))
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         block = self.scale**2
@@ -139,11 +150,30 @@ class FlowVSR(MultiFrameModel):
         return {"sr": sr, "luma": luma, "guide": pixel_shuffle(guide, FLOW_SIDE)}
 
     def decode(self, window: Features) -> Tensor:
-        center = self.center_frame_idx
-        neighbours = [(center, i) for i in range(self.num_frames) if i != center]
-        flow, trust = self._follow(window["guide"], neighbours)
-        residual = self._fuse(window["luma"][:, center], self._without_center(window["luma"]), flow, trust)
-        return window["sr"][:, center] + residual
+        # For each pass, the places of the frames that it makes: the last makes one, of what those before it made.
+        made = [[self.spec.center_frame]]
+        while len(made) < self.passes:
+            made.insert(0, sorted({i for place in made[0] for i in self._around(place)}))
+        pairs = list(
+            dict.fromkeys((place, i) for places in made for place in places for i in self._around(place))
+        )
+        flow, trust = self._follow(window["guide"], pairs)
+        luma = [window["luma"][:, i] for i in range(self.spec.num_frames)]
+        shown = dict(enumerate(luma))
+        for places in made:
+            # All frames of a pass as one batch.
+            ways = [[(place, i) for i in self._around(place)] for place in places]
+            neighbours = [ops.stack([shown[i] for _, i in some], axis=1) for some in ways]
+            flows, trusts = (
+                [ops.stack([found[:, pairs.index(way)] for way in some], axis=1) for some in ways]
+                for found in (flow, trust)
+            )
+            batch = ([luma[place] for place in places], neighbours, flows, trusts)
+            residual = split_frames(
+                self._fuse(*(join_frames(ops.stack(each, axis=1)) for each in batch)), len(places)
+            )
+            shown = {place: luma[place] + residual[:, i] for i, place in enumerate(places)}
+        return window["sr"][:, self.spec.center_frame] + residual[:, 0]
 
     def combine(self, frames: Sequence[Any], step: Step) -> Any:
         center = self.center_frame_idx
@@ -153,8 +183,16 @@ class FlowVSR(MultiFrameModel):
                 self.motion, *(frames[last - center : last] if self._even else [frames[first]]), frames[last]
             )
 
-        motions = [between(min(i, center), max(i, center)) for i in range(self.num_frames) if i != center]
-        return step(self.fuse_frames, *frames, *motions)
+        def shown(place: int, passes: int) -> Any:
+            if not passes:
+                return frames[place]
+            around = self._around(place)
+            neighbours = [shown(i, passes - 1) for i in around]
+            motions = [between(min(i, place), max(i, place)) for i in around]
+            fuse = self.fuse_frames if passes == self.passes else self.refine_frame
+            return step(fuse, frames[place], *neighbours, *motions)
+
+        return shown(self.spec.center_frame, self.passes)
 
     def motion(self, *frames: Features) -> Features:
         """Find the flow between the last of some frames and those before it.
@@ -178,26 +216,40 @@ class FlowVSR(MultiFrameModel):
             "trust_back": trust[:, last:],
         }
 
-    def fuse_frames(self, *given: Features) -> Features:
-        """Give as "sr" the result of a window: of its frames, and of a motion for every neighbour, as in `combine`."""
-        frames, motions = given[: self.num_frames], given[self.num_frames :]
-        center = self.center_frame_idx
-        others = [i for i in range(self.num_frames) if i != center]
+    def fuse_frames(self, center: Features, *given: Features) -> Features:
+        """Give as "sr" the result of a frame, of its neighbours, and of a motion for each of them, as in `combine`."""
+        return {"sr": center["sr"] + self._add(center, *given)}
+
+    def refine_frame(self, center: Features, *given: Features) -> Features:
+        """Give as "luma" that of the result of a frame, of what `fuse_frames` takes."""
+        return {"luma": center["luma"] + self._add(center, *given)}
+
+    def _add(self, center: Features, *given: Features) -> Tensor:
+        """Compute what neighbours add to a frame: `_fuse` of what `fuse_frames` takes."""
+        count = self.num_frames - 1
+        neighbours, motions = given[:count], given[count:]
+        middle = self.center_frame_idx
+        places = self._around(middle)
         flow, trust = (
             ops.stack(
                 [
                     # Of frames before the centre one, which is the last then, and of frames behind it.
-                    motion[name if i < center else f"{name}_back"][
-                        :, center - abs(i - center) if self._even else 0
+                    motion[name if i < middle else f"{name}_back"][
+                        :, middle - abs(i - middle) if self._even else 0
                     ]
-                    for i, motion in zip(others, motions, strict=True)
+                    for i, motion in zip(places, motions, strict=True)
                 ],
                 axis=1,
             )
             for name in ("flow", "trust")
         )
-        neighbours = ops.stack([frames[i]["luma"] for i in others], axis=1)
-        return {"sr": frames[center]["sr"] + self._fuse(frames[center]["luma"], neighbours, flow, trust)}
+        luma = ops.stack([neighbour["luma"] for neighbour in neighbours], axis=1)
+        return self._fuse(center["luma"], luma, flow, trust)
+
+    def _around(self, place: int) -> list[int]:
+        """Number the neighbours of a frame of the window."""
+        first = place - self.center_frame_idx
+        return [i for i in range(first, first + self.num_frames) if i != place]
 
     @property
     def _even(self) -> bool:
@@ -249,9 +301,10 @@ class FlowVSR(MultiFrameModel):
         """
         block = pixel_unshuffle(luma, self.scale)  # [b, h, w, s*s]
         news = DIFFERENCE * trust * (self.align(neighbours, flow) - block[:, None])
-        unmoved = split_frames(pixel_unshuffle(join_frames(neighbours), self.scale), self.num_frames - 1)
         # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
-        energy = ops.minimum(mean_square(news), mean_square(DIFFERENCE * (unmoved - block[:, None])))
+        change = ops.mean(ops.square(neighbours - luma[:, None]), axis=1)
+        unmoved = DIFFERENCE**2 * ops.average_pool(change, self.scale, self.scale)
+        energy = ops.minimum(ops.mean(ops.square(news), axis=(1, 4))[..., None], unmoved)
         seen = [2.0 * block - 1.0]
         for i in range(self.num_frames - 1):
             seen += [news[:, i], trust[:, i]]
@@ -284,10 +337,6 @@ class FlowVSR(MultiFrameModel):
         count = len(pairs)
         return split_frames(there, count), split_frames(confidence(there, back), count)
 
-    def _without_center(self, x: Tensor) -> Tensor:
-        center = self.center_frame_idx
-        return ops.concatenate([x[:, :center], x[:, center + 1 :]], axis=1)
-
     def named_weights(self) -> dict[str, keras.Variable]:
         """Name every variable by its path below the model; those of the base by `base/` and their path there."""
         base = {f"base/{name}": variable for name, variable in self.enlarge.named_weights().items()}
@@ -296,17 +345,20 @@ class FlowVSR(MultiFrameModel):
         return {**base, **{name: variable for name, variable in own if id(variable) not in inner}}
 
     @property
+    def spec(self) -> ModelSpec:
+        return replace(
+            super().spec,
+            num_frames=self.passes * (self.num_frames - 1) + 1,
+            center_frame=self.passes * self.center_frame_idx,
+        )
+
+    @property
     def receptive_radius(self) -> None:
         return None  # motion has no bound
 
     @property
     def size_multiple(self) -> int:
         return self.enlarge.size_multiple
-
-
-def mean_square(differences: Tensor) -> Tensor:
-    """Average the squares over neighbours and the pixels of a block: `[b, t - 1, h, w, n]` to `[b, h, w, 1]`."""
-    return ops.mean(ops.square(differences), axis=(1, 4))[..., None]
 
 
 def averages_by_area(scale: int) -> np.ndarray:

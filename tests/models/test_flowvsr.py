@@ -96,6 +96,22 @@ def test_neighbours_are_moved_to_the_centre_frame() -> None:
         np.testing.assert_array_equal(numpy(motion[name]), 0)  # the way back leads to the right, too
 
 
+def test_a_second_pass_takes_the_results_of_the_first_as_neighbours() -> None:
+    once, twice = CASE.build(num_frames=3), CASE.build(num_frames=3, passes=2)
+    twice.set_weights(randomise(once).get_weights())
+    lr = pictures(twice, 7, 8)
+    assert lr.shape[1] == 5 and twice.spec.center_frame == 2
+    first = [once(lr[:, i : i + 3]) for i in (0, 2)]
+    window = {name: np.array(value)[:, 1:4] for name, value in twice.encode_window(lr).items()}
+    for place, result in zip((0, 2), first, strict=True):
+        window["luma"][:, place] = numpy(once.observe(result)["luma"])
+    expected = numpy(once.decode(window))
+    np.testing.assert_allclose(numpy(twice(lr)), expected, atol=1e-4)
+    assert np.abs(expected - numpy(once(lr[:, 1:4]))).max() > 1e-3
+    with pytest.raises(ValueError, match="passes=0"):
+        CASE.build(passes=0)
+
+
 def test_what_is_not_trusted_changes_nothing() -> None:
     model = randomise(CASE.build(num_frames=3))
     lr = pictures(model, 6, 7)

@@ -196,7 +196,9 @@ def presets_with_windows(tiny_presets: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("windows") / "presets"
     shutil.copytree(tiny_presets, folder)
     base = EDSR(scale=2, num_features=8, num_blocks=0)
-    model = FlowVSR(base, num_frames=3, num_features=4, num_blocks=0, flow_features=2, flow_rounds=(1,))
+    model = FlowVSR(
+        base, num_frames=3, num_features=4, num_blocks=0, flow_features=2, flow_rounds=(1,), passes=2
+    )
     randomise(model).save_preset(folder / "flowvsr_x2")
     return folder
 

@@ -29,6 +29,7 @@ TDAN_TINY = Case(
     TDAN, {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1}
 )
 FLOWVSR_TINY = Case(FlowVSR, TINY["FlowVSR"][0])
+FLOWVSR_TWICE = Case(FlowVSR, {**TINY["FlowVSR"][0], "num_frames": 3, "passes": 2})
 FLOWVSR_ASIDE = Case(FlowVSR, TINY["FlowVSR"][2])
 
 
@@ -277,8 +278,8 @@ def test_frames_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [EDVR_TINY, TDAN_TINY, FLOWVSR_TINY, FLOWVSR_ASIDE],
-    ids=["EDVR", "TDAN", "FlowVSR", "FlowVSR aside"],
+    [EDVR_TINY, TDAN_TINY, FLOWVSR_TINY, FLOWVSR_TWICE, FLOWVSR_ASIDE],
+    ids=["EDVR", "TDAN", "FlowVSR", "FlowVSR twice", "FlowVSR aside"],
 )
 def test_features_computed_once_give_what_the_whole_window_gives(case: Case) -> None:
     model = randomise(case.build())
@@ -291,6 +292,24 @@ def test_features_computed_once_give_what_the_whole_window_gives(case: Case) -> 
         window = np.stack([frames[i] for i in window_indices(center, 6, model.spec)])[None]
         np.testing.assert_allclose(result, upscaler(window)[0], atol=close)
         np.testing.assert_allclose(result, numpy(model(window))[0], atol=close)
+
+
+def test_two_passes_give_the_same_bytes_from_any_frame_on_and_with_any_memory() -> None:
+    """Tiles, a scene cut, frames that repeat, and a segment that begins in the middle of the clip."""
+    upscaler = as_upscaler(randomise(FLOWVSR_TWICE.build()))
+    frames = clip(9, 12, 40)
+    frames[5] = frames[4]
+    frames = frames + [255 - frame // 4 for frame in clip(4, 12, 40, seed=1)]
+    options = WindowOptions(TileOptions(tile=32, overlap=4), scene_cut=0.3)
+    whole = list(enlarge_frames(upscaler, iter(frames), options))
+    before = upscaler.spec.num_frames + 2
+    rest = enlarge_frames(upscaler, iter(frames[8 - before :]), options, skip=before) if before < 8 else None
+    for other in (
+        list(enlarge_frames(upscaler, iter(frames), replace(options, cache=0))),
+        list(enlarge_frames(upscaler, iter(frames), replace(options, reuse=False))),
+        whole[:8] + list(rest or []),
+    ):
+        np.testing.assert_array_equal(other, whole)
 
 
 def test_sides_that_are_no_multiple_are_mirrored_and_cut() -> None:
