@@ -134,7 +134,7 @@ def cut(picture: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
 
 def cost(model: FlowVSR, size: tuple[int, int] = (88, 160)) -> None:
     """Print the processor time of a frame of a clip in bfloat16: by the base alone, and by the network."""
-    frames = np.random.default_rng(0).random((64, *size, 3), np.float32)
+    frames = np.random.default_rng(0).integers(0, 256, (64, *size, 3), np.uint8)
     networks = {"base": model.enlarge, "network": model}
     # One frame in the middle of the clip at each call.
     clips = {

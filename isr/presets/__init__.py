@@ -106,7 +106,7 @@ DEFAULT, VIDEO, FRAMES, FAST, BEST, BEST_VIDEO, PHOTO = (
 )
 BY_SCALE: dict[str, dict[int, str]] = {
     DEFAULT: {2: "edsr_baseline_x2", 3: "edsr_baseline_x3", 4: "edsr_baseline_x4"},
-    VIDEO: {2: "flowvsr_x2"},
+    VIDEO: {2: "flowvsr_x2", 4: "flowvsr_x4"},
     FRAMES: {2: "edsr_fast_x2"},
     FAST: {2: "edsr_fast_x2", 3: "edsr_fast_x3", 4: "edsr_fast_x4"},
     BEST: {2: "mdsr_baseline", 3: "mdsr_baseline"},
