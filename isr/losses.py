@@ -202,7 +202,7 @@ class PhaseLoss(ConfigFromArguments, keras.losses.Loss):
         ValueError: the period is below 2, or the cells below 1.
     """
 
-    def __init__(self, period: int, cells: int = 8, name: str = "phase", **kwargs: Any) -> None:
+    def __init__(self, period: int, cells: int = 2, name: str = "phase", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         if period < 2:
             raise ValueError(f"period={period}: must be 2 pixels or more")
