@@ -433,8 +433,10 @@ def _rows(dataset: Any, head: Head, progress: Progress) -> Iterator[tuple[int, d
 
     def take() -> None:
         try:
-            for row in dataset.iter_rows():
-                found.put(row)
+            # By rows, Ray holds a block back until the next one is made.
+            for block in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+                for row in zip(block["number"], block["answer"], strict=True):
+                    found.put(row)
                 if left.is_set():
                     # On a Ray of the user's, the blocks that are not begun are not made.
                     return
@@ -455,6 +457,7 @@ def _rows(dataset: Any, head: Head, progress: Progress) -> Iterator[tuple[int, d
                     return
                 if isinstance(row, BaseException):
                     raise Broken(f"--cluster ray: {first_line(row)}") from row
-                yield int(row["number"]), json.loads(row["answer"])
+                number, answer = row
+                yield int(number), json.loads(answer)
     finally:
         left.set()
