@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -29,33 +32,63 @@ def run_python(
         first_on_path: a folder whose modules shadow installed ones, also in the child's own children.
         timeout: seconds after which it has failed.
     """
+    process = start_python(*arguments, env=env, first_on_path=first_on_path)
+    out, err = ended(process, timeout)
+    assert process.returncode == 0, f"exit code {process.returncode}\n{out[-6000:]}\n{err[-3000:]}"
+    return out
+
+
+def start_python(
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    first_on_path: Path | None = None,
+    stdin: int | None = None,
+) -> subprocess.Popen[str]:
+    """Start `python ARGUMENTS`, arguments as for `run_python`; `ended` waits for its end."""
     shadow = str(first_on_path or os.environ.get(SHADOW, ""))
     path = [shadow] * bool(shadow) + [str(ROOT), str(ROOT / "tests")]
-    variables = {"PYTHONIOENCODING": "utf-8", "PYTHONPATH": os.pathsep.join(path), SHADOW: shadow}
-    command, env = [sys.executable, *arguments], {**os.environ, **(env or {}), **variables}
-    try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=timeout)
-    except subprocess.TimeoutExpired as late:
-        pytest.fail(f"no end after {timeout:.0f} s\n{_told(late.stdout or b'', late.stderr or b'')}")
-    assert done.returncode == 0, f"exit code {done.returncode}\n{_told(done.stdout, done.stderr)}"
-    return done.stdout.decode()
+    own = {"PYTHONIOENCODING": "utf-8", "PYTHONPATH": os.pathsep.join(path), SHADOW: shadow}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {}), **own, "PYTHONFAULTHANDLER": "1"},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def line_of(process: subprocess.Popen[str], timeout: float = 120) -> str:
+    """Read the line by which a child says that it is ready; the test fails where none comes."""
+    assert process.stdout is not None
+    if select.select([process.stdout], [], [], timeout)[0] and (line := process.stdout.readline()):
+        return line.strip()
+    return _hangs(process, timeout)
+
+
+def wait_until(there: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 300) -> None:
+    """Wait for a state that a child brings about; the test fails where it ends or hangs before."""
+    end = time.monotonic() + timeout
+    while not there():
+        if process.poll() is not None or time.monotonic() > end:
+            _hangs(process, timeout)
+        time.sleep(0.02)
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 300) -> tuple[str, str]:
-    """Wait for the end of a child and return its stdout and stderr; one that hangs says where, and the test fails.
-
-    Args:
-        process: with pipes for both, and `PYTHONFAULTHANDLER` among its variables.
-        timeout: seconds after which it hangs.
-    """
+    """Wait for the end of a child and return its stdout and stderr; the test fails where it hangs."""
     try:
         return process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGABRT)
-        out, err = process.communicate()
-        pytest.fail(f"no end after {timeout:.0f} s\n{out[-6000:]}\n{err[-6000:]}")
+        _hangs(process, timeout)
 
 
-def _told(stdout: bytes, stderr: bytes) -> str:
-    """The last that a child said."""
-    return f"{stdout.decode(errors='replace')[-6000:]}\n{stderr.decode(errors='replace')[-3000:]}"
+def _hangs(process: subprocess.Popen[str], timeout: float) -> NoReturn:
+    """Fail, with what a child said, and where it is."""
+    over = process.poll() is not None
+    # By this, a Python with a fault handler tells where its threads are.
+    process.send_signal(signal.SIGABRT)
+    out, err = process.communicate(timeout=60)
+    what = f"exit code {process.returncode}" if over else f"it hangs, for {timeout:.0f} s"
+    pytest.fail(f"{what}\n{out[-6000:]}\n{err[-6000:]}")

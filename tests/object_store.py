@@ -13,10 +13,18 @@ from isr.io import places
 SECRET = "kept-to-itself"
 
 SERVE = """
+import os, sys, threading
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
 print(server.server_port, flush=True)
+
+def follow():
+    # Nothing comes but the end: that of the tests, also where they are killed.
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=follow, daemon=True).start()
 server.serve_forever()
 """
 
@@ -50,7 +58,11 @@ def store() -> Iterator[str]:
 def start() -> tuple[subprocess.Popen[str], str]:
     """Start the server on a port that the system gives it, which it tells before it serves."""
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert server.stdout is not None
     port = server.stdout.readline().strip()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from children import ROOT
+from children import ended, start_python, wait_until
 from training_runs import ON_JAX, assert_same_arrays, words_of_shared_run
 
 from isr.cli import app
@@ -27,14 +24,7 @@ def test_what_is_no_cluster_is_said(arguments: list[str]) -> None:
 
 def start(photos: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     words = words_of_shared_run(photos, run, **{"steps.total": STEPS, "steps.validate_every": STEPS})
-    return subprocess.Popen(
-        [sys.executable, "-m", "isr", "train", *words, *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ON_JAX, "PYTHONPATH": str(ROOT)},
-    )
+    return start_python("-m", "isr", "train", *words, *more, env=ON_JAX)
 
 
 def steps_of(run: Path) -> int:
@@ -49,13 +39,11 @@ def test_a_process_that_ends_is_started_again(photos: Path, tmp_path: Path) -> N
         pytest.skip("Ray is not installed")
     pytest.importorskip("jax", reason="JAX is not installed")
     alone = start(photos, tmp_path / "alone", "--quiet")
-    assert alone.wait(timeout=400) == 0, alone.communicate()
+    _, err = ended(alone, 400)
+    assert alone.returncode == 0, err
     run = tmp_path / "ray"
     command = start(photos, run, "--cluster", "ray", "--workers", "2")
-    end = time.monotonic() + 300
-    while steps_of(run) < 3:
-        assert command.poll() is None and time.monotonic() < end, command.communicate()
-        time.sleep(0.05)
+    wait_until(lambda: steps_of(run) >= 3, command)
     ranks = [
         child
         for child in psutil.Process(command.pid).children(recursive=True)
@@ -63,7 +51,7 @@ def test_a_process_that_ends_is_started_again(photos: Path, tmp_path: Path) -> N
     ]
     assert len(ranks) == 2
     ranks[1].send_signal(signal.SIGKILL)
-    out, err = command.communicate(timeout=400)
+    out, err = ended(command, 400)
     assert command.returncode == 0, err
     assert out.split() == [str(run / "best")] and f"step {STEPS}" in err
     assert not (run / ".ray").exists()

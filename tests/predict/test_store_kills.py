@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from children import ROOT, ended
+from children import ended, start_python
 from pictures import folder_of_photographs
 
 from isr.cli import app
@@ -73,7 +72,16 @@ class Line:
 
 
 def arguments(place: str) -> list[str]:
-    return ["predict", "photos", "-o", place, "--preset", "bicubic", "--resume", "--quiet"]
+    return [
+        "predict",
+        str(Path("photos").absolute()),
+        "-o",
+        place,
+        "--preset",
+        "bicubic",
+        "--resume",
+        "--quiet",
+    ]
 
 
 def make(place: str, limit: int = sys.maxsize) -> tuple[int, int]:
@@ -87,18 +95,7 @@ def make(place: str, limit: int = sys.maxsize) -> tuple[int, int]:
         process.wait()
 
     line = Line(os.environ["AWS_ENDPOINT_URL"], limit, kill)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "isr", *arguments(place)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "AWS_ENDPOINT_URL": line.address,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONFAULTHANDLER": "1",
-        },
-    )
+    process = start_python("-m", "isr", *arguments(place), env={"AWS_ENDPOINT_URL": line.address})
     begun.set()
     ended(process)
     line.close()
