@@ -131,6 +131,16 @@ def test_large_pictures_are_tiled_by_themselves_and_small_ones_are_not() -> None
     assert max(max(shape[1:3]) for shape in large.batches) <= 384
 
 
+def test_a_long_picture_of_a_tiles_area_is_one_tile_unless_a_side_is_asked_for() -> None:
+    upscaler, picture = Repeat(), photograph(200, 700)
+    enlarge(upscaler, picture, TileOptions())
+    assert upscaler.batches == [(1, 200, 700, 3)]
+    enlarge(upscaler, photograph(200, 740), TileOptions())
+    assert len(upscaler.batches) == 3
+    enlarge(upscaler, picture, TileOptions(tile=384))
+    assert len(upscaler.batches) == 5 and max(max(shape) for shape in upscaler.batches[1:]) <= 384
+
+
 @pytest.mark.parametrize(("height", "width"), [(37, 50), (8, 8), (100, 93)])
 def test_pictures_are_padded_to_the_multiple_a_network_needs(height: int, width: int) -> None:
     upscaler, picture = Repeat(size_multiple=8), photograph(height, width)

@@ -112,4 +112,8 @@ def plan_tiles(height: int, width: int, spec: ModelSpec, options: TileOptions, s
     """Cut a picture of `height` x `width` pixels, padded to the network's `size_multiple`."""
     multiple = spec.size_multiple
     side, overlap = options.geometry(spec, scale)
-    return list(tiles(height + -height % multiple, width + -width % multiple, side, overlap, multiple))
+    height, width = height + -height % multiple, width + -width % multiple
+    # A long picture that is no larger than an automatic tile is one, for the same memory.
+    if options.tile is None and height * width <= side**2:
+        side = max(height, width)
+    return list(tiles(height, width, side, overlap, multiple))
