@@ -125,6 +125,15 @@ def test_a_preset_without_texture_says_so(with_corners: Path) -> None:
         presets.read_weights(with_corners, Mixture(1, 0.4))
 
 
+def test_photo_x4_ships_with_texture_and_photo_x2_without() -> None:
+    folder = presets.find("photo_x4")
+    restored, textured = (presets.read_weights(folder, Mixture(1, texture)) for texture in (0, 1))
+    assert restored.keys() == textured.keys()
+    assert any(not np.array_equal(restored[name], textured[name]) for name in restored)
+    with pytest.raises(RequestError, match="photo_x2: has no texture: give --texture 0"):
+        presets.read_weights(presets.find("photo_x2"), Mixture(1, 0.4))
+
+
 def test_a_corner_of_another_network_is_refused(with_corners: Path) -> None:
     alien = {**CLEAN, "head/bias": np.zeros(9, np.float16)}
     with pytest.raises(RequestError, match=r"clean\.safetensors: head/bias is not that"):
