@@ -509,6 +509,12 @@ def _networks_of(source: Source, video: bool, engine: str | None, mixture: Mixtu
             what = "no preset with corners" if use == presets.PHOTO else "no preset"
             raise RequestError(f"{what} ships with this installation: give --preset or --weights")
         names = {scale: presets.default_for(scale, video, use, one_by_one=True) for scale in scales}
+        if mixture is not None and source is None:
+            # A preset without a corner that is asked for leaves the work to the others, while there are some.
+            able = {
+                scale: name for scale, name in names.items() if presets.can_mix(presets.HERE / name, mixture)
+            }
+            names = able or names
         return {
             scale: _networks_of(presets.HERE / name, video, engine, mixture)[scale]
             for scale, name in names.items()

@@ -17,6 +17,7 @@ from isr.errors import RequestError
 from isr.presets.corners import (
     ITSELF,
     Mixture,
+    can_mix,
     folder_of,
     has_corners,
     hash_weights,
@@ -49,6 +50,7 @@ __all__ = [
     "WEIGHTS",
     "Mixture",
     "SavedAsPreset",
+    "can_mix",
     "check_numbers",
     "default_for",
     "default_scales",

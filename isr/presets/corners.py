@@ -88,6 +88,12 @@ def has_corners(folder: Path) -> bool:
     return "corners" in read_config(folder)
 
 
+def can_mix(folder: Path, mixture: Mixture) -> bool:
+    """Tell whether a preset has every corner that a mixture takes; raises as `read_config`."""
+    corners = read_config(folder).get("corners")
+    return isinstance(corners, dict) and all(part == RESTORED or part in corners for part in mixture.parts)
+
+
 def weight_files(folder: Path, mixture: Mixture = ITSELF) -> tuple[Path, ...]:
     """Find the files that a mixture is made of.
 

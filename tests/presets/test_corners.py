@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from isr import presets
 from isr.errors import RequestError
+from isr.predict.source import networks_of
 from isr.presets import Mixture
 
 ARGUMENTS = {"scale": 4, "num_features": 8, "num_blocks": 1}
@@ -132,6 +133,9 @@ def test_photo_x4_ships_with_texture_and_photo_x2_without() -> None:
     assert any(not np.array_equal(restored[name], textured[name]) for name in restored)
     with pytest.raises(RequestError, match="photo_x2: has no texture: give --texture 0"):
         presets.read_weights(presets.find("photo_x2"), Mixture(1, 0.4))
+    # So the default for a texture is the one that has it, at every factor.
+    assert list(networks_of(None, mixture=Mixture(1, 0.4))) == [4]
+    assert list(networks_of(None, mixture=Mixture(0.4))) == [2, 4]
 
 
 def test_a_corner_of_another_network_is_refused(with_corners: Path) -> None:
