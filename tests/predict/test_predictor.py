@@ -219,6 +219,8 @@ def test_memory_that_is_not_there_is_said(photos: Path, monkeypatch: Any) -> Non
         available = 3000
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    # These photographs are small.
+    monkeypatch.setattr("isr.predict.source.SMALL", 0)
     done = Predictor(photos).get_predictions(Untouched())
     assert len(done.failed) == 4
     assert all("GiB of memory" in line and line.startswith(str(path)) for path, line in done.failed)
