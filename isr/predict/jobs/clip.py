@@ -181,7 +181,6 @@ class ClipJob(Job):
     def _frame_bytes(self) -> int:
         return frame_bytes(self.route.size, self.info.channels, self.info.dtype)
 
-    @property
     def _pixels_in(self) -> int:
         return self.info.width * self.info.height * self.info.frames
 

@@ -280,10 +280,9 @@ class Job(ABC):
     def bytes_needed(self) -> int:
         """Count the bytes of all arrays that are in memory at once, at least; without what the networks take."""
 
-    @property
     @abstractmethod
     def _pixels_in(self) -> int:
-        """Of all the source, every frame."""
+        """Count the pixels of all the source, of every frame."""
 
     @abstractmethod
     def _record(self) -> dict[str, Any]:
@@ -411,7 +410,7 @@ class Job(ABC):
     def bytes_on_disk(self) -> int:
         """Estimate the bytes of the file: per pixel as many as the source has."""
         frames = 1 if self.frames_out is None else self.frames_out
-        share = math.prod(self.route.size) * frames / self._pixels_in
+        share = math.prod(self.route.size) * frames / self._pixels_in()
         return int(self.stamp[0] * share)
 
     def describe(self) -> dict[str, Any]:

@@ -137,7 +137,6 @@ class PictureJob(Job):
         whole = frame_bytes((self.info.height, self.info.width), self.info.channels, self.info.dtype)
         return whole + between + self.bytes_out
 
-    @property
     def _pixels_in(self) -> int:
         return self.info.width * self.info.height
 
