@@ -260,6 +260,7 @@ def test_known_regressors_are_recovered(fitted: APlus, monkeypatch: pytest.Monke
     assert np.sqrt(np.mean(after) / np.mean(before)) < 0.02
 
 
+@pytest.mark.slow
 def test_a_fit_beats_bicubic_on_another_picture_and_is_the_same_again(
     photographs: Path, fitted: APlus
 ) -> None:

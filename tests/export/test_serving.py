@@ -171,9 +171,8 @@ def test_compose_and_kubernetes(models: Path, tmp_path: Path) -> None:
     assert "--xla_cpu_compilation_enabled=true" in container["args"]
 
 
-@pytest.mark.parametrize(
-    ("model", "version"), [("edsr", "2"), pytest.param("edvr", "1", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "version"), [("edsr", "2"), ("edvr", "1")])
 def test_warm_up_requests_are_answered(models: Path, server: Server, model: str, version: str) -> None:
     path = models / model / version / "assets.extra" / "tf_serving_warmup_requests"
     logs = [

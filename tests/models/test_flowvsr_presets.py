@@ -19,7 +19,7 @@ NAMES = [name for name in presets.shipped() if presets.read_config(presets.find(
 LOSS = 0.02  # dB that may be lost
 
 every_preset = pytest.mark.parametrize("name", NAMES)
-# A still picture and a moving camera look at every one.
+# A still picture looks at every one.
 first_preset = pytest.mark.parametrize(
     "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
 )
@@ -94,7 +94,7 @@ def test_photographs_are_followed_or_not_trusted(name: str) -> None:
         assert wrong.mean() < 0.1, shift
 
 
-@every_preset
+@first_preset
 def test_neighbours_help_where_the_camera_moves(name: str) -> None:
     base, own = scores(name, moving(5, 5, opened(name).scale))
     assert own.mean() > base.mean()

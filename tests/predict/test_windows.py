@@ -278,8 +278,13 @@ def test_frames_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [EDVR_TINY, TDAN_TINY, FLOWVSR_TINY, FLOWVSR_TWICE, FLOWVSR_ASIDE],
-    ids=["EDVR", "TDAN", "FlowVSR", "FlowVSR twice", "FlowVSR aside"],
+    [
+        pytest.param(EDVR_TINY, id="EDVR"),
+        pytest.param(TDAN_TINY, id="TDAN"),
+        pytest.param(FLOWVSR_TWICE, id="FlowVSR twice"),
+        pytest.param(FLOWVSR_TINY, id="FlowVSR", marks=pytest.mark.slow),
+        pytest.param(FLOWVSR_ASIDE, id="FlowVSR aside", marks=pytest.mark.slow),
+    ],
 )
 def test_features_computed_once_give_what_the_whole_window_gives(case: Case) -> None:
     model = randomise(case.build())

@@ -113,6 +113,7 @@ def moments(run: Path) -> float:
     return float(np.sqrt(sum(np.sum(np.square(array)) for array in first)))
 
 
+@pytest.mark.slow
 def test_two_devices_make_the_steps_of_one(photos: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     Trainer(config(photos, one)).train()

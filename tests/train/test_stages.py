@@ -78,13 +78,8 @@ def moved(run: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("stage", "parts"),
-    [
-        pytest.param("flow", {"flow"}, marks=pytest.mark.slow),
-        ("fusion", {"flow", "fuse", "last"}),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "parts"), [("flow", {"flow"}), ("fusion", {"flow", "fuse", "last"})])
 def test_a_stage_moves_its_part_and_resumes_exactly(
     stage: str, parts: set[str], data: Path, tmp_path: Path
 ) -> None:
