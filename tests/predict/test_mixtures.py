@@ -132,6 +132,7 @@ def test_resume_makes_another_mixture_again(photo: str, capsys: pytest.CaptureFi
     assert Path("out.png").read_bytes() != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("denoise", "texture"), [(0.6, 0.3), pytest.param(0, None, marks=pytest.mark.slow)])
 def test_export_writes_one_fixed_mixture(
     photo: str, corners: dict[str, EDSR], denoise: float, texture: float | None, tmp_path: Path

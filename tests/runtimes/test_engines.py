@@ -315,6 +315,7 @@ def test_predict_converts_once_and_then_knows_no_keras(engine: str, tmp_path: Pa
     assert sorted(path for path in cache_folder().rglob("*") if path.is_file()) == kept
 
 
+@pytest.mark.slow
 def test_other_weights_are_converted_anew(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)

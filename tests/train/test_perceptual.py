@@ -159,6 +159,7 @@ def test_pixels_come_first_and_every_loss_is_logged(uninterrupted: Path) -> None
     assert float(after["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_discriminator(photos: Path, uninterrupted: Path) -> None:
     run = uninterrupted.with_name("killed")
     assert rows(run)[-1]["step"] == "10"

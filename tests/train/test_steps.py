@@ -117,6 +117,7 @@ def assert_same_state(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_accumulated_run_counts_steps_and_resumes_exactly(
     photos: Path, accumulated: Path, tmp_path: Path
 ) -> None:

@@ -158,6 +158,7 @@ def scales_settings(photos: Path, run: Path, **changes: object) -> TrainConfig:
     return run_of_24(photos, run, **{**base, **changes})
 
 
+@pytest.mark.slow
 def test_several_scales_learn_together_and_resume_exactly(photos: Path, tmp_path: Path) -> None:
     from isr.data.pairs import find_pairs
     from isr.evaluate import Protocol, evaluate, read_pairs
