@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from isr.arguments import ConfigFromArguments
+from isr.arguments import ConfigFromArguments, at_least
 from isr.ops import Tensor
 
 
@@ -204,10 +204,8 @@ class PhaseLoss(ConfigFromArguments, keras.losses.Loss):
 
     def __init__(self, period: int, cells: int = 2, name: str = "phase", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        if period < 2:
-            raise ValueError(f"period={period}: must be 2 pixels or more")
-        if cells < 1:
-            raise ValueError(f"cells={cells}: must be 1 or more")
+        at_least(2, period=period)
+        at_least(1, cells=cells)
         self.period = period
         self.cells = cells
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from isr.arguments import at_least
 from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks
 from isr.models.base import (
     Features,
@@ -96,12 +97,8 @@ class FlowVSR(MultiFrameModel):
             pixel_range=1.0,
             **kwargs,
         )
-        if num_features < 1 or num_blocks < 0:
-            raise ValueError(
-                f"num_features={num_features}, num_blocks={num_blocks}: at least 1 and at least 0 are needed"
-            )
-        if passes < 1:
-            raise ValueError(f"passes={passes}: at least 1 is needed")
+        at_least(1, num_features=num_features, passes=passes)
+        at_least(0, num_blocks=num_blocks)
         self.passes = passes
         self.base = (
             dict(base)

@@ -159,9 +159,7 @@ class Objective(keras.Model):
         if aligned is not None:
             losses["alignment"] = share * alignment_loss(aligned, lr, self.network.spec.center_frame)
         # What the networks that judge see.
-        seen = (
-            (hr, sr) if self.off_grid == 1 else [off_grid(pictures, self.off_grid) for pictures in (hr, sr)]
-        )
+        seen = [off_grid(pictures, self.off_grid) for pictures in (hr, sr)]
         if self.perceptual and self.content is not None and weights.content:
             losses["content"] = self.content(*seen)
         if self.perceptual and self.adversarial is not None and weights.adversarial:
