@@ -341,6 +341,13 @@ class DataConfig(Section):
         description="for jpeg and real: fixed strength at which what is validated on is degraded, as by `isr "
         "degrade`; 0: not at all",
     )
+    echoes: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="for jpeg and real: steps in which a degraded patch serves, each time flipped or turned another "
+        "way and among other patches; a divisor of batch_size",
+    )
     frame_intervals: list[Annotated[int, Field(ge=0)]] = Field(
         [1],
         min_length=1,

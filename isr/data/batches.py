@@ -66,21 +66,77 @@ class Batches:
         self.side = recipe.patch_size // scale  # of an LR patch
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng((self.recipe.seed, step))
-        patches = [self.draw(rng) for _ in range(self.recipe.batch_size)]
-        # Each on its own: a set may have pictures of 8 and of 16 bits.
-        return Batch(
-            *(np.stack([to_float(array) for array in arrays]) for arrays in zip(*patches, strict=True))
-        )
+        return stacked(self.drawn(step, self.recipe.batch_size))
 
     @property
     def lr_side(self) -> int | None:
         """Side of the LR patches; None where it differs from batch to batch."""
         return self.side
 
+    def drawn(self, step: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Draw the first `count` patches of a step."""
+        rng = np.random.default_rng((self.recipe.seed, step))
+        return [self.draw(rng) for _ in range(count)]
+
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Give one `(lr, hr)`, integers of the full range or floats in [0, 1]; all chance comes from `rng`."""
         raise NotImplementedError
+
+
+def stacked(patches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    """Put patches `(lr, hr)` into a batch; each becomes floats on its own, since a set may have 8 and 16 bits."""
+    return Batch(*(np.stack([to_float(array) for array in arrays]) for arrays in zip(*patches, strict=True)))
+
+
+class EchoedBatches(Batches):
+    """Batches whose patches serve in several steps, which saves drawing them (data echoing, Choi et al. 2019).
+
+    A batch is made of as many groups of patches as there are echoes. One group is new, and the others have served
+    before; each time, a patch is another one of its eight flips and turns. Groups meet in one batch at most once.
+
+    Args:
+        source: draws the patches.
+        echoes: steps in which a patch serves, 1 to 8, a divisor of the batch size; 1: the batches of `source`.
+
+    Raises ValueError where the echoes are no such divisor.
+    """
+
+    # Marks of a ruler on which no two pairs lie equally far apart (Golomb), and the steps between its marks, so many
+    # that a group is drawn before it is asked for again.
+    MARKS = (0, 1, 4, 9, 15, 22, 32, 34)
+    SPACING = 8
+
+    def __init__(self, source: Batches, echoes: int) -> None:
+        super().__init__(source.recipe, source.scale)
+        if not 1 <= echoes <= len(self.MARKS) or self.recipe.batch_size % echoes:
+            raise ValueError(f"{echoes} echoes: must be 1 to 8, and divide the batch size")
+        self.source = source
+        self.group_size = self.recipe.batch_size // echoes
+        self.ages = [self.SPACING * mark for mark in self.MARKS[:echoes]]
+        self.groups: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def __getitem__(self, step: int) -> Batch:
+        # The first step already has groups of every age.
+        newest = step + self.ages[-1]
+        batch = stacked(
+            [
+                (self._seen(lr, echo), self._seen(hr, echo))
+                for echo, age in enumerate(self.ages)
+                for lr, hr in self._group(newest - age)
+            ]
+        )
+        # Threads draw several steps at once: one that is a little behind still finds its groups.
+        for past in [number for number in list(self.groups) if number < step - self.SPACING]:
+            self.groups.pop(past, None)
+        return batch
+
+    def _group(self, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        if (group := self.groups.get(number)) is None:
+            group = self.groups[number] = self.source.drawn(number, self.group_size)
+        return group
+
+    def _seen(self, patch: np.ndarray, echo: int) -> np.ndarray:
+        return dihedral(patch, echo) if self.recipe.augment else patch
 
 
 class MultiScaleBatches(Batches):

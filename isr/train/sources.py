@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from isr.config import TrainConfig
-from isr.data.batches import Batches, Degrade, MixedBatches, MultiScaleBatches, PatchBatches, PatchRecipe
+from isr.data.batches import (
+    Batches,
+    Degrade,
+    EchoedBatches,
+    MixedBatches,
+    MultiScaleBatches,
+    PatchBatches,
+    PatchRecipe,
+)
 from isr.data.clips import Clip, ClipFiles, Clips, WindowBatches, WindowRecipe, find_clips
 from isr.data.degrade import Degradation, FixedDegradation, degrade_at_random
 from isr.data.enlarged import EnlargedClip
@@ -79,9 +87,24 @@ class Sources:
                 frame_intervals=tuple(data.frame_intervals),
                 reverse=data.reverse,
             )
-            return self._windows(windows)
+            return self._echoed(self._windows(windows))
         sources = [self._patches(scale, patches) for scale in spec.scales]
-        return sources[0] if len(sources) == 1 else MultiScaleBatches(sources)
+        return self._echoed(sources[0] if len(sources) == 1 else MultiScaleBatches(sources))
+
+    def _echoed(self, batches: Batches) -> Batches:
+        """Batches whose patches serve as often as `data.echoes` says."""
+        data = self.data
+        if data.echoes == 1:
+            return batches
+        if data.degradation not in ("jpeg", "real"):
+            raise RequestError("data.echoes: over 1 is for data.degradation jpeg and real")
+        if isinstance(batches, MultiScaleBatches):
+            raise RequestError(f"data.echoes: {self.network} has several scales, and takes 1")
+        if data.batch_size % data.echoes:
+            raise RequestError(
+                f"data.echoes: {data.echoes} does not divide data.batch_size {data.batch_size}"
+            )
+        return EchoedBatches(batches, data.echoes)
 
     def _patches(self, scale: int, recipe: PatchRecipe) -> Batches:
         """Patches of photographs for one scale."""

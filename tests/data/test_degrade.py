@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from PIL import Image
 
 from isr.cli.app import run
 from isr.config import JpegConfig, RealConfig, TrainConfig, load
-from isr.data.batches import PatchBatches, PatchRecipe
+from isr.data.batches import Batches, EchoedBatches, PatchBatches, PatchRecipe
 from isr.data.clips import Clips, WindowBatches, WindowRecipe, find_clips, read_clip
 from isr.data.degrade import STRENGTHS, FixedDegradation, degrade, degrade_at_random
 from isr.data.degrade.blur import bessel_j1, blur, gaussian_kernel, quick_length, sinc_kernel
@@ -26,6 +28,7 @@ from isr.data.degrade.compression import compress, compress_clip
 from isr.data.degrade.fixed import SEED
 from isr.data.degrade.operations import add_gaussian_noise, add_poisson_noise, resize
 from isr.data.motion import MotionBatches
+from isr.dihedral import dihedral
 from isr.errors import RequestError
 from isr.imresize import imresize
 from isr.io import pictures
@@ -250,6 +253,23 @@ def test_whatever_is_drawn_low_resolution_has_its_size(
 # Batches
 
 
+class NumberedBatches(Batches):
+    """Patches whose value is the number of their draw: eight to a step."""
+
+    asked: list[int]
+
+    def __init__(self, recipe: PatchRecipe, scale: int) -> None:
+        super().__init__(recipe, scale)
+        self.asked = []
+
+    def drawn(self, step: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        self.asked.append(step)
+        return [
+            (np.full((2, 2, 1), 8.0 * step + i, np.float32), np.full((4, 4, 1), 8.0 * step + i, np.float32))
+            for i in range(count)
+        ]
+
+
 @pytest.fixture
 def batches() -> PatchBatches:
     hr = photo(48, 64, 3)
@@ -262,18 +282,64 @@ def batches() -> PatchBatches:
     )
 
 
-def test_batches_are_the_same_on_both_backends_and_after_a_resume(batches: PatchBatches) -> None:
+@pytest.mark.parametrize("echoes", [1, 3])
+def test_batches_are_the_same_on_both_backends_and_after_a_resume(batches: PatchBatches, echoes: int) -> None:
     from isr.data.tfdata import dataset
     from isr.train.feed import KerasBatches
 
-    expected = [batches[step] for step in range(4)]
+    expected = [EchoedBatches(batches, echoes)[step] for step in range(4)]
     assert not np.array_equal(expected[0].lr, expected[1].lr)
-    for lr, batch in zip(dataset(batches, 2, 4), expected[2:], strict=True):
+    for lr, batch in zip(dataset(EchoedBatches(batches, echoes), 2, 4), expected[2:], strict=True):
         assert np.array_equal(lr[0], batch.lr) and np.array_equal(lr[1], batch.hr)
-    resumed = KerasBatches(batches, 2, 4)
+    resumed = KerasBatches(EchoedBatches(batches, echoes), 2, 4)
     for index, batch in enumerate(expected[2:]):
         lr, hr = resumed[index]
         assert np.array_equal(lr, batch.lr) and np.array_equal(hr, batch.hr)
+
+
+@pytest.mark.parametrize("echoes", [1, 2, 4, 8])
+def test_a_patch_serves_in_as_many_steps_as_it_has_echoes(echoes: int) -> None:
+    """Step s takes what was drawn `ages[-1] - age` after it; a patch of one colour tells where it comes from."""
+    source = NumberedBatches(PatchRecipe(patch_size=4, batch_size=8), 2)
+    batches = EchoedBatches(source, echoes)
+    served: dict[int, list[int]] = {}
+    met: dict[tuple[int, int], int] = {}
+    for step in range(600):
+        numbers = [int(value) for value in batches[step].hr[:, 0, 0, 0]]
+        assert len(set(numbers)) == 8
+        groups = sorted({number // 8 for number in numbers})
+        assert len(groups) == echoes
+        for number in numbers:
+            served.setdefault(number, []).append(step)
+        for pair in combinations(groups, 2):
+            met[pair] = met.get(pair, 0) + 1
+    # What was drawn in the middle has served fully; the first and last groups serve beyond the steps looked at.
+    whole = [steps for number, steps in served.items() if 300 <= number // 8 < 310]
+    assert len(whole) == 10 * 8 // echoes
+    marks = [0, 1, 4, 9, 15, 22, 32, 34][:echoes]
+    assert all(np.array_equal(np.subtract(steps, steps[0]), np.multiply(marks, 8)) for steps in whole)
+    assert all(times == 1 for times in met.values())
+    # Nothing is drawn twice.
+    assert len(source.asked) == len(set(source.asked)) == len(served) * echoes // 8
+
+
+def test_echoes_are_the_views_of_one_degraded_patch(batches: PatchBatches) -> None:
+    eight = PatchBatches(batches.pairs, 4, replace(batches.recipe, batch_size=8), degrade=batches.degrade)
+    echoed = EchoedBatches(eight, 8)
+    first = 34 * 8
+    drawn = eight[first]
+    for echo, mark in enumerate((0, 1, 4, 9, 15, 22, 32, 34)):
+        batch = echoed[mark * 8]
+        assert np.array_equal(batch.lr[echo], dihedral(drawn.lr[0], echo))
+        assert np.array_equal(batch.hr[echo], dihedral(drawn.hr[0], echo))
+    plain = EchoedBatches(PatchBatches(eight.pairs, 4, replace(eight.recipe, augment=False)), 2)
+    assert np.array_equal(plain[0].hr[4:], plain.source[0].hr[:4])
+
+
+def test_without_echoes_batches_are_those_of_the_source(batches: PatchBatches) -> None:
+    assert np.array_equal(EchoedBatches(batches, 1)[3].lr, batches[3].lr)
+    with pytest.raises(ValueError, match="divide the batch size"):
+        EchoedBatches(batches, 2)
 
 
 def test_degrading_moves_no_place(batches: PatchBatches) -> None:
@@ -407,6 +473,18 @@ def test_a_run_degrades_its_patches_and_is_judged_at_a_fixed_strength(name: str,
         sources(tmp_path, f"data.degradation={name}", f"data.train_lr={tmp_path / 'photos'}").batches()
 
 
+def test_echoes_are_for_what_is_drawn_anew_and_divide_the_batch(tmp_path: Path) -> None:
+    read = sources(tmp_path, "data.degradation=real", "data.echoes=2")
+    once = sources(tmp_path, "data.degradation=real").batches()
+    assert np.array_equal(read.batches()[0].hr[1], dihedral(once[0].hr[0], 1))
+    for setting, said in (
+        (["data.degradation=real", "data.echoes=3"], "data.echoes: 3 does not divide data.batch_size 2"),
+        (["data.echoes=2"], "data.echoes: over 1 is for data.degradation jpeg and real"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            sources(tmp_path, *setting).batches()
+
+
 def test_a_key_out_of_its_range_is_named() -> None:
     for setting, said in (
         ("data.real.first.quality=[90, 30]", "the first must be at most the second"),
@@ -414,6 +492,7 @@ def test_a_key_out_of_its_range_is_named() -> None:
         ("data.real.first.resize={sideways: 1}", "input should be 'up', 'down' or 'keep'"),
         ("data.jpeg.once.kernels={isotropic: 0}", "one must be over 0"),
         ("data.jpeg.twice={}", "unknown key"),
+        ("data.echoes=9", "less than or equal to 8"),
     ):
         with pytest.raises(RequestError, match=said):
             load(None, [setting])
