@@ -419,18 +419,7 @@ class EDVR(MultiFrameModel):
         self.built = True
 
     def encode(self, frames: Tensor) -> Features:
-        self.check_sides(frames)
-        normalised = self.normalise(frames)  # [n, H, W, c]
-
-        # Below, h and w are H and W, or a quarter of them with `hr_in`.
-        if self.with_predeblur:
-            l1 = self.mix(self.predeblur(normalised))  # [n, h, w, f]
-        else:
-            l1 = lrelu(self.head(normalised))  # [n, H, W, f]
-            for layer in self.strides:
-                l1 = lrelu(layer(l1))  # [n, h, w, f] at last
-        for block in self.extract:
-            l1 = block(l1)
+        l1 = self._extract(frames)
         l2 = lrelu(self.l2_conv(lrelu(self.to_l2(l1))))  # [n, h/2, w/2, f]
         l3 = lrelu(self.l3_conv(lrelu(self.to_l3(l2))))  # [n, h/4, w/4, f]
 
@@ -445,6 +434,22 @@ class EDVR(MultiFrameModel):
             "half2": half2,
             "half3": half3,
         }
+
+    def enlarge_alone(self, frames: Tensor) -> Tensor:
+        """Enlarge frames each on its own: windows of one frame, repeated, whose alignment lets all pass as it is.
+
+        Args:
+            frames: `[b, h, w, c]`, float [0, 1].
+
+        Returns:
+            As `call`.
+        """
+        l1 = self._extract(frames)
+        bias = self.align.levels[0].feat_conv.bias
+        aligned = lrelu(l1 + ops.cast(bias, l1.dtype))[:, None]
+        return self._reconstruct(
+            self._fuse(ops.repeat(aligned, self.num_frames, axis=1)), ops.cast(frames, "float32")
+        )
 
     def follow(self, frames: Tensor) -> Tensor:
         """Read from the alignment how the second of two frames has moved.
@@ -466,19 +471,39 @@ class EDVR(MultiFrameModel):
         pyramid = window["l1"], window["l2"], window["l3"]
         halves = window["half1"], window["half2"], window["half3"]
         aligned = self.align(pyramid, halves, center=center)  # [b, t, h, w, f]
-        if self.with_tsa:
-            deep = self.fusion(aligned, center=center)  # [b, h, w, f]
-        else:
-            frames = [aligned[:, i] for i in range(self.num_frames)]
-            deep = self.fusion(ops.concatenate(frames, axis=-1))  # [b, h, w, f]
+        return self._reconstruct(self._fuse(aligned), window["frame"][:, center])
 
+    def _fuse(self, aligned: Tensor) -> Tensor:
+        """Make one of the aligned features of a window, `[b, t, h, w, f]` to `[b, h, w, f]`."""
+        if self.with_tsa:
+            return self.fusion(aligned, center=self.center_frame_idx)
+        return self.fusion(ops.concatenate([aligned[:, i] for i in range(self.num_frames)], axis=-1))
+
+    def _extract(self, frames: Tensor) -> Tensor:
+        """Features of frames `[n, H, W, c]` on the finest level, `[n, h, w, f]`."""
+        self.check_sides(frames)
+        normalised = self.normalise(frames)  # [n, H, W, c]
+
+        # Below, h and w are H and W, or a quarter of them with `hr_in`.
+        if self.with_predeblur:
+            l1 = self.mix(self.predeblur(normalised))  # [n, h, w, f]
+        else:
+            l1 = lrelu(self.head(normalised))  # [n, H, W, f]
+            for layer in self.strides:
+                l1 = lrelu(layer(l1))  # [n, h, w, f] at last
+        for block in self.extract:
+            l1 = block(l1)
+        return l1
+
+    def _reconstruct(self, deep: Tensor, frame: Tensor) -> Tensor:
+        """Enlarge fused features `[b, h, w, f]` and add them to the centre frame, float32 `[b, H, W, c]`."""
         for block in self.reconstruct:
             deep = block(deep)
         deep = lrelu(pixel_shuffle(self.up1(deep), 2))  # [b, 2*h, 2*w, f]
         deep = lrelu(pixel_shuffle(self.up2(deep), 2))  # [b, 4*h, 4*w, num_upsample_features]
         residual = self.tail(lrelu(self.hr_conv(deep)))  # [b, 4*h, 4*w, c]
 
-        base = self.normalise(window["frame"][:, center])
+        base = self.normalise(frame)
         base = base if self.hr_in else enlarge_bilinear(base, 4)
         return self.denormalise(base + ops.cast(residual, "float32"))
 

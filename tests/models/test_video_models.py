@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from pictures import photograph
 from tiny_models import Case, numpy, pictures, randomise
 
 from isr.errors import RequestError
 from isr.models import EDSR, EDVR, TDAN
+from isr.ops import enlarge_bilinear
 
 TDAN_TINY = Case(
     TDAN, {"num_features": 8, "deform_groups": 2, "num_extract_blocks": 1, "num_reconstruct_blocks": 1}
@@ -221,29 +223,43 @@ def test_tsa_starts_from_the_network_without_it() -> None:
 
 
 def test_edvr_starts_from_a_photo_network() -> None:
-    """The features of EDSR's centre frame reach the reconstruction, signs and all."""
-    arguments: dict[str, Any] = {"scale": 4, "num_features": 8, "num_blocks": 3}
+    """What an EDSR makes of the centre frame is nearly what an EDVR makes of the window, before any training."""
     keras.utils.set_random_seed(1)
-    edsr = EDSR(**arguments)
+    edsr = EDSR(scale=4, num_features=24, num_blocks=4)
+    edsr.start_as_interpolation()
     values = {name: numpy(value) for name, value in edsr.named_weights().items()}
-    options: dict[str, Any] = {"with_tsa": False, "num_upsample_features": 8}
+    options: dict[str, Any] = {
+        "num_features": 24,
+        "num_upsample_features": 24,
+        "with_tsa": False,
+        "num_reconstruct_blocks": 2,
+        "pixel_range": 16.0,
+    }
     model = EDVR_TINY.build(**options)
     made = model.adopt(values, "edsr")
-    assert "align/cascade_dcn/kernel" in made and "reconstruct0/conv1/kernel" not in made
+    assert "align/cascade_dcn/kernel" in made and "extract0/conv1/kernel" not in made
+    # Of four blocks the first, the third and the last.
+    for block, number in zip((*model.extract, *model.reconstruct), (0, 2, 3), strict=True):
+        np.testing.assert_array_equal(numpy(block.conv2.kernel), values[f"block{number}/conv2/kernel"])
 
-    frames = np.random.default_rng(3).uniform(0.35, 0.65, (5, 16, 20, 3)).astype(np.float32)
-    window = {name: value[None] for name, value in model.encode(frames).items()}
-    names = [[f"{kind}{level}" for level in (1, 2, 3)] for kind in ("l", "half")]
-    aligned = model.align(*[[window[name] for name in part] for part in names], center=2)
-    fused = numpy(model.fusion(np.concatenate([numpy(aligned)[:, i] for i in range(5)], axis=-1)))
-    expected = numpy(edsr.blocks[0](edsr.head(edsr.normalise(frames[2:3])))) / 255
-    inside = [x[:, 4:-4, 4:-4].reshape(-1, 8) for x in (fused, expected)]  # zero padding is not shifted
-    fused, expected = (x - x.mean(axis=0) for x in inside)
-    assert np.corrcoef(fused.ravel(), expected.ravel())[0, 1] > 0.95
+    frames = np.stack([photograph(24, 28, seed=seed) for seed in range(5)])[None].astype(np.float32) / 255
+    result, expected = numpy(model(frames)), numpy(edsr(frames[:, 2]))
+    linear = numpy(enlarge_bilinear(frames[:, 2], 4))
+    # Inside of what lies on zeros that the shifts do not reach.
+    inside = (slice(None), slice(24, -24), slice(24, -24))
+    assert np.std((result - expected)[inside]) < 0.3 * np.std((linear - expected)[inside])
+    # The neighbours add nothing, so a frame alone is enlarged to the same.
+    np.testing.assert_allclose(numpy(model.enlarge_alone(frames[:, 2])), result, atol=1e-5)
+
     with pytest.raises(RequestError, match="without TSA"):
         EDVR_TINY.build().adopt(values, "edsr")
-    with pytest.raises(RequestError, match=r"edsr: .*block3"):
-        EDVR_TINY.build(**options, num_reconstruct_blocks=3).adopt(values, "edsr")
+    with pytest.raises(RequestError, match=r"edsr: .*block4"):
+        EDVR_TINY.build(**{**options, "num_reconstruct_blocks": 4}).adopt(values, "edsr")
+    with pytest.raises(RequestError, match="8 features cannot carry 24"):
+        small = EDSR(scale=4, num_features=8, num_blocks=2)
+        EDVR_TINY.build(with_tsa=False, num_upsample_features=8).adopt(
+            {name: numpy(value) for name, value in small.named_weights().items()}, "small"
+        )
 
 
 def test_sides_that_do_not_fit_are_refused() -> None:
