@@ -537,9 +537,10 @@ class TrainConfig(Section):
         "MirroredStrategy)",
     )
     samples: int = Field(2, ge=0, description="validation pictures shown in TensorBoard")
-    stage: Literal["all", "flow", "fusion"] = Field(
+    stage: Literal["all", "path", "flow", "fusion"] = Field(
         "all",
-        description="FlowVSR and EDVR: what to train; flow: the flow or the alignment's offsets alone, on photographs "
+        description="FlowVSR and EDVR: what to train; path (EDVR): what a single frame passes, on photographs of "
+        "data.train_hr, without alignment and fusion; flow: the flow or the alignment's offsets alone, on photographs "
         "of data.train_hr set in motion; fusion (FlowVSR): everything after the base, on clips that the base enlarges "
         "once into data.cache; all: as for other networks",
     )

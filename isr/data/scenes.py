@@ -120,7 +120,8 @@ class FlowBatches(Batches):
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         index = int(rng.integers(len(self.scenes)))
         scene = self.scenes[index]
-        first, second = rng.choice(scene.num_frames, 2, replace=False)
+        # What aligns frames as they are also aligns the centre frame with itself, and has to leave it where it is.
+        first, second = rng.choice(scene.num_frames, 2, replace=self.enlarged is None)
         scale, size = scene.scale, self.recipe.patch_size
         top, left = scale * rng.integers(0, scene.height - size // scale + 1, 2)
         frames = scene.lr if self.enlarged is None else self.enlarged[index].lr

@@ -79,6 +79,8 @@ class Sources:
             augment=data.augment,
             seed=self.seed,
         )
+        if self.stage == "path":
+            return self._patches(self.scale, patches)
         if spec.num_frames > 1:
             windows = WindowRecipe(
                 **vars(patches),

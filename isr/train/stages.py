@@ -1,4 +1,4 @@
-"""The stages in which a network is trained: its flow on exact motion, and of FlowVSR what comes after its base."""
+"""The stages in which a video network is trained: its way of a single frame, its flow, and what comes after a base."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ from isr.runtimes import as_upscaler
 # Slower than in `data.photo_motion` of other networks: a scene is longer than a window.
 SCENE_CAMERA = Camera(pan=16.0, zoom=0.007, turn=0.4, shake=0.7)
 
+# Layers of EDVR that a single frame does not pass.
+PYRAMID = ("to_l2/", "l2_conv/", "to_l3/", "l3_conv/")
+AROUND_PATH = (*PYRAMID, "align/", "fusion/")
+
 
 def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
     """Raise RequestError, naming the key, where a stage does not go with the network or the rest."""
     if config.stage == "all":
         return
-    if isinstance(model, EDVR) and config.stage == "flow" and not model.hr_in:
+    if isinstance(model, EDVR) and config.stage in ("path", "flow") and not model.hr_in:
         return
     if not isinstance(model, FlowVSR):
         raise RequestError(
@@ -43,6 +47,8 @@ def part_of(config: TrainConfig, model: SuperResolutionModel) -> Callable[[Tenso
     """Choose what makes the result of a batch in place of the whole network; None: nothing."""
     if config.stage == "flow" and isinstance(model, (EDVR, FlowVSR)):
         return model.follow
+    if config.stage == "path" and isinstance(model, EDVR):
+        return model.enlarge_alone
     return model.refine if config.stage == "fusion" and isinstance(model, FlowVSR) else None
 
 
@@ -53,10 +59,12 @@ def loss_of(config: TrainConfig) -> keras.losses.Loss:
 
 def trains(config: TrainConfig, weight: str) -> bool:
     """Tell whether the stage moves a weight, given by its name in the network."""
+    if config.stage == "path":
+        return not weight.startswith(AROUND_PATH)
     if config.stage != "flow":
         return True
     # Of EDVR: what predicts offsets; kernels that gather what they point at have nothing to learn from motion.
-    return weight.startswith("flow/") or any(
+    return weight.startswith(("flow/", *PYRAMID)) or any(
         part in weight for part in ("offset_conv", "conv_offset", "cascade_conv")
     )
 

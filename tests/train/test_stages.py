@@ -96,12 +96,22 @@ def test_a_stage_moves_its_part_and_resumes_exactly(
         np.testing.assert_allclose(numpy(again), numpy(value), atol=1e-6, err_msg=name)
 
 
+PYRAMID = ("to_l2/", "l2_conv/", "to_l3/", "l3_conv/")
+
+
 @pytest.mark.slow
-def test_the_flow_of_edvr_moves_what_predicts_offsets_alone(data: Path, tmp_path: Path) -> None:
-    arguments = (
-        "{num_features: 8, num_frames: 3, deform_groups: 2, num_extract_blocks: 1, num_reconstruct_blocks: 0}"
-    )
-    changes = {"model.name": "EDVR", "model.arguments": arguments, "stage": "flow", "steps.total": 2}
+@pytest.mark.parametrize(
+    ("stage", "some"),
+    [
+        ("path", {"head/bias", "tail/bias"}),
+        ("flow", {"to_l3/bias", "align/l3/dcn/conv_offset/bias", "align/cascade_dcn/conv_offset/bias"}),
+    ],
+)
+def test_a_stage_of_edvr_moves_its_layers_alone(
+    stage: str, some: set[str], data: Path, tmp_path: Path
+) -> None:
+    arguments = "{num_features: 8, num_frames: 3, deform_groups: 2, num_extract_blocks: 1, with_tsa: false}"
+    changes = {"model.name": "EDVR", "model.arguments": arguments, "stage": stage, "steps.total": 2}
     trainer = Trainer(settings(data, tmp_path / "run", **changes))
     before = {name: numpy(value) for name, value in trainer.model.named_weights().items()}
     trainer.train()
@@ -110,10 +120,17 @@ def test_the_flow_of_edvr_moves_what_predicts_offsets_alone(data: Path, tmp_path
         for name, value in load(tmp_path / "run" / "last").named_weights().items()
         if not np.allclose(numpy(value), before[name], atol=1e-3)
     }
-    assert moved and all(
-        "conv_offset" in name or "offset_conv" in name or "cascade_conv" in name for name in moved
-    )
-    assert {"align/l3/dcn/conv_offset/bias", "align/cascade_dcn/conv_offset/bias"} <= moved
+    offsets = ("conv_offset", "offset_conv", "cascade_conv")
+    aligning = {name for name in moved if name.startswith(PYRAMID) or any(part in name for part in offsets)}
+    assert some <= moved and aligning == (moved if stage == "flow" else set())
+    assert not any(name.startswith(("align/", "fusion/")) for name in moved - aligning)
+
+
+def test_a_stage_is_refused_where_the_network_has_none(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="stage path: TDAN has no such stage here"):
+        arguments = "{num_features: 8, num_frames: 3, deform_groups: 2, num_reconstruct_blocks: 0}"
+        changes = {"model.name": "TDAN", "model.arguments": arguments, "stage": "path"}
+        Trainer(settings(data, tmp_path / "run", **changes))
 
 
 def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> None:
