@@ -255,9 +255,10 @@ class SuperResolutionModel(ConfigFromArguments, SavedAsPreset, keras.Model):
             raise
 
     def preset_arguments(self) -> dict[str, Any]:
-        """Give the constructor's arguments without what Keras adds (name, dtype, trainable)."""
+        """Give the constructor's arguments without those of Keras (name, dtype, trainable, autocast)."""
         config = self.get_config()
-        return {key: config[key] for key in config if key not in ("name", "dtype", "trainable")}
+        of_keras = ("name", "dtype", "trainable", "autocast")
+        return {key: config[key] for key in config if key not in of_keras}
 
     @classmethod
     def from_preset(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import Case, numpy, pictures, randomise
 
+from isr import presets
 from isr.layers import ResidualBlock, Upsampler
 from isr.models import EDSR
 from isr.ops import pixel_shuffle
@@ -100,3 +101,9 @@ def slow_pixel_shuffle(x: np.ndarray, factor: int) -> np.ndarray:
                 source = (i * factor + j) * channels + channel
                 result[:, row, column, channel] = x[:, row // factor, column // factor, source]
     return result
+
+
+def test_a_preset_of_today_names_the_arguments_of_one_that_ships() -> None:
+    """Else a shipped preset cannot be a corner of it."""
+    shipped = presets.read_config(presets.find("edsr_fast_x4"))["arguments"]
+    assert list(EDSR(4, num_features=8, num_blocks=1).preset_arguments()) == list(shipped)
