@@ -366,6 +366,18 @@ class DataConfig(Section):
         description="for the stages flow and fusion: how many scenes are filmed over photographs of data.train_hr, "
         "once, into data.cache",
     )
+    noise_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for the stage fusion: share of windows that are cut from scenes with noise, which the base "
+        "enlarges with the rest; the target has none",
+    )
+    noise_sigma: Span[Annotated[float, Field(ge=0)]] = Field(
+        [2.0, 16.0],
+        description="list: least and largest standard deviation of that noise, Gaussian, one drawn for every scene; "
+        "levels of 255",
+    )
     reverse: bool = Field(True, description="run half of the windows backwards in time")
     clip_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},

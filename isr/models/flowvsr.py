@@ -282,8 +282,12 @@ class FlowVSR(MultiFrameModel):
         Returns:
             The luma, moved, as blocks of `pixel_unshuffle`, `[b, n, h, w, s*s]`.
         """
-        moved = warp_blocks(join_frames(neighbours), self.scale * join_frames(flow), self.scale)
-        return split_frames(moved, neighbours.shape[1])
+        # One by one: what is computed of one neighbour fits into the processor's caches.
+        moved = [
+            warp_blocks(neighbours[:, i], self.scale * flow[:, i], self.scale)
+            for i in range(neighbours.shape[1])
+        ]
+        return ops.stack(moved, axis=1)
 
     def _fuse(self, luma: Tensor, neighbours: Tensor, flow: Tensor, trust: Tensor) -> Tensor:
         """Compute what the neighbours add to the centre frame.

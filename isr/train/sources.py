@@ -164,8 +164,8 @@ class Sources:
         return self._decode([ClipFiles(pair.name, (pair.hr,)) for pair in pairs])
 
     def _enlarged(self, recipe: WindowRecipe) -> Batches:
-        """Windows of clips and scenes that the base has enlarged."""
-        share = self.data.photo_motion
+        """Windows of clips and scenes that the base has enlarged, with noise or without."""
+        share, noise_share = self.data.photo_motion, self.data.noise_share
         batches: list[Batches] = []
         if share < 1:
             clips = self._decode(self._clip_files("train_clips"), smallest=recipe.patch_size)
@@ -174,10 +174,17 @@ class Sources:
                     self._enlarge(clips), 1, recipe, weights=self.data.clip_weights, grid=self.scale
                 )
             )
+        scenes = self._scenes(scene_recipe(recipe, 2)) if share > 0 or noise_share > 0 else []
         if share > 0:
-            filmed = self._enlarge(self._scenes(scene_recipe(recipe, 2)))
-            batches.append(WindowBatches(filmed, 1, recipe, grid=self.scale))
-        return batches[0] if len(batches) == 1 else MixedBatches(batches[0], batches[1], share)
+            batches.append(WindowBatches(self._enlarge(scenes), 1, recipe, grid=self.scale))
+        clean = batches[0] if len(batches) == 1 else MixedBatches(batches[0], batches[1], share)
+        if not noise_share:
+            return clean
+        low, high = self.data.noise_sigma
+        noisy = enlarge_by_base(
+            self.model, scenes, self.cache, self.progress, noise=(low, high), seed=self.seed
+        )
+        return MixedBatches(clean, WindowBatches(noisy, 1, recipe, grid=self.scale), noise_share)
 
     def _enlarge(self, clips: Sequence[Clip]) -> list[EnlargedClip]:
         """What the base of a FlowVSR makes of clips."""

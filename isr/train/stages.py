@@ -70,9 +70,15 @@ def trains(config: TrainConfig, weight: str) -> bool:
 
 
 def enlarge_by_base(
-    model: SuperResolutionModel, clips: Sequence[Clip], cache: Path, progress: Progress
+    model: SuperResolutionModel,
+    clips: Sequence[Clip],
+    cache: Path,
+    progress: Progress,
+    *,
+    noise: tuple[float, float] | None = None,
+    seed: int = 0,
 ) -> list[EnlargedClip]:
-    """Let the base of a FlowVSR enlarge every frame of clips once."""
+    """Let the base of a FlowVSR enlarge every frame of clips once; `noise` and `seed` as `enlarge_clips` has them."""
     assert isinstance(model, FlowVSR)
     base = model.enlarge
     digest = hashlib.sha256(f"{model.base} {base.dtype_policy.name}".encode())
@@ -80,5 +86,11 @@ def enlarge_by_base(
         digest.update(np.ascontiguousarray(weight).data)
     upscaler = as_upscaler(base)
     return enlarge_clips(
-        clips, lambda frame: enlarge(upscaler, frame, TileOptions()), digest.hexdigest()[:24], cache, progress
+        clips,
+        lambda frame: enlarge(upscaler, frame, TileOptions()),
+        digest.hexdigest()[:24],
+        cache,
+        progress,
+        noise=noise,
+        seed=seed,
     )

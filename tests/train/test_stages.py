@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import yaml
 from pictures import photograph
 from PIL import Image
 from tiny_models import numpy
@@ -19,8 +20,9 @@ from isr.errors import Cancelled, RequestError
 from isr.losses import EndPointError
 from isr.models import FlowVSR
 from isr.models.loading import load
-from isr.progress import Callback
+from isr.progress import Callback, Silent
 from isr.train import Trainer
+from isr.train.sources import Sources
 
 BASE = "{model: EDSR, arguments: {scale: 2, num_features: 6, num_blocks: 0}}"
 ARGUMENTS = (
@@ -150,6 +152,48 @@ def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> 
     assert calls == [np.uint16] * 5
     enlarge_clips(clips, upscale, "another", tmp_path)
     assert len(calls) == 10
+
+
+def test_noise_is_added_before_frames_are_enlarged(data: Path, tmp_path: Path) -> None:
+    def repeat(frame: np.ndarray) -> np.ndarray:
+        return frame.repeat(2, 0).repeat(2, 1)
+
+    clips = Clips(find_clips(data / "clips"), 2, 3, tmp_path)
+    (plain,) = enlarge_clips(clips, repeat, "key", tmp_path)
+    noisy, again, other = (
+        enlarge_clips(clips, repeat, "key", tmp_path, noise=(9.0, 9.0), seed=seed)[0] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(noisy.hr, plain.hr)
+    assert again.enlarged == noisy.enlarged and other.enlarged != noisy.enlarged != plain.enlarged
+    inner = (plain.lr > 40 * 257) & (plain.lr < 215 * 257)  # nothing is clipped there
+    noise = (noisy.lr.astype(np.float64) - plain.lr) / 257
+    # Rounding to whole levels adds a variance of 1/12.
+    np.testing.assert_allclose(noise[inner].std(), np.hypot(9, 12**-0.5), rtol=0.03)
+    assert abs(noise[inner].mean()) < 0.3
+    # What the base enlarges has the noise, and every frame, channel and clip has its own.
+    np.testing.assert_array_equal(noise[:, ::2, ::2], noise[:, 1::2, 1::2])
+    for one, two in (
+        (noise[0], noise[1]),
+        (noise[..., 0], noise[..., 1]),
+        (noise, (other.lr.astype(np.float64) - plain.lr) / 257),
+    ):
+        assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.05
+
+
+@pytest.mark.slow
+def test_a_share_of_the_windows_is_noisy_with_a_target_that_is_not(data: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = FlowVSR(**yaml.safe_load(ARGUMENTS))
+    model.start_as_interpolation()
+    noise = {"data.noise_share": 0.5, "data.noise_sigma": "[40, 40]", "data.photo_motion": 0}
+    config = settings(data, tmp_path / "run", stage="fusion", **{**noise, "data.batch_size": 40})
+    batch = Sources(config, model, tmp_path, Silent()).batches()[0]
+    # Of the base, which interpolates here, differences of rows that lie next to each other.
+    grain = np.abs(np.diff(batch.lr[:, 1] - batch.hr, axis=1)).mean((1, 2, 3)) * 255
+    noisy = grain > 15
+    assert 10 <= noisy.sum() <= 30 and np.median(grain[noisy]) > 2 * np.median(grain[~noisy]), grain
+    # Noise of that sigma alone has 0.18 (2 sigma / sqrt(pi)).
+    assert np.abs(np.diff(batch.hr[noisy], axis=1)).mean() < 0.12
 
 
 @pytest.mark.parametrize(
