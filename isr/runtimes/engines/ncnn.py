@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 from isr.errors import ISRError, MachineError
 from isr.runtimes.devices import quiet_stderr
 from isr.runtimes.engines import Session
-from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist, save
+from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist, save, widest
 from isr.tiles import Span, spans
 
 SUFFIX = ".param"  # the weights lie beside it in a .bin
@@ -99,44 +100,95 @@ def load(path: Path, device: str | None = None) -> Session:
         failed = net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin")))
     if failed:
         raise ISRError(f"{path.name}: ncnn does not take it")
-    waist = find_waist(path.read_text(encoding="utf-8"))
-    # ncnn's own pools give out the first block that is large enough, be it ten times as large: from tile to tile they
-    # grow by another set of blocks at some sizes. Blocks of these fit, and computing is a little faster.
-    blobs, workspaces = ncnn.PoolAllocator(), ncnn.PoolAllocator()
-    workspaces.set_size_compare_ratio(0.3)
+    text = path.read_text(encoding="utf-8")
+    waist, channels = find_waist(text), widest(text)
+    memory = _Memory()
 
-    def compute(planes: np.ndarray, start: str, end: str) -> np.ndarray:
+    def compute(given: Mapping[str, np.ndarray | ncnn.Mat], wanted: str, packed: bool = False) -> ncnn.Mat:
+        """What is wanted, in ncnn's memory: as planes, or packed as the network goes on with it."""
         extractor = net.create_extractor()
-        extractor.set_blob_allocator(blobs)
-        extractor.set_workspace_allocator(workspaces)
-        planes = np.ascontiguousarray(planes)  # named, since a Mat does not keep it
-        # A copy in ncnn's own memory: it writes into what it is given.
-        status = extractor.input(start, ncnn.Mat(planes).clone())
+        extractor.set_blob_allocator(memory.features)
+        extractor.set_workspace_allocator(memory.workspaces)
+        status = 0
+        for name, value in given.items():
+            status = status or extractor.input(name, _mat(value) if isinstance(value, np.ndarray) else value)
         if not status:
-            status, found = extractor.extract(end)
+            status, found = extractor.extract(wanted, int(packed))
         if status:
-            raise MemoryError(f"no memory for an array of {planes.shape}")
-        return np.array(found)
+            raise MemoryError(f"no memory for what follows {', '.join(given)}")
+        return found
 
-    def enlarge(planes: np.ndarray) -> np.ndarray:
+    def enlarge(picture: np.ndarray) -> np.ndarray:
+        planes = picture.transpose(2, 0, 1)
+        if index is None:
+            memory.reserve(channels, *planes.shape[1:])
         if waist is None:
-            return compute(planes, INPUT, OUTPUT)
-        features = compute(planes, INPUT, waist.blob)
-        rows, columns = (_pieces(length, waist) for length in features.shape[1:])
-        parts: list[list[np.ndarray]] = []
-        for down in rows:
-            parts.append([])
-            for right in columns:
-                part = features[:, down.start : down.stop, right.start : right.stop]
-                part = compute(part, waist.blob, OUTPUT)
-                parts[-1].append(part[:, _kept(down, waist), _kept(right, waist)])
-        return np.block(parts)
+            return np.array(compute({INPUT: planes}, OUTPUT)).transpose(1, 2, 0)
+        features = compute({INPUT: planes}, waist.blob, packed=True)
+        rows, columns = _pieces(features.h, waist), _pieces(features.w, waist)
+        size = (features.h * waist.scale, features.w * waist.scale)
+        result = np.empty((*size, len(planes)), np.float32)
+        for down, right in itertools.product(rows, columns):
+            borders = (down.start, features.h - down.stop, right.start, features.w - right.stop)
+            given = {waist.blob: ncnn.copy_cut_border(features, *borders)}
+            if waist.takes_input:
+                given[INPUT] = planes[:, down.start : down.stop, right.start : right.stop]
+            piece = np.asarray(compute(given, OUTPUT))[:, _kept(down, waist), _kept(right, waist)]
+            # Plane by plane, which is faster than all numbers of a pixel together.
+            for channel, plane in enumerate(piece):
+                result[_inside(down, waist), _inside(right, waist), channel] = plane
+        return result
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = [enlarge(picture.transpose(2, 0, 1)).transpose(1, 2, 0) for picture in given["lr"]]
-        return {"sr": np.stack(found)}
+        found = [enlarge(picture) for picture in given["lr"]]
+        return {"sr": found[0][np.newaxis] if len(found) == 1 else np.stack(found)}
 
     return run
+
+
+class _Memory:
+    """Memory for features, and workspaces in which convolutions prepare them: ncnn's pools, with blocks that fit.
+
+    Left alone, a pool keeps a block for every number of channels that a network has, and gives out the first that is
+    large enough: an RRDBNet, whose blocks grow, takes 1250 MB for 240x360 pixels, and 500 from these.
+    """
+
+    # Of workspaces, at most so many are in use at once: padded, transformed, and computed features.
+    WORKSPACES = 3
+    # Bytes for a feature: F(4x4, 3x3) holds 36 numbers for 16.
+    TRANSFORMED = 9
+
+    def __init__(self) -> None:
+        self.features, self.workspaces = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+        # What is smaller than this share of a block gets another one: of features, all that is concatenated has one.
+        self.features.set_size_compare_ratio(0.45)
+        self.workspaces.set_size_compare_ratio(0.03)
+        self._size = 0
+
+    def reserve(self, channels: int, height: int, width: int) -> None:
+        """Have blocks for so many channels; what of a block is not written to takes no memory."""
+        size = channels * (height + 8) * (width + 8)
+        if size <= self._size:
+            return
+        self._size = size
+        for pool, count, each in (
+            (self.features, 1, 4),
+            (self.workspaces, self.WORKSPACES, self.TRANSFORMED),
+        ):
+            pool.clear()
+            blocks = [pool.fastMalloc(each * size) for _ in range(count)]
+            for block in blocks:
+                pool.fastFree(block)
+            if None in blocks:
+                # There is not so much: ncnn asks for what it needs.
+                pool.clear()
+
+
+def _mat(planes: np.ndarray) -> ncnn.Mat:
+    """A copy in ncnn's own memory: it writes into what it is given."""
+    # Named, since a Mat does not keep it.
+    planes = np.ascontiguousarray(planes)
+    return ncnn.Mat(planes).clone()
 
 
 def _pieces(length: int, waist: Waist) -> list[Span]:
@@ -150,6 +202,11 @@ def _kept(span: Span, waist: Waist) -> slice:
     """What is kept of a piece along one side, in its own pixels of the result."""
     scale = waist.scale
     return slice(scale * (span.inner_start - span.start), scale * (span.inner_stop - span.start))
+
+
+def _inside(span: Span, waist: Waist) -> slice:
+    """Where that lies in the result."""
+    return slice(waist.scale * span.inner_start, waist.scale * span.inner_stop)
 
 
 def session(graph: Graph, device: str | None = None) -> Session:

@@ -258,17 +258,19 @@ class _Operations(wirings.Operations):
 
 @dataclass(frozen=True)
 class Waist:
-    """Where a network can be cut: all that is computed behind depends on one value.
+    """Where a network can be cut: all that is computed behind depends on one value, and perhaps on the input.
 
     Attributes:
         blob: its name.
         reach: of its pixels on each side, on which a pixel of the result depends.
         scale: pixels of the result along the side of one of its own.
+        takes_input: whether the input, of the same size, is needed behind it, too.
     """
 
     blob: str
     reach: int
     scale: int
+    takes_input: bool = False
 
 
 def find_waist(text: str) -> Waist | None:
@@ -281,37 +283,63 @@ def find_waist(text: str) -> Waist | None:
         text: of a `.param`.
 
     Returns:
-        The end of the body; None where no convolution follows the enlarging, or there is no such place.
+        The end of the body; None where the network does not enlarge, or there is no such place.
     """
-    lines = [line.split() for line in text.splitlines()[2:]]
-    kinds = [line[0] for line in lines]
-    settings = [dict(item.split("=", 1) for item in line if "=" in item) for line in lines]
+    kinds, settings, inputs, outputs = _read(text)
     enlarging = [i for i, kind in enumerate(kinds) if kind in ("PixelShuffle", "Interp")]
-    if not enlarging or "Convolution" not in kinds[enlarging[0] :]:
+    if not enlarging:
         return None
-    ends = [(4 + int(line[2]), 4 + int(line[2]) + int(line[3])) for line in lines]
-    inputs = [line[4:first] for line, (first, _) in zip(lines, ends, strict=True)]
-    outputs = [line[first:last] for line, (first, last) in zip(lines, ends, strict=True)]
+    free: set[str] = set()
+    given = {INPUT}
+    for kind, taken, made in zip(kinds, inputs, outputs, strict=True):
+        free |= set(made) if kind == "MemoryData" else set()
+        given |= set(made) if kind == "Split" and given >= set(taken) else set()
+    # A picture that is made smaller first is of another size than features.
+    beside = free if "Reorg" in kinds else free | given
     needed: set[str] = set()
-    free = {
-        blob for kind, blobs in zip(kinds, outputs, strict=True) if kind == "MemoryData" for blob in blobs
-    }
-    for i in range(len(lines) - 1, -1, -1):
+    for i in range(len(kinds) - 1, -1, -1):
         # A convolution that is shuffled has as much to hold as what follows.
-        if i < enlarging[0] and kinds[i] != "Convolution" and outputs[i] == list(needed - free):
+        shuffled = kinds[i] == "Convolution" and outputs[i] == inputs[enlarging[0]]
+        if i < enlarging[0] and not shuffled and outputs[i] == list(needed - beside):
             break
         needed = (needed - set(outputs[i])) | set(inputs[i])
     else:
         return None
-    reach, scale = Fraction(0), 1
-    for kind, setting in zip(kinds[i + 1 :], settings[i + 1 :], strict=True):
+    (blob,) = outputs[i]
+    reach, scale = dict.fromkeys([blob, *given], Fraction(0)), dict.fromkeys([blob, *given], 1)
+    for kind, setting, taken, made in list(zip(kinds, settings, inputs, outputs, strict=True))[i + 1 :]:
+        seen = [name for name in taken if name in scale]
+        if not seen:
+            continue
+        far, factor = max(reach[name] for name in seen), scale[seen[0]]
         if kind == "Convolution":
-            reach += Fraction(int(setting["1"]) // 2, scale)
+            far += Fraction(int(setting["1"]) // 2, factor)
         elif kind == "PixelShuffle":
-            scale *= int(setting["0"])
+            factor *= int(setting["0"])
         elif kind == "Interp":
-            scale *= int(float(setting["1"]))
-    return Waist(outputs[i][0], math.ceil(reach), scale)
+            factor *= int(float(setting["1"]))
+        reach |= dict.fromkeys(made, far)
+        scale |= dict.fromkeys(made, factor)
+    return Waist(blob, math.ceil(reach[OUTPUT]), scale[OUTPUT], bool(needed & given))
+
+
+def widest(text: str) -> int:
+    """Return the most channels that a convolution of a `.param` takes."""
+    kinds, settings, _, _ = _read(text)
+    convolutions = [s for kind, s in zip(kinds, settings, strict=True) if kind == "Convolution"]
+    return max((int(s["6"]) // (int(s["0"]) * int(s["1"]) ** 2) for s in convolutions), default=1)
+
+
+def _read(text: str) -> tuple[list[str], list[dict[str, str]], list[list[str]], list[list[str]]]:
+    """The kind, the settings, the inputs and the outputs of every line of a `.param`."""
+    lines = [line.split() for line in text.splitlines()[2:]]
+    ends = [(4 + int(line[2]), 4 + int(line[2]) + int(line[3])) for line in lines]
+    return (
+        [line[0] for line in lines],
+        [dict(item.split("=", 1) for item in line if "=" in item) for line in lines],
+        [line[4:first] for line, (first, _) in zip(lines, ends, strict=True)],
+        [line[first:last] for line, (first, last) in zip(lines, ends, strict=True)],
+    )
 
 
 def _line(kind: str, name: str, inputs: list[str], outputs: list[str], settings: Mapping[int, str]) -> str:
