@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Collection, Iterator
@@ -35,7 +34,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise file_error(path, error) from error
     # Without the stem: a name that is as long as the file system allows leaves no room for an addition.
-    temporary = path.parent / f".{secrets.token_hex(8)}{path.suffix}"
+    temporary = path.parent / f".{os.urandom(8).hex()}{path.suffix}"
     try:
         yield temporary
         try:
@@ -64,7 +63,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     if target.exists():
         raise RequestError(f"{target}: exists already: choose another name or version")
     missing = [parent for parent in target.parents if not parent.exists()]
-    temporary = target.parent / f".{secrets.token_hex(8)}"
+    temporary = target.parent / f".{os.urandom(8).hex()}"
     try:
         try:
             temporary.mkdir(parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -721,6 +720,9 @@ def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
     Raises:
         RequestError: it is missing, or holds no network of this package.
     """
+    # Here alone: presets do without.
+    import zipfile
+
     if not path.is_file():
         raise RequestError(f"{path}: no such model file")
     try:

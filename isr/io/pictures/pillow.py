@@ -13,7 +13,6 @@ from PIL import Image
 
 from isr.errors import MachineError, RequestError
 from isr.io import exif
-from isr.io.pictures.colour import rgb_from_cmyk
 from isr.io.pictures.depth import squeezed, with_channels
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.stored import Stored, described
@@ -85,7 +84,12 @@ def _opened_by_pillow(format: str, image: Any, resolution: Any) -> Stored:
 
     def decode() -> np.ndarray:
         image.load()
-        return with_channels(rgb_from_cmyk(image, profile) if cmyk else np.asarray(image.convert(mode)))
+        if not cmyk:
+            return with_channels(np.asarray(image.convert(mode)))
+        # Here alone: most pictures need no conversion.
+        from isr.io.pictures.colour import rgb_from_cmyk
+
+        return with_channels(rgb_from_cmyk(image, profile))
 
     return Stored(format, image.width, image.height, channels, "uint8", orientation, metadata, decode)
 

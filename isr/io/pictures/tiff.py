@@ -12,7 +12,6 @@ from PIL import Image
 
 from isr.errors import RequestError
 from isr.io import exif
-from isr.io.pictures.colour import rgb_from_cmyk
 from isr.io.pictures.depth import eight_bits, squeezed, unassociated
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.stored import Stored, described
@@ -146,6 +145,9 @@ def _pixels(page: Any, samples: _Samples, profile: bytes | None) -> np.ndarray:
         # picture, unchanged.
         pixels = unassociated(pixels)
     if samples.colours == 4:
+        # Here alone: most pictures need no conversion.
+        from isr.io.pictures.colour import rgb_from_cmyk
+
         pixels = eight_bits(pixels)
         inks = Image.fromarray(np.ascontiguousarray(pixels[..., :4]), "CMYK")
         pixels = np.concatenate([rgb_from_cmyk(inks, profile), pixels[..., 4:]], axis=-1)

@@ -8,7 +8,6 @@ import numpy as np
 from isr.errors import ISRError, RequestError
 from isr.io.errors import one_line
 from isr.io.files import StrPath, atomic
-from isr.io.pictures.colour import in_srgb, is_srgb
 from isr.io.pictures.depth import at_depth, with_any_of
 from isr.io.pictures.formats import FORMATS, Format, check_writable, format_for
 from isr.io.pictures.picture import Metadata, Picture
@@ -71,6 +70,9 @@ def _fitted(
     pixels = at_depth(pixels, form.dtypes)
     profile = metadata.icc_profile
     if profile:
+        # Here alone: most pictures need no conversion.
+        from isr.io.pictures.colour import in_srgb, is_srgb
+
         space = profile[16:20]
         gray_for_rgb = space == b"GRAY" and (pixels.shape[-1] >= 3 or 1 not in form.channels)
         convert = strip_metadata or gray_for_rgb or not form.holds_profile

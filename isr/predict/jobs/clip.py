@@ -7,11 +7,10 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from isr.errors import Cancelled, ISRError, RequestError
 from isr.io.clips import (
@@ -38,6 +37,9 @@ from isr.predict.report import Units, Watch
 from isr.predict.route import Route
 from isr.predict.source import ByScale, check_video_route, plan_route
 from isr.progress import check_cancelled, phase
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # Frames of a segment: two seconds, and all that an interruption costs.
 SEGMENT = 60
@@ -247,6 +249,9 @@ class ClipJob(Job):
 
     def _upscale(self, parts: Parts, run: range, opened: Opened, watch: Watch) -> None:
         """Make neighbouring segments."""
+        # Here alone: pictures do without.
+        from concurrent.futures import ThreadPoolExecutor
+
         whole, frames = self.output.frames, parts.frames(run)
         # The neighbours that their windows hold, and that tell where scenes begin. Where one begins, a window that
         # lacks frames before it may take some behind it.
@@ -412,7 +417,9 @@ class _Behind:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        wait(self.waiting)
+        for done in self.waiting:
+            # Waits for it.
+            done.exception()
         for done in self.waiting if kind is None else ():
             done.result()
 
