@@ -124,7 +124,9 @@ class Flop:
     def _same(self, x: Any, *_: Any) -> Any:
         return x
 
-    normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = add = multiply = _same
+    normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = add = multiply = end_body = (
+        _same
+    )
 
     def conv(self, x: Any, name: str, **_: Any) -> Any:
         kernel = self.weights[f"{name}/kernel"]

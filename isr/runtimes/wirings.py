@@ -146,6 +146,10 @@ class Operations:
     def enlarge_nearest(self, x: Value, factor: int) -> Value:
         """Compute what `isr.ops.enlarge_nearest` does."""
 
+    def end_body(self, x: Value) -> Value:
+        """Return `x`, where all that follows enlarges and depends on it alone."""
+        return x
+
 
 # Blocks
 
@@ -232,7 +236,7 @@ def _rrdbs(g: Operations, shallow: Value, a: Arguments, slope: float) -> Value:
         for j in range(a["num_dense_blocks"]):
             deep = dense_block(g, deep, f"block{i}/dense{j}", a["num_layers"], 3, slope, a["res_scale"])
         deep = g.add(x, g.scale(deep, a["res_scale"]))
-    return g.add(shallow, g.conv(deep, "body_end", exact=True))
+    return g.end_body(g.add(shallow, g.conv(deep, "body_end", exact=True)))
 
 
 def rrdbnet(g: Operations, lr: Value, scale: int, a: Arguments) -> Value:
@@ -339,7 +343,7 @@ class _Sights:
     def _same(self, x: _Sight, *_: Any) -> _Sight:
         return x
 
-    normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = _same
+    normalise = denormalise = lower = scale = shift = sigmoid = silu = prelu = end_body = _same
 
     def conv(self, x: _Sight, name: str, *, kernel_size: int = 3, **_: Any) -> _Sight:
         self.enlarges_last &= x.side == 1

@@ -20,7 +20,7 @@ from isr.models import EDSR, SPAN, Cascade, Compact, RRDBNet, SuperResolutionMod
 from isr.predict import PredictOptions
 from isr.predict.source import Network
 from isr.runtimes import wirings
-from isr.runtimes.engines import ncnn_graph
+from isr.runtimes.engines import ncnn_graph, pieces
 from isr.runtimes.exported import open_exported
 
 
@@ -138,9 +138,9 @@ def test_what_is_enlarged_piece_by_piece_is_the_same(
     side = 23 + -23 % model.spec.size_multiple
     lr = np.random.default_rng(0).random((2, side, 60, 3), np.float32)
     whole = engine.session(graph)({"lr": lr})["sr"]
-    monkeypatch.setattr(engine, "PIECE", 10 * scale)
-    pieces = engine.session(graph)({"lr": lr})["sr"]
-    assert np.abs(pieces - whole).max() <= 1e-5 * np.abs(whole).max()
+    monkeypatch.setattr(pieces, "PIECE", 10 * scale)
+    by_pieces = engine.session(graph)({"lr": lr})["sr"]
+    assert np.abs(by_pieces - whole).max() <= 1e-5 * np.abs(whole).max()
     np.testing.assert_allclose(whole, numpy(model(lr)), rtol=0, atol=1e-4 * np.abs(whole).max())
 
 

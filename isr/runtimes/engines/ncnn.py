@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -17,12 +16,10 @@ import numpy as np
 from isr.errors import ISRError, MachineError
 from isr.runtimes.devices import quiet_stderr
 from isr.runtimes.engines import Session
-from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, Waist, find_waist, save, widest
-from isr.tiles import Span, spans
+from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, find_waist, save, widest
+from isr.runtimes.engines.pieces import pieces
 
 SUFFIX = ".param"  # the weights lie beside it in a .bin
-# Pixels of the result along the side of a piece that is enlarged at a time.
-PIECE = 320
 
 
 def devices() -> list[str]:
@@ -125,18 +122,18 @@ def load(path: Path, device: str | None = None) -> Session:
         if waist is None:
             return np.array(compute({INPUT: planes}, OUTPUT)).transpose(1, 2, 0)
         features = compute({INPUT: planes}, waist.blob, packed=True)
-        rows, columns = _pieces(features.h, waist), _pieces(features.w, waist)
-        size = (features.h * waist.scale, features.w * waist.scale)
-        result = np.empty((*size, len(planes)), np.float32)
-        for down, right in itertools.product(rows, columns):
-            borders = (down.start, features.h - down.stop, right.start, features.w - right.stop)
+        height, width = features.h, features.w
+        result = np.empty((height * waist.scale, width * waist.scale, len(planes)), np.float32)
+        for piece in pieces(height, width, waist.reach, waist.scale):
+            rows, columns = piece.rows, piece.columns
+            borders = (rows.start, height - rows.stop, columns.start, width - columns.stop)
             given = {waist.blob: ncnn.copy_cut_border(features, *borders)}
             if waist.takes_input:
-                given[INPUT] = planes[:, down.start : down.stop, right.start : right.stop]
-            piece = np.asarray(compute(given, OUTPUT))[:, _kept(down, waist), _kept(right, waist)]
+                given[INPUT] = planes[:, rows, columns]
+            made = np.asarray(compute(given, OUTPUT))
             # Plane by plane, which is faster than all numbers of a pixel together.
-            for channel, plane in enumerate(piece):
-                result[_inside(down, waist), _inside(right, waist), channel] = plane
+            for channel, plane in enumerate(made):
+                result[(*piece.placed, channel)] = plane[piece.kept]
         return result
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -189,24 +186,6 @@ def _mat(planes: np.ndarray) -> ncnn.Mat:
     # Named, since a Mat does not keep it.
     planes = np.ascontiguousarray(planes)
     return ncnn.Mat(planes).clone()
-
-
-def _pieces(length: int, waist: Waist) -> list[Span]:
-    """As few pieces along one side as `PIECE` allows, and as short as they can be then."""
-    inside = max(1, length - 2 * waist.reach)
-    count = -(-inside * waist.scale // PIECE)
-    return spans(length, -(-inside // count) + 2 * waist.reach, waist.reach)
-
-
-def _kept(span: Span, waist: Waist) -> slice:
-    """What is kept of a piece along one side, in its own pixels of the result."""
-    scale = waist.scale
-    return slice(scale * (span.inner_start - span.start), scale * (span.inner_stop - span.start))
-
-
-def _inside(span: Span, waist: Waist) -> slice:
-    """Where that lies in the result."""
-    return slice(waist.scale * span.inner_start, waist.scale * span.inner_stop)
 
 
 def session(graph: Graph, device: str | None = None) -> Session:

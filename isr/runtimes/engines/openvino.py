@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from isr.runtimes.engines import Session
+from isr.runtimes.engines.pieces import pieces
 
 # OpenVINO reports its use to its makers unless told otherwise. Without this package it has a stand-in that does
 # nothing, so the entry comes before the import.
@@ -37,6 +40,8 @@ if _kept_out:
     openvino.convert_model = _convert_model
 
 SUFFIX = ".xml"  # the weights lie beside it in a .bin
+# The name of the operation at which the body of a network ends, where all that follows depends on it alone.
+WAIST = "waist"
 
 
 def convert(function: Any, path: Path) -> None:
@@ -70,14 +75,37 @@ def load(path: Path) -> Session:
 
 
 def session(function: Path | openvino.Model) -> Session:
-    """Compile a file or a model of OpenVINO; it computes in the precisions of its operations."""
+    """Compile a file or a model of OpenVINO; it computes in the precisions of its operations.
+
+    Where the end of the body is marked, what enlarges behind it goes piece by piece.
+    """
+    model = openvino.Core().read_model(function) if isinstance(function, Path) else function
+    halves = _halves(model)
+    if halves is None:
+        return _compiled(model)
+    body, tail = (_compiled(half) for half in halves)
+    reach, scale = _sight(halves[1])
+
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        features = body(given)[WAIST]
+        count, _, height, width = features.shape
+        sr = np.empty((count, scale * height, scale * width, given["lr"].shape[-1]), np.float32)
+        for piece in pieces(height, width, reach, scale):
+            read = np.ascontiguousarray(features[:, :, piece.rows, piece.columns])
+            sr[:, *piece.placed] = tail({WAIST: read})["sr"][:, *piece.kept]
+        return {"sr": sr}
+
+    return run
+
+
+def _compiled(model: openvino.Model) -> Session:
     # Without the hint OpenVINO takes bfloat16 for everything on processors that have it.
-    model = openvino.Core().compile_model(function, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = [port.get_any_name() for port in model.outputs]
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    names = [port.get_any_name() for port in compiled.outputs]
 
     def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            found = model(dict(given))
+            found = compiled(dict(given))
         except RuntimeError as error:
             if "alloc" in str(error).lower():
                 shapes = ", ".join(str(value.shape) for value in given.values())
@@ -87,3 +115,35 @@ def session(function: Path | openvino.Model) -> Session:
         return {name: np.array(found[index], np.float32) for index, name in enumerate(names)}
 
     return run
+
+
+def _halves(model: openvino.Model) -> tuple[openvino.Model, openvino.Model] | None:
+    """The body of a network, and what enlarges; None where its end is not marked."""
+    if _waist(model) is None:
+        return None
+    tail = model.clone()
+    end, again = (_waist(half).output(0) for half in (model, tail))
+    features = opset.parameter(again.get_partial_shape(), openvino.Type.f32, WAIST)
+    features.output(0).set_names({WAIST})
+    value = opset.convert(features, again.get_element_type())
+    for taken in again.get_target_inputs():
+        taken.replace_source_output(value.output(0))
+    told = opset.convert(end, "f32")
+    told.output(0).set_names({WAIST})
+    body = openvino.Model([opset.result(told)], model.get_parameters())
+    return body, openvino.Model(tail.get_results(), [features])
+
+
+def _waist(model: openvino.Model) -> Any:
+    return next((node for node in model.get_ordered_ops() if node.get_friendly_name() == WAIST), None)
+
+
+def _sight(tail: openvino.Model) -> tuple[int, int]:
+    """How far what enlarges sees, in pixels of the body, and how much it enlarges."""
+    reach, scale = Fraction(0), 1
+    for node in tail.get_ordered_ops():
+        if node.get_type_name() == "Convolution":
+            reach += Fraction(node.input_value(1).get_partial_shape()[-1].get_length() // 2, scale)
+        elif node.get_type_name() == "DepthToSpace":
+            scale *= node.get_attributes()["block_size"]
+    return math.ceil(reach), scale

@@ -14,7 +14,7 @@ import numpy as np
 
 from isr.runtimes import wirings
 from isr.runtimes.eight_bits import STEPS, EightBitConv
-from isr.runtimes.engines.openvino import openvino, opset
+from isr.runtimes.engines.openvino import WAIST, openvino, opset
 
 Output = Any  # of an operation of OpenVINO
 
@@ -167,6 +167,10 @@ class _Operations(wirings.Operations):
     def enlarge_nearest(self, x: Output, factor: int) -> Output:
         # A shuffle of repeated channels: OpenVINO's resampling has no bfloat16.
         return self.pixel_shuffle(opset.concat([x] * factor**2, 1).output(0), factor)
+
+    def end_body(self, x: Output) -> Output:
+        x.get_node().set_friendly_name(WAIST)
+        return x
 
 
 def _is_half(x: Output) -> bool:
