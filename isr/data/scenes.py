@@ -114,14 +114,14 @@ class FlowBatches(Batches):
         if not scenes or scenes[0].height * scenes[0].scale < recipe.patch_size:
             raise ValueError(f"there are no scenes of {recipe.patch_size} pixels")
         super().__init__(recipe, scenes[0].scale if enlarged is None else 1)
+        self.recipe: WindowRecipe = recipe
         self.scenes = scenes
         self.enlarged = enlarged
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         index = int(rng.integers(len(self.scenes)))
         scene = self.scenes[index]
-        # What aligns frames as they are also aligns the centre frame with itself, and has to leave it where it is.
-        first, second = rng.choice(scene.num_frames, 2, replace=self.enlarged is None)
+        first, second = self._pair(rng, scene.num_frames)
         scale, size = scene.scale, self.recipe.patch_size
         top, left = scale * rng.integers(0, scene.height - size // scale + 1, 2)
         frames = scene.lr if self.enlarged is None else self.enlarged[index].lr
@@ -135,6 +135,16 @@ class FlowBatches(Batches):
         visible &= np.all((target > corner) & (target < corner + size), axis=-1)
         flow = (target - points)[..., ::-1] / scale
         return frames, np.concatenate([flow, visible[..., None]], axis=-1).astype(np.float32)
+
+    def _pair(self, rng: np.random.Generator, num_frames: int) -> tuple[int, int]:
+        """Draw two frames of a scene; such as lie in one window of a network that takes them as they are."""
+        if self.enlarged is not None:
+            first, second = rng.choice(num_frames, 2, replace=False)
+            return int(first), int(second)
+        reach = self.recipe.num_frames // 2
+        first = int(rng.integers(num_frames))
+        # The centre frame itself, too, since it is aligned as the others are and has to stay where it is.
+        return first, int(rng.integers(max(first - reach, 0), min(first + reach + 1, num_frames)))
 
 
 def scene_recipe(recipe: WindowRecipe, patches: int) -> WindowRecipe:

@@ -26,9 +26,9 @@ from isr.data.pairs import PairFiles, PicturePairs, find_pairs
 from isr.data.scenes import FlowBatches, Scene, film_scenes, scene_recipe
 from isr.errors import RequestError
 from isr.io.places import is_remote
-from isr.models import FlowVSR, SuperResolutionModel
+from isr.models import EDVR, FlowVSR, SuperResolutionModel
 from isr.progress import Progress
-from isr.train.stages import SCENE_CAMERA, enlarge_by_base
+from isr.train.stages import OFFSET_CAMERA, SCENE_CAMERA, enlarge_by_base
 
 
 class Sources:
@@ -193,7 +193,11 @@ class Sources:
     def _scenes(self, recipe: WindowRecipe) -> list[Scene]:
         """Photographs set in motion."""
         motion = MotionBatches(
-            self._photos(), self.scale, recipe, degradation=self._rule, camera=SCENE_CAMERA
+            self._photos(),
+            self.scale,
+            recipe,
+            degradation=self._rule,
+            camera=OFFSET_CAMERA if isinstance(self.model, EDVR) else SCENE_CAMERA,
         )
         return film_scenes(motion, self.data.scenes, self.cache, self.progress)
 

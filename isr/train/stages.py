@@ -23,6 +23,8 @@ from isr.runtimes import as_upscaler
 
 # Slower than in `data.photo_motion` of other networks: a scene is longer than a window.
 SCENE_CAMERA = Camera(pan=16.0, zoom=0.007, turn=0.4, shake=0.7)
+# Of EDVR, whose offsets learn nothing from motion that is large at first.
+OFFSET_CAMERA = Camera(pan=6.0, zoom=0.007, turn=0.4, shake=0.7)
 
 # Layers of EDVR that a single frame does not pass.
 PYRAMID = ("to_l2/", "l2_conv/", "to_l3/", "l3_conv/")

@@ -96,6 +96,15 @@ def test_pairs_are_a_function_of_seed_and_step_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(still, np.broadcast_to([0, 0, 1], still.shape), atol=1e-6)
 
 
+def test_pairs_of_frames_as_they_are_lie_in_one_window_and_may_be_one_frame(tmp_path: Path) -> None:
+    scenes = film_scenes(source(Camera(pan=8, zoom=0, turn=0, shake=0, foreground=0)), 1, tmp_path)
+    batches = FlowBatches(scenes, None, WindowRecipe(patch_size=48, batch_size=6, num_frames=3))
+    batch = batches[0]
+    assert batch.lr.shape == (6, 2, 12, 12, 3) and batch.hr.shape == (6, 12, 12, 3)
+    moved = {round(float(np.hypot(*target[5, 5, :2])), 4) for step in range(4) for target in batches[step].hr}
+    assert len(moved) == 2 and min(moved) == 0
+
+
 def test_scenes_that_are_too_small_are_refused(tmp_path: Path) -> None:
     batches = flows(Camera(), tmp_path, count=1)
     with pytest.raises(ValueError, match="no scenes of 96 pixels"):
