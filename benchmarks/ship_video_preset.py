@@ -80,7 +80,13 @@ def main() -> None:
     parser = arguments_of_a_run(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="manifest of the training clips")
     parser.add_argument("--photos", type=Path, help="manifest of the photographs, where they were trained on")
-    parser.add_argument("--flow", type=Path, help="of a FlowVSR, the run that trained its flow")
+    parser.add_argument(
+        "--before",
+        action="append",
+        default=[],
+        metavar="NAME=RUN",
+        help="a stage that was trained before, by its name and its run, whose last weights were taken; repeatable",
+    )
     parser.add_argument("--beside", action="append", default=[], help="a preset to compare with; repeatable")
     arguments = parser.parse_args()
 
@@ -95,12 +101,13 @@ def main() -> None:
     config = configuration.load(arguments.run / "config.yml")
     best = best_row(arguments.run)
     files = {"recipe.yml": portable(arguments.run / "best" / "recipe.yml")}
-    flow = ""
-    if arguments.flow is not None:
-        files["flow.yml"] = portable(arguments.flow / "last" / "recipe.yml")
-        trained = configuration.load(arguments.flow / "config.yml").steps.total
-        seconds = float(read_log(arguments.flow / "log.csv")[-1]["seconds"])
-        flow = f"The flow was trained before, by `isr train --config flow.yml`: {trained} steps in {seconds:.0f} s. "
+    before = ""
+    for stage in arguments.before:
+        name, _, run = stage.partition("=")
+        files[f"{name}.yml"] = portable(Path(run) / "last" / "recipe.yml")
+        steps = configuration.load(Path(run) / "config.yml").steps.total
+        seconds = float(read_log(Path(run) / "log.csv")[-1]["seconds"])
+        before += f"Before it came `isr train --config {name}.yml`: {steps} steps in {seconds:.0f} s. "
     pictures = ""
     if arguments.photos is not None:
         pictures = f"""
@@ -124,7 +131,7 @@ of compression, noise and motion blur are enlarged with the rest.
 
 `isr train --config recipe.yml` with the recipe beside this card; {best["step"]} of {config.steps.total} steps in
 {float(best["seconds"]):.0f} s ({machine()}; the machine did other work beside).
-{flow}Schedule, stop and weights were chosen on the validation clips alone. {arguments.note}
+{before}Schedule, stop and weights were chosen on the validation clips alone. {arguments.note}
 
 {curve(arguments.run)}
 

@@ -262,6 +262,18 @@ def test_edvr_starts_from_a_photo_network() -> None:
         )
 
 
+@pytest.mark.slow
+def test_the_preset_of_edvr_makes_of_its_centre_frame_what_an_edsr_does() -> None:
+    model, edsr = EDVR.from_preset("edvr_m_x4"), EDSR.from_preset("edsr_baseline_x4")
+    frames = np.stack([photograph(32, 40, seed=seed) for seed in range(5)])[None].astype(np.float32) / 255
+    result, expected = numpy(model(frames)), numpy(edsr(frames[:, 2]))
+    linear = numpy(enlarge_bilinear(frames[:, 2], 4))
+    assert np.std(result - expected) < 0.5 * np.std(linear - expected)
+    # Its neighbours have no weight yet, as its card says.
+    others = np.concatenate([frames[:, [4, 3]], frames[:, 2:3], frames[:, [1, 0]]], axis=1)
+    np.testing.assert_array_equal(numpy(model(others)), result)
+
+
 def test_sides_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 4"):
         EDVR_TINY.build()(np.zeros((1, 5, 9, 8, 3), np.float32))
