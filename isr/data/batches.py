@@ -98,7 +98,8 @@ class EchoedBatches(Batches):
         source: draws the patches.
         echoes: steps in which a patch serves, 1 to 8, a divisor of the batch size; 1: the batches of `source`.
 
-    Raises ValueError where the echoes are no such divisor.
+    Raises:
+        ValueError: the echoes are no such divisor.
     """
 
     # Marks of a ruler on which no two pairs lie equally far apart (Golomb), and the steps between its marks, so many

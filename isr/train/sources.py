@@ -80,7 +80,7 @@ class Sources:
             seed=self.seed,
         )
         if self.stage == "path":
-            return self._patches(self.scale, patches)
+            return self._echoed(self._patches(self.scale, patches))
         if spec.num_frames > 1:
             windows = WindowRecipe(
                 **vars(patches),

@@ -23,7 +23,7 @@ from isr.runtimes import as_upscaler
 
 # Slower than in `data.photo_motion` of other networks: a scene is longer than a window.
 SCENE_CAMERA = Camera(pan=16.0, zoom=0.007, turn=0.4, shake=0.7)
-# Of EDVR, whose offsets learn nothing from motion that is large at first.
+# Of EDVR, whose offsets learned nothing in some hundred steps of the motion above, nor yet of this one.
 OFFSET_CAMERA = Camera(pan=6.0, zoom=0.007, turn=0.4, shake=0.7)
 
 # Layers of EDVR that a single frame does not pass.
@@ -33,6 +33,8 @@ AROUND_PATH = (*PYRAMID, "align/", "fusion/")
 
 def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
     """Raise RequestError, naming the key, where a stage does not go with the network or the rest."""
+    if config.data.noise_share and config.stage != "fusion":
+        raise RequestError("data.noise_share: over 0 is for the stage fusion")
     if config.stage == "all":
         return
     if isinstance(model, EDVR) and config.stage in ("path", "flow") and not model.hr_in:

@@ -14,11 +14,12 @@ from tiny_models import numpy
 
 from isr import config as configuration
 from isr.config import TrainConfig
+from isr.data.batches import EchoedBatches
 from isr.data.clips import Clips, find_clips
 from isr.data.enlarged import enlarge_clips
 from isr.errors import Cancelled, RequestError
 from isr.losses import EndPointError
-from isr.models import FlowVSR
+from isr.models import EDVR, FlowVSR
 from isr.models.loading import load
 from isr.progress import Callback, Silent
 from isr.train import Trainer
@@ -135,6 +136,16 @@ def test_a_stage_is_refused_where_the_network_has_none(data: Path, tmp_path: Pat
         Trainer(settings(data, tmp_path / "run", **changes))
 
 
+def test_patches_of_a_single_frame_serve_as_often_as_is_asked(data: Path, tmp_path: Path) -> None:
+    changes = {"model.name": "EDVR", "model.arguments": "{with_tsa: false}", "stage": "path"}
+    asked = {**changes, "data.degradation": "real", "data.echoes": 2}
+    model = EDVR(
+        num_features=8, deform_groups=2, num_extract_blocks=1, num_reconstruct_blocks=1, with_tsa=False
+    )
+    sources = Sources(settings(data, tmp_path / "run", **asked), model, tmp_path, Silent())
+    assert isinstance(sources.batches(), EchoedBatches)
+
+
 def test_frames_are_enlarged_once_in_fine_levels(data: Path, tmp_path: Path) -> None:
     calls = []
 
@@ -203,8 +214,9 @@ def test_a_share_of_the_windows_is_noisy_with_a_target_that_is_not(data: Path, t
         ({"stage": "fusion", "model.arguments": ARGUMENTS[:-1] + ", freeze_base: false}"}, "freeze_base"),
         ({"stage": "fusion", "model.name": "EDVR", "model.arguments": "{}"}, "stage fusion: EDVR"),
         ({"stage": "both"}, "stage"),
+        ({"stage": "flow", "data.noise_share": 0.5}, "data.noise_share: over 0 is for the stage fusion"),
     ],
-    ids=["another network", "a base that moves", "no base", "no stage"],
+    ids=["another network", "a base that moves", "no base", "no stage", "noise that nothing has"],
 )
 def test_stages_that_cannot_work_are_refused(
     changes: dict[str, object], message: str, data: Path, tmp_path: Path
