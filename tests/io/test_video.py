@@ -966,6 +966,18 @@ def test_a_broken_frame_is_its_last_good_neighbour(tmp_path: Path, number: int, 
     assert payloads(tmp_path / "out.mp4", "audio") == payloads(FRIDAY, "audio")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["noise", "flipped"])
+def test_whoever_begins_at_a_broken_frame_sees_what_others_see(tmp_path: Path, how: str) -> None:
+    """Which of the decoder's threads is done first decides nothing."""
+    for number in range(1, 60):
+        info = probe(damaged(FRIDAY, tmp_path / "in.mp4", [number], how), timeline=True)
+        frames = read(info)
+        for index in [frame.index for frame in frames if frame.replaced][:1]:
+            for near in range(max(index - 1, 0), min(index + 2, len(frames))):
+                assert same(read(info, range(near, near + 1)), [frames[near]]), (number, near)
+
+
 def test_a_lost_key_frame_leaves_no_hole(tmp_path: Path) -> None:
     path = damaged(FRIDAY, tmp_path / "in.mp4", [24], "noise")  # a key frame in the middle
     frames = read(path)

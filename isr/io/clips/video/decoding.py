@@ -27,26 +27,27 @@ class _NothingGood(Exception):
     """Not one good frame before the wanted one, since the key frame where decoding began."""
 
 
-class _EndLost(Exception):
-    """The decoder has not brought the last frames."""
+class _Damaged(Exception):
+    """Something cannot be decoded, or is missing at the end: where exactly, threads do not tell."""
 
 
 def frames(info: VideoInfo, wanted: range) -> Generator[Frame]:
     """Yield frames of a video file, decoded from the key frame before the first of them."""
     timeline = info.known_timeline
     convert = _Decoder(info)
-    index, threads = wanted.start, True
+    index, alone = wanted.start, wanted.start  # frames before `alone` are decoded one at a time
     while index < wanted.stop:
         # Further back each time, where the file cannot be sought or nothing good comes before the wanted frame.
         before = timeline.keys[timeline.keys <= timeline.pts[index]].tolist()
+        threads = index >= alone
         for key in [*before[-1:], *before[-2:-1], *before[-4:-3], None]:
             found = _good_frames(info, key, int(timeline.pts[index]), threads)
             try:
-                while index < wanted.stop:
+                while index < (wanted.stop if threads else alone):
                     what, advice, passing = (
                         "cannot be read",
                         "it is damaged: get it anew",
-                        (_NothingGood, _EndLost),
+                        (_NothingGood, _Damaged),
                     )
                     with one_line(info.path, what, advice, passing=passing):
                         place, frame, replaced = next(found)
@@ -57,8 +58,10 @@ def frames(info: VideoInfo, wanted: range) -> Generator[Frame]:
                         index += 1
             except _NothingGood:
                 continue
-            except _EndLost:
-                threads = False
+            except _Damaged:
+                behind = timeline.keys[timeline.keys > timeline.pts[index]]
+                alone = int(np.searchsorted(timeline.pts, behind[0])) if behind.size else wanted.stop
+                alone = min(alone, wanted.stop)
             finally:
                 found.close()
             break
@@ -104,28 +107,34 @@ def _good_frames(
         info: with the timeline.
         key: the time to seek; None: from the beginning.
         limit: the key frame to begin with is no later.
-        threads: whether to decode several frames at once. (An error among the last of them hides the others.)
+        threads: whether to decode several frames at once. One may be handed out before it is known to be damaged, and
+            an error among the last hides the others, so that any error ends it.
 
     Raises:
         _NothingGood: the file was sought, and that key frame is not found or not good.
-        _EndLost: the last frames are missing; without `threads` they may not be.
+        _Damaged: with `threads`, a frame cannot be decoded.
     """
     pts, by_order = info.known_timeline.pts, info.known_timeline.by_order
     with open_video(info.path) as container:
         stream = container.streams[info.index]
         # Slice threads would not mark frames patched up.
         stream.thread_type = "AUTO" if threads else "NONE"
+        if threads:
+            # Errors come in the order of the packets; whether a frame is marked depends on which thread was faster.
+            stream.codec_context.options = {"err_detect": "explode"}
         waiting, good, packets = 0, None, readable_packets(container, stream)
         if key is not None:
             container.seek(key, stream=stream)
             waiting, packets = _from_key(pts, packets, limit)
         if info.truncated:
             packets = (packet for packet in packets if not packet.is_corrupt)
-        for frame in decoded_frames(stream, packets):
+        for frame in decoded_frames(stream, packets, _Damaged if threads else None):
             index = waiting if by_order else _place(pts, frame.pts, waiting)
             if index is None or index >= len(pts):
                 continue
             damaged = bool(frame.is_corrupt)
+            if threads and (damaged or index > waiting):
+                raise _Damaged
             if good is None and (damaged or index > waiting) and key is not None:
                 raise _NothingGood
             if good is None and damaged:
@@ -137,7 +146,7 @@ def _good_frames(
                 yield index, frame, False
             waiting = index + 1
         if waiting < len(pts) and threads:
-            raise _EndLost
+            raise _Damaged
         if good is None:
             if key is not None:
                 raise _NothingGood

@@ -61,8 +61,10 @@ def readable_packets(container: Any, *streams: Any) -> Iterator[Any]:
             yield packet
 
 
-def decoded_frames(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
-    """Yield what the decoder makes of packets; of those that are damaged, nothing."""
+def decoded_frames(
+    stream: Any, packets: Iterator[Any], failure: type[Exception] | None = None
+) -> Iterator[Any]:
+    """Yield what the decoder makes of packets; of those that are damaged, nothing, or raise `failure`."""
     # For None the decoder gives what it still holds.
     for packet in itertools.chain(packets, [None]):
         # The frame before stays; the decoder would take it for the end.
@@ -73,6 +75,8 @@ def decoded_frames(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
         except (av.error.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
+            if failure is not None:
+                raise failure from error
             continue
         yield from frames
 
