@@ -300,7 +300,8 @@ def find_waist(text: str) -> Waist | None:
     for i in range(len(kinds) - 1, -1, -1):
         # A convolution that is shuffled has as much to hold as what follows.
         shuffled = kinds[i] == "Convolution" and outputs[i] == inputs[enlarging[0]]
-        if i < enlarging[0] and not shuffled and outputs[i] == list(needed - beside):
+        alone = len(outputs[i]) == 1 and set(outputs[i]) == needed - beside
+        if i < enlarging[0] and not shuffled and alone:
             break
         needed = (needed - set(outputs[i])) | set(inputs[i])
     else:
