@@ -115,9 +115,9 @@ def write_png(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) 
     """Write a PNG file; it has no quality."""
     import imagecodecs
 
-    # Level 4 with zlib's strategy for filtered data: on photographs smaller than level 6 without, in half
-    # the time.
-    data = imagecodecs.png_encode(squeezed(pixels), level=4, strategy=1)
+    # Level 4 with zlib's strategy for filtered data: on photographs smaller than level 6 without, in half the time.
+    # Paeth's filter alone: choosing one for each row takes a quarter of the time more, for 1 % of the size.
+    data = imagecodecs.png_encode(squeezed(pixels), level=4, strategy=1, filter=imagecodecs.PNG.FILTER.PAETH)
     path.write_bytes(_with_chunks(bytes(data), metadata))
 
 
