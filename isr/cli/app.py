@@ -158,7 +158,9 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     names = arguments[:1] if arguments[:1] and arguments[0] in COMMANDS else COMMANDS
     try:
-        code = app_of(names)(args=arguments, prog_name="isr", standalone_mode=False)
+        program = app_of(names)
+        _collect_garbage()
+        code = program(args=arguments, prog_name="isr", standalone_mode=False)
     except ClickException as error:
         said = error.format_message()
         # Without words it was the help itself.
@@ -179,6 +181,13 @@ def run(arguments: list[str]) -> int:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _say(text, 3 if error.errno == errno.ENOSPC else 1)
     return code if isinstance(code, int) else 0
+
+
+def _collect_garbage() -> None:
+    """Let Python look for garbage again, though not among what was imported, where the entry point had it wait."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _say(text: str, code: int) -> int:

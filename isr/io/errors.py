@@ -1,7 +1,6 @@
 """Whatever decoders, encoders and the system raise, as one line that begins with the path of a file."""
 
 import errno
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -10,10 +9,8 @@ from pathlib import Path
 
 from isr.errors import ISRError, MachineError, RequestError
 
-# What they find odd in a file, Pillow tells by warnings and tifffile by its logger, which without a handler prints it.
-# Whatever matters is an exception and becomes our one line.
+# What Pillow finds odd in a file, it tells by warnings. Whatever matters is an exception and becomes our one line.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def file_error(path: str | os.PathLike[str], error: OSError) -> ISRError:

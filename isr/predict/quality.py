@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from isr.errors import RequestError
-from isr.io.clips import FrameReader, VideoInfo, quantiser
 from isr.levels import to_float
 from isr.predict.crop import Crop, cropped
 from isr.presets import Mixture
+
+if TYPE_CHECKING:
+    from isr.io.clips import VideoInfo
 
 # What a table of quantisation steps is made of, at quality 50: ISO 10918-1, annex K, luminance.
 STEPS = np.array(
@@ -126,6 +128,8 @@ def assess_clip(source: Path | VideoInfo, index: int = 0, crop: Crop | None = No
     Raises:
         RequestError, MachineError: as of `isr.io.clips.FrameReader`.
     """
+    from isr.io.clips import FrameReader, quantiser
+
     with FrameReader(source, range(index, index + 1)) as reader:
         looks = assess(cropped(next(iter(reader)).pixels, crop))
         return replace(looks, quantiser=quantiser(reader.info, index))

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from isr.errors import MachineError, RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
@@ -15,7 +15,6 @@ from isr.io.errors import file_error
 from isr.io.pictures import READABLE
 from isr.io.places import place_of
 from isr.predict import command
-from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import Job, Setting, Unreadable
 from isr.predict.jobs.journal import Journal, Records
 from isr.predict.jobs.picture import PictureJob
@@ -28,9 +27,12 @@ from isr.predict.source import BICUBIC, default_scale, has_corners, is_address, 
 from isr.predict.speeds import Speeds
 from isr.progress import Estimate
 
+if TYPE_CHECKING:
+    from isr.predict.jobs.clip import ClipJob
+
 # The version of a request in a file.
 VERSION = 1
-KINDS: tuple[type[PictureJob] | type[ClipJob], ...] = (PictureJob, ClipJob)
+KINDS = ("picture", "clip")
 # A part of the raw pixels: hardly any photograph becomes a smaller file.
 LEAST_COMPRESSED = 0.02
 
@@ -240,7 +242,7 @@ def _name(source: Any, number: int) -> str:
 
 
 def _plan_kind(
-    kind: type[PictureJob] | type[ClipJob], request: PredictRequest, source: Any, name: str, share: Share
+    kind: str, request: PredictRequest, source: Any, name: str, share: Share
 ) -> tuple[list[Job], dict[Path, str]]:
     """The jobs of one kind by one source, and what cannot be read."""
     options, given = request.options, _local(request)
@@ -250,7 +252,7 @@ def _plan_kind(
         # What stands beside a mixture for comparison is as it is.
         mixture = None
     networks = networks_of(source, video=True, engine=options.runs_on, mixture=mixture)
-    if kind is ClipJob:
+    if kind == "clip":
         inputs = [path for path in given if path.is_dir() or is_clip_input(path, networks, output)]
     else:
         inputs = [
@@ -259,27 +261,29 @@ def _plan_kind(
             if not is_clip_input(path, networks, output)
             and (not path.is_dir() or any(True for _ in pictures_of(path)))
         ]
-        if not inputs:
-            return [], {}
+    if not inputs:
+        return [], {}
+    if kind == "picture":
         networks = networks_of(source, engine=options.runs_on, mixture=mixture)
+    jobs_of = _job_class(kind)
     target = options.target.or_scale(_scale(request, source, networks))
     windows = windows_of(source, options.engine, options.precision, options.tiles, mixture)
     setting = Setting(options, networks, target, name, windows)
 
     def contents(folder: Path) -> Iterable[Path]:
-        return kind.contents(folder, networks, output)
+        return jobs_of.contents(folder, networks, output)
 
     jobs: list[Job] = []
     unreadable: dict[Path, str] = {}
     several = len(request.inputs) > 1 or len(request.sources) > 1
-    asked = options.suffix if kind is PictureJob else None
+    asked = options.suffix if kind == "picture" else None
     for found in find_sources(
-        inputs, output, target, kind.SUFFIXES, contents, several, asked, options.name is not None
+        inputs, output, target, jobs_of.SUFFIXES, contents, several, asked, options.name is not None
     ):
         if found.name not in share:
             continue
         try:
-            jobs.append(kind.plan(found, setting))
+            jobs.append(jobs_of.plan(found, setting))
         except Unreadable as error:
             if found.tree is None:
                 raise error.reason from None
@@ -370,11 +374,20 @@ def job_from_json(content: Any) -> Job:
     Raises:
         RequestError: it is no job, or one of another version.
     """
-    kinds = {kind.KIND: kind for kind in KINDS}
     name = content.get("kind") if isinstance(content, dict) else None
-    if name not in kinds:
-        raise RequestError(f"not a job: its kind is {name!r}, not {' or '.join(kinds)}; plan it again")
-    return kinds[name].from_json(content)
+    if name not in KINDS:
+        raise RequestError(f"not a job: its kind is {name!r}, not {' or '.join(KINDS)}; plan it again")
+    return _job_class(name).from_json(content)
+
+
+def _job_class(kind: str) -> type[PictureJob] | type[ClipJob]:
+    """The jobs of a kind, one of `KINDS`."""
+    if kind == "picture":
+        return PictureJob
+    # What reads and writes clips takes its time; pictures do without.
+    from isr.predict.jobs.clip import ClipJob
+
+    return ClipJob
 
 
 def request_from(values: dict[str, Any]) -> PredictRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import re
@@ -59,6 +58,8 @@ def import_keras() -> None:
         import keras
 
         return
+    import logging
+
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice about retracing is for programmers
     with quiet_stderr():
         import keras  # noqa: F401

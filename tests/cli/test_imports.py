@@ -27,8 +27,19 @@ HEAVY = {
     "tensorflow",
     "yaml",
 }
-# Each takes about a millisecond, and serves clips, colour profiles and `.keras` files.
-FOR_OTHERS = {"PIL.ImageCms", "concurrent.futures", "isr.io.clips.video", "secrets", "zipfile"}
+# Each takes about a millisecond or more, and serves clips, other pictures than PNG, and `.keras` files.
+FOR_OTHERS = {
+    "PIL.Image",
+    "PIL.ImageCms",
+    "concurrent.futures",
+    "isr.io.clips.info",
+    "isr.io.clips.video",
+    "isr.predict.jobs.clip",
+    "logging",
+    "secrets",
+    "tifffile",
+    "zipfile",
+}
 
 REPORT = """
 import json, sys

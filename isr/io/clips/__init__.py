@@ -41,14 +41,43 @@ Segments of an interrupted run and of the run that goes on fit together on one m
 give the same bytes, for the same number of threads.
 """
 
-from isr.io.clips.colour import Colour
-from isr.io.clips.containers import CODECS
-from isr.io.clips.info import FOLDER_RATE, Frame, StreamInfo, Timeline, Turn, VideoInfo
-from isr.io.clips.kinds import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
-from isr.io.clips.output import Output
-from isr.io.clips.planning import plan_output
-from isr.io.clips.reading import FrameReader, is_clip, probe, quantiser
-from isr.io.clips.writing import FrameWriter, SegmentWriter, join
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isr.io.clips.colour import Colour
+    from isr.io.clips.containers import ANIMATION_SUFFIXES, CODECS, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
+    from isr.io.clips.info import FOLDER_RATE, Frame, StreamInfo, Timeline, Turn, VideoInfo
+    from isr.io.clips.kinds import is_clip
+    from isr.io.clips.output import Output
+    from isr.io.clips.planning import plan_output
+    from isr.io.clips.reading import FrameReader, probe, quantiser
+    from isr.io.clips.writing import FrameWriter, SegmentWriter, join
+
+_PUBLIC = {
+    "ANIMATION_SUFFIXES": "containers",
+    "CODECS": "containers",
+    "Colour": "colour",
+    "FOLDER_RATE": "info",
+    "Frame": "info",
+    "FrameReader": "reading",
+    "FrameWriter": "writing",
+    "Output": "output",
+    "SegmentWriter": "writing",
+    "StreamInfo": "info",
+    "Timeline": "info",
+    "Turn": "info",
+    "VIDEO_SUFFIXES": "containers",
+    "VideoInfo": "info",
+    "WRITABLE_SUFFIXES": "containers",
+    "is_clip": "kinds",
+    "join": "writing",
+    "plan_output": "planning",
+    "probe": "reading",
+    "quantiser": "reading",
+}
 
 __all__ = [
     "ANIMATION_SUFFIXES",
@@ -72,3 +101,10 @@ __all__ = [
     "probe",
     "quantiser",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Telling pictures from clips does without what reads and writes clips.
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"isr.io.clips.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'isr.io.clips' has no attribute {name!r}")

@@ -1,12 +1,15 @@
 """GIF, animated PNG and animated WebP: their frames with delays and loop count, read one by one and written so.
 
-Pillow decodes and encodes the single frames. The files around them are put together here, from the frames' encoded
-parts, because Pillow holds all frames in memory while it writes and merges neighbours that are equal: here the
-number of frames stays, and memory does not grow with it.
+Pillow decodes and encodes the single frames. It is imported for that alone: telling whether a picture is an animation
+does without. The files around the frames are put together here, from the frames' encoded parts, because Pillow holds
+all frames in memory while it writes and merges neighbours that are equal: here the number of frames stays, and memory
+does not grow with it.
 
 A frame's encoded part, `encoded(...)`, does not depend on its neighbours: parts can be kept in any number of files,
 and `join` copies them into the animation.
 """
+
+from __future__ import annotations
 
 import io
 import struct
@@ -15,10 +18,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = {".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
 # Holds milliseconds, GIF's hundredths and the usual frame rates exactly.
@@ -72,6 +77,8 @@ def read_header(path: Path) -> Header:
     Raises:
         Exception: whatever Pillow raises for a file it cannot read.
     """
+    from PIL import Image
+
     with Image.open(path) as image:
         durations: list[int] = []
         has_alpha = False
@@ -89,6 +96,8 @@ def read_header(path: Path) -> Header:
 
 def frames(path: Path, first: int = 0) -> Iterator[np.ndarray]:
     """Yield the frames from `first` on, `[h, w, 4]` uint8, each as it is seen (laid over those before it)."""
+    from PIL import Image
+
     with Image.open(path) as image:
         for index, (pixels, _) in enumerate(_frames(image)):
             if index >= first:
@@ -142,6 +151,8 @@ def join(target: BinaryIO, header: Header, parts: Iterable[BinaryIO]) -> None:
 
 
 def _gif_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
+    from PIL import Image
+
     colours = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
     clear = pixels[..., 3] < 128 if pixels.shape[-1] == 4 else None
     if clear is not None and not clear.any():
@@ -188,6 +199,8 @@ def _join_gif(target: BinaryIO, header: Header, parts: Iterable[BinaryIO]) -> No
 
 
 def _png_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     buffer.seek(8)
@@ -243,6 +256,8 @@ def _png_chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def _webp_frame(pixels: np.ndarray, duration: int, quality: int) -> bytes:
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(
         buffer, "WEBP", quality=quality, lossless=quality == 100, method=4, exact=True

@@ -6,14 +6,16 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from isr.errors import RequestError
-from isr.io.clips import animation, folder
+from isr.errors import ISRError, RequestError
 from isr.io.clips.animation_files import is_animation
 from isr.io.clips.containers import ANIMATION_SUFFIXES, CONTAINERS, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
-from isr.io.clips.info import Frame, Kind, VideoInfo
-from isr.io.clips.output import Choices, Output
+from isr.io.files import StrPath
+
+if TYPE_CHECKING:
+    from isr.io.clips.info import Frame, Kind, VideoInfo
+    from isr.io.clips.output import Choices, Output
 
 
 class ClipKind(Protocol):
@@ -37,12 +39,36 @@ class ClipKind(Protocol):
 
 def kind_module(kind: Kind) -> ClipKind:
     """Return the module of a kind."""
+    # Imported here: FFmpeg's libraries take their time, and telling a picture from a clip does without all of them.
     if kind == "video":
-        # FFmpeg's libraries take their time; pictures do without.
         from isr.io.clips import video
 
         return video
-    return animation if kind == "animation" else folder
+    if kind == "animation":
+        from isr.io.clips import animation
+
+        return animation
+    from isr.io.clips import folder
+
+    return folder
+
+
+def is_clip(path: StrPath) -> bool:
+    """Tell whether `path` is a video file (by its suffix), an animation or a folder of numbered pictures.
+
+    What cannot be read is none; `probe` says why.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            from isr.io.clips import folder
+
+            return bool(folder.numbered(path)[0])
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return True
+        return path.suffix.lower() in ANIMATION_SUFFIXES and is_animation(path)
+    except (ISRError, OSError):
+        return False
 
 
 def kind_of(path: Path) -> Kind:

@@ -8,30 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from isr.errors import ISRError
-from isr.io.clips import folder
-from isr.io.clips.animation_files import is_animation
-from isr.io.clips.containers import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from isr.io.clips.info import Frame, VideoInfo, within
 from isr.io.clips.kinds import kind_module, kind_of
 from isr.io.errors import one_line
 from isr.io.files import StrPath
-
-
-def is_clip(path: StrPath) -> bool:
-    """Tell whether `path` is a video file (by its suffix), an animation or a folder of numbered pictures.
-
-    What cannot be read is none; `probe` says why.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            return bool(folder.numbered(path)[0])
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            return True
-        return path.suffix.lower() in ANIMATION_SUFFIXES and is_animation(path)
-    except (ISRError, OSError):
-        return False
 
 
 def probe(path: StrPath, *, timeline: bool = False, rate: Fraction | None = None) -> VideoInfo:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import features
 
 from isr.errors import RequestError
 from isr.io.files import StrPath
@@ -122,9 +122,9 @@ FORMATS = {
         max_side=2**31 - 1,
     ),
 }
-# Pillow is built with or without two of them.
+# Pillow is built with or without two of them. Looking for its modules does not import it: PNG files do without.
 for _name in ("WEBP", "AVIF"):
-    if not features.check(_name.lower()):
+    if find_spec(f"PIL._{_name.lower()}") is None:
         del FORMATS[_name]
 
 READABLE: frozenset[str] = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)

@@ -1,7 +1,7 @@
 """JPEG, BMP and AVIF, by Pillow; HEIC, by its plugin of the extra `heic`.
 
 Its classes themselves and not `Image.open`, whose limit of pixels is one for the whole process; ours is checked
-before anything is decoded.
+before anything is decoded. Pillow is imported where a file needs it: PNG files do without.
 """
 
 import warnings
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from isr.errors import MachineError, RequestError
 from isr.io import exif
@@ -96,6 +95,8 @@ def _opened_by_pillow(format: str, image: Any, resolution: Any) -> Stored:
 
 def write_jpeg(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
     """Write a JPEG file; a block of metadata that it has no room for is left out with a warning."""
+    from PIL import Image
+
     # One segment each, and a segment's length is a 16-bit number.
     exif = _within(metadata.exif, 65_527, "EXIF", path)
     xmp = _within(metadata.xmp, 65_502, "XMP", path)
@@ -116,12 +117,16 @@ def _within(block: bytes | None, limit: int, what: str, path: Path) -> bytes | N
 
 def write_bmp(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
     """Write a BMP file; it has no quality, and of the metadata only the resolution."""
+    from PIL import Image
+
     resolution = {"dpi": metadata.resolution} if metadata.resolution else {}
     Image.fromarray(squeezed(pixels)).save(path, "BMP", **resolution)
 
 
 def write_avif(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
     """Write an AVIF file."""
+    from PIL import Image
+
     blocks = metadata_blocks(metadata, exif=exif_with_resolution(metadata), xmp=metadata.xmp)
     Image.fromarray(pixels).save(
         path, "AVIF", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0", **blocks

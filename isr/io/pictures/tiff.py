@@ -4,11 +4,11 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from isr.errors import RequestError
 from isr.io import exif
@@ -31,10 +31,22 @@ class _Samples:
     dtype: str
 
 
-def open_tiff(path: Path, file: BinaryIO) -> Stored:
-    """Read the header of a TIFF file."""
+@cache
+def _tifffile() -> Any:
+    """tifffile, which other pictures do without."""
+    import logging
+
     import tifffile
 
+    # What it finds odd in a file, it tells by its logger, which without a handler prints it. Whatever matters is an
+    # exception and becomes our one line.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    return tifffile
+
+
+def open_tiff(path: Path, file: BinaryIO) -> Stored:
+    """Read the header of a TIFF file."""
+    tifffile = _tifffile()
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     tiff = tifffile.TiffFile(file)
@@ -146,6 +158,8 @@ def _pixels(page: Any, samples: _Samples, profile: bytes | None) -> np.ndarray:
         pixels = unassociated(pixels)
     if samples.colours == 4:
         # Here alone: most pictures need no conversion.
+        from PIL import Image
+
         from isr.io.pictures.colour import rgb_from_cmyk
 
         pixels = eight_bits(pixels)
@@ -156,8 +170,7 @@ def _pixels(page: Any, samples: _Samples, profile: bytes | None) -> np.ndarray:
 
 def write_tiff(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
     """Write a TIFF file, deflated; it has no quality."""
-    import tifffile
-
+    tifffile = _tifffile()
     channels = pixels.shape[-1]
     tifffile.imwrite(
         path,

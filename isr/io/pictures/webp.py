@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from isr.errors import RequestError
 from isr.io.pictures.picture import Metadata
@@ -72,6 +71,8 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 def write_webp(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
     """Write a WebP file, lossless at quality 100."""
+    from PIL import Image
+
     blocks = metadata_blocks(metadata, exif=exif_with_resolution(metadata), xmp=metadata.xmp)
     if quality == 100:
         # Pillow's `quality` means effort here; `exact` keeps the colours where alpha is zero.

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
-from isr.io.clips import VideoInfo
 from isr.io.pictures import PictureInfo
 from isr.predict.crop import Crop, size_of
 from isr.predict.jobs.journal import Journal
@@ -31,6 +30,9 @@ from isr.predict.speeds import Kind, Speeds, speeds_here
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
 from isr.progress import Estimate, Progress
+
+if TYPE_CHECKING:
+    from isr.io.clips import VideoInfo
 
 # The version of a job in a file.
 VERSION = 1
