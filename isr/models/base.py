@@ -349,6 +349,19 @@ class MultiFrameModel(SuperResolutionModel):
         """
         raise NotImplementedError
 
+    @property
+    def frame_network(self) -> SuperResolutionModel | None:
+        """Return the network of single pictures that `encode` begins with, for an engine to run; None: none."""
+        return None
+
+    def observe(self, sr: Tensor) -> Features:
+        """Compute what `encode` gives, of frames that `frame_network` has enlarged already.
+
+        Args:
+            sr: `[n, s*h, s*w, c]`, about [0, 1].
+        """
+        raise NotImplementedError
+
     def decode(self, window: Features) -> Tensor:
         """Make the enlarged centre frame.
 

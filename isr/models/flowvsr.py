@@ -134,12 +134,15 @@ class FlowVSR(MultiFrameModel):
         self.last.kernel.assign(ops.zeros(self.last.kernel.shape))
         self.built = True
 
+    @property
+    def frame_network(self) -> SuperResolutionModel:
+        return self.enlarge
+
     def encode(self, frames: Tensor) -> Features:
         self.check_sides(frames)
         return self.observe(self.enlarge.at_scale(frames, self.scale))
 
     def observe(self, sr: Tensor) -> Features:
-        """Compute what `encode` gives, of frames that the base has enlarged already, `[n, s*h, s*w, c]`."""
         sr = ops.cast(sr, "float32")
         mix = LUMA if self.num_channels == 3 else [1 / self.num_channels] * self.num_channels
         luma = ops.matmul(sr, ops.convert_to_tensor(mix, "float32")[:, None])

@@ -315,4 +315,4 @@ def _opened(
     for line in (route.describe() if networks else "", why):
         if line:
             progress.message(line)
-    return [network.open(computed, progress) for network in own]
+    return [network.open(computed, progress, frames=network.frame_engine(computed)) for network in own]

@@ -30,6 +30,7 @@ class ChosenNetwork:
         weights: a hash of them and of what they are put into.
         spec: what is known of it without opening it.
         mixture: of a preset's corners; None: its own weights.
+        frames: the engine of the network of single pictures in one of several frames; empty: what runs all of it.
         live: the object in Python.
     """
 
@@ -41,10 +42,13 @@ class ChosenNetwork:
     weights: str
     spec: ModelSpec
     mixture: Mixture | None = None
+    frames: str = ""
     live: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, network: Network, precision: str) -> tuple[ChosenNetwork, tuple[str, ...]]:
+    def of(
+        cls, network: Network, precision: str, device: str | None
+    ) -> tuple[ChosenNetwork, tuple[str, ...]]:
         """Name a network that computes in one of its precisions, and tell where another one has to do."""
         engine, computed = network.engine, ""
         lines: tuple[str, ...] = ()
@@ -59,6 +63,7 @@ class ChosenNetwork:
             network.fingerprint(computed),
             network.outline,
             network.mixture,
+            network.frame_engine(computed, device),
             None if network.source else network,
         )
         return chosen, lines
@@ -131,9 +136,10 @@ class Networks:
         upscalers, used = [], []
         for chosen, network in zip(job.networks, networks, strict=True):
             precision = supported_precision(chosen.precision, device)[0]
-            upscalers.append(network.open(precision, progress, job.device))
+            upscalers.append(network.open(precision, progress, job.device, chosen.frames))
             computed = network.computed_in(precision) if network.precisions else ""
-            used.append(replace(chosen, engine=network.engine, precision=computed))
+            frames = chosen.frames if getattr(upscalers[-1], "enlarger", None) else ""
+            used.append(replace(chosen, engine=network.engine, precision=computed, frames=frames))
         fresh = any(id(upscaler) not in self._used for upscaler in upscalers)
         self._used.update(map(id, upscalers))
         return Opened(tuple(upscalers), tuple(used), device, fresh, tuple(networks))

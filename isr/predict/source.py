@@ -283,7 +283,11 @@ class Network:
         return self._object
 
     def open(
-        self, precision: str = "float32", progress: Progress | None = None, device: str | None = None
+        self,
+        precision: str = "float32",
+        progress: Progress | None = None,
+        device: str | None = None,
+        frames: str = "",
     ) -> Upscaler:
         """Open the network, ready to run; once per precision and device.
 
@@ -295,6 +299,8 @@ class Network:
             progress: told where the network is converted for its engine, which takes seconds, once, and where
                 another precision or engine has to do.
             device: for an engine that has GPUs, "cpu", "gpu" or "gpu:N"; None: the processor.
+            frames: the engine that runs the network of single pictures in one of several frames, as `frame_engine`
+                names it; empty: Keras does.
 
         Raises:
             MachineError: there is no such device.
@@ -323,15 +329,61 @@ class Network:
                     raise
                 self._fall_back(precision, error, progress)
                 return self.open(precision, progress, device)
-        if precision not in self._upscalers:
+        key = f"{precision} by {frames}" if frames else precision
+        if key not in self._upscalers:
             from isr.runtimes import as_upscaler
 
-            self._upscalers[precision] = as_upscaler(self._loaded(progress), precision)
-        upscaler = self._upscalers[precision]
+            upscaler = as_upscaler(self._loaded(progress), precision)
+            if frames:
+                self._hand_over_frames(upscaler, frames, precision, progress)
+            self._upscalers[key] = upscaler
+        upscaler = self._upscalers[key]
         copy = getattr(upscaler, "model", self._object)
         if copy is not self._object and self._folder is None:
             copy.set_weights(self._object.get_weights())
         return upscaler
+
+    def frame_engine(self, precision: str, device: str | None = None) -> str:
+        """Return the engine that enlarges single frames for a network of several, where "auto" may take one.
+
+        Args:
+            precision: one of `precisions`.
+            device: as for `open`.
+
+        Returns:
+            Its name; empty where Keras computes all, or there is no such network.
+        """
+        if not self.automatic or self.num_frames == 1 or device not in (None, "cpu"):
+            return ""
+        if self._folder is None or self._folder.is_file():
+            return ""
+        base = presets.read_config(self._folder)["arguments"].get("base")
+        if base is None or wirings.find(base["model"], base["arguments"]) is None:
+            return ""
+        engine = choose(
+            {
+                name: ENGINES[name].precisions if name in ENGINES else PRECISIONS_OF_KERAS
+                for name in candidates()
+            },
+            precision,
+        ).engine
+        return engine if engine in ENGINES else ""
+
+    def _hand_over_frames(self, upscaler: Any, engine: str, precision: str, progress: Progress) -> None:
+        """Let an engine run the network of single pictures in one of several frames; if it fails, Keras may do."""
+        from isr.runtimes.engines.built import open_weights
+
+        network = upscaler.model.frame_network
+        config = {"model": type(network).__name__, "arguments": network.preset_arguments()}
+        weights = {name: np.asarray(value) for name, value in network.named_weights().items()}
+        try:
+            enlarger = open_weights(network.name, config, weights, engine, precision)
+        except ISRError as error:
+            if not self.automatic:
+                raise
+            progress.message(f"{error}; computed by {backend()}")
+        else:
+            upscaler.hand_over(enlarger)
 
     def computed_in(self, precision: str) -> str:
         """Return the precision that `open` gives for one of its own: another where its engine has failed."""
@@ -597,7 +649,7 @@ def windows_of(
         hindrance = "needs Keras with TensorFlow or JAX"
     names = {scale: presets.default_for(scale, True, alias) for scale in presets.default_scales()}
     networks = {
-        scale: network_at(str(presets.HERE / name), engine if engine in BACKENDS else "", False)
+        scale: network_at(str(presets.HERE / name), engine if engine in BACKENDS else "", engine == "auto")
         for scale, name in names.items()
         if presets.num_frames(name) > 1
     }

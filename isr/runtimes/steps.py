@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isr.models import MultiFrameModel
-from isr.spec import ModelSpec
+from isr.spec import ModelSpec, Upscaler
 
 Features = dict[str, Any]  # tensors of the backend by name
 
@@ -60,6 +60,9 @@ class FramesUpscaler:
         model: of several frames.
         compile: makes a graph of a function of arrays, or of lists of features.
         bytes_of: a tensor's.
+
+    Attributes:
+        enlarger: what runs the model's `frame_network` in its place; None: nothing does.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class FramesUpscaler:
     ) -> None:
         self.model = model
         self.spec: ModelSpec = model.spec
+        self.enlarger: Upscaler | None = None
         self._compile = compile
         self._bytes_of = bytes_of
         self._call = compile(model)
@@ -80,6 +84,12 @@ class FramesUpscaler:
     def __call__(self, batch: np.ndarray, *, scale: int | None = None) -> np.ndarray:
         self.spec.check_scale(scale)
         return np.asarray(self._call(batch), np.float32)
+
+    def hand_over(self, enlarger: Upscaler) -> None:
+        """Let an upscaler, of another engine, run the model's `frame_network` from now on."""
+        observe = self._compile(self.model.observe)
+        self.enlarger = enlarger
+        self._encode = lambda frames: observe(enlarger(frames))
 
     def encode(self, frames: np.ndarray) -> Result:
         def encoded() -> Features:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -26,10 +27,11 @@ from upscalers import Lines, Repeat
 import isr
 from isr import presets
 from isr.cli.app import run
-from isr.errors import Cancelled, RequestError
+from isr.errors import Cancelled, ISRError, RequestError
 from isr.io.clips import FrameReader
 from isr.models import EDSR, EDVR, FlowVSR
 from isr.predict import PredictRequest, plan
+from isr.predict import source as source_module
 from isr.predict.jobs import clip
 from isr.predict.jobs.clip import ClipJob
 from isr.predict.networks import NETWORKS
@@ -265,6 +267,48 @@ def test_by_default_a_clip_is_made_as_its_frames_are() -> None:
     lines = Lines()
     assert list(isr.upscale_frames(None, read_clip(source)[:1], tile_overlap="exact", progress=lines))
     assert lines.lines == ["frame by frame by edsr_fast_x2: flowvsr_x2 has no exact overlap"]
+
+
+@pytest.mark.usefixtures("with_windows")
+def test_frames_go_to_the_engine_for_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isr.predict.source.candidates", lambda: ["openvino"])
+    source = save_clip("clip.mkv", frames(4))
+    assert planned(source).engine == "tensorflow, openvino"
+    assert planned(source, "flowvsr_x2").engine == "tensorflow, openvino"
+    assert planned(source, device="gpu").engine == "tensorflow"
+    assert planned(source, engine="tensorflow").engine == "tensorflow"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("with_windows")
+def test_the_engine_for_photographs_gives_the_same_clip_or_leaves_it_to_keras(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("isr.predict.source.candidates", lambda: ["openvino"])
+    source = save_clip("clip.mkv", frames(4))
+    options: dict[str, Any] = {
+        "video": VideoOptions(codec="ffv1", pixel_format="bgr0"),
+        "precision": "float32",
+    }
+    (own,) = predict(source, engine="tensorflow", **options)
+    assert own.engine == "tensorflow"
+    expected = read_clip("clip_x2.mkv")
+    (shared,) = predict(source, overwrite=True, engine="auto", **options)
+    assert shared.engine == "tensorflow, openvino"
+    differences = np.abs(np.subtract(read_clip("clip_x2.mkv"), expected, dtype=int))
+    assert differences.max() <= 1 and differences.mean() < 0.01
+
+    def failing(*_: object) -> None:
+        raise ISRError("cannot be opened")
+
+    source_module._of_file.cache_clear()
+    monkeypatch.setattr("isr.runtimes.engines.built.open_weights", failing)
+    lines = Lines()
+    (alone,) = predict(source, None, lines, overwrite=True, engine="auto", **options)
+    source_module._of_file.cache_clear()
+    assert alone.engine == "tensorflow" and "cannot be opened; computed by tensorflow" in lines.lines
+    np.testing.assert_array_equal(read_clip("clip_x2.mkv"), expected)
 
 
 @pytest.mark.usefixtures("with_windows")

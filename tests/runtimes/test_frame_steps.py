@@ -47,6 +47,9 @@ class Chain:
     def encode(self, frames: np.ndarray) -> dict[str, Any]:
         return self.note("encode", np.sqrt(frames))
 
+    def observe(self, frames: np.ndarray) -> dict[str, Any]:
+        return self.note("observe", frames)
+
     def pair(self, one: Any, other: Any) -> dict[str, Any]:
         return self.note("pair", one["sr"] - 3 * other["sr"])
 
@@ -69,6 +72,17 @@ def opened() -> tuple[Chain, FramesUpscaler]:
 
 def clip(count: int, height: int = 4, width: int = 5, seed: int = 0) -> list[np.ndarray]:
     return list(np.random.default_rng(seed).random((count, height, width, 3), np.float32))
+
+
+def test_another_upscaler_begins_where_it_is_handed_over() -> None:
+    _, own = opened()
+    chain, shared = opened()
+    begins: Any = np.sqrt
+    shared.hand_over(begins)
+    pictures = clip(8)
+    expected = list(enlarge_frames(own, iter(pictures), WHOLE))
+    np.testing.assert_array_equal(list(enlarge_frames(shared, iter(pictures), WHOLE)), expected)
+    assert "observe" in chain.computed and "encode" not in chain.computed
 
 
 def test_every_step_is_computed_once() -> None:

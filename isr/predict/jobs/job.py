@@ -173,7 +173,7 @@ class Setting:
             # Hashed once for all files, and only where a file needs it.
             key = network, precision
             if key not in self._chosen:
-                self._chosen[key] = ChosenNetwork.of(network, precision)
+                self._chosen[key] = ChosenNetwork.of(network, precision, self.options.device)
             known, lines = self._chosen[key]
             chosen.append(known)
             notes += lines
@@ -360,7 +360,7 @@ class Job(ABC):
     @property
     def engine(self) -> str:
         """Name what runs the networks; empty for what runs itself."""
-        return _joined(network.engine for network in self.networks)
+        return _joined(engine for network in self.networks for engine in (network.engine, network.frames))
 
     @property
     def precision(self) -> str:
