@@ -8,6 +8,7 @@ import io
 import os
 import struct
 import sys
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, features
 
 from isr.errors import ISRError, MachineError, RequestError
 from isr.io import pictures
-from isr.io.pictures import Metadata, Picture, PictureInfo
+from isr.io.pictures import Metadata, Picture, PictureInfo, png
 
 HAS_AVIF = features.check("avif")
 SUFFIXES = [".png", ".jpg", ".webp", ".tif", ".bmp"] + ([".avif"] if HAS_AVIF else [])
@@ -279,6 +280,47 @@ def test_float_goes_to_16_bits_in_png_and_to_8_in_the_others(tmp_path: Path) -> 
     assert decoded_png((tmp_path / "a.png").read_bytes()).ravel().tolist() == [0, 0, 16384, 65535, 65535, 0]
     pictures.write(tmp_path / "a.bmp", Picture(values))
     assert np.asarray(Image.open(tmp_path / "a.bmp")).ravel().tolist() == [0, 0, 64, 255, 255, 0]
+
+
+# ------------------------------------------------------------------------------------- PNG, in parts of rows
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(1, 23),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.sampled_from([np.uint8, np.uint16]),
+    st.integers(1, 300),
+    st.sampled_from([1, 3]),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_png_holds_its_rows_whatever_the_parts_and_cores(
+    height: int, width: int, channels: int, dtype: type[Any], bytes_at_a_time: int, cores: int, seed: int
+) -> None:
+    top = np.iinfo(dtype).max
+    # Flat, steep and noisy places, so that each neighbour is the likeliest somewhere.
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([0, 0, 1, -3, top // 2], (height, width, channels))
+    pixels = (steps.cumsum(0) + steps.cumsum(1)).astype(dtype)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, "a.png")
+        pictures.write(path, Picture(pixels))
+        whole = path.read_bytes()
+        patch.setattr(png, "_AT_A_TIME", bytes_at_a_time)
+        patch.setattr(os, "cpu_count", lambda: cores)
+        pictures.write(path, Picture(pixels, Metadata(resolution=(72.0, 72.0))))
+        data = path.read_bytes()
+        patch.setattr(os, "cpu_count", lambda: 2)
+        pictures.write(path, Picture(pixels, Metadata(resolution=(72.0, 72.0))))
+        assert path.read_bytes() == data
+    for content in (whole, data):
+        np.testing.assert_array_equal(decoded_png(content), pixels)
+        np.testing.assert_array_equal(imagecodecs.png_decode(content).reshape(pixels.shape), pixels)
+        if dtype == np.uint8:
+            np.testing.assert_array_equal(
+                np.asarray(Image.open(io.BytesIO(content))).reshape(pixels.shape), pixels
+            )
 
 
 # -------------------------------------------------------------------------------------------- kinds of PNG

@@ -1,17 +1,18 @@
-"""PNG: chunks read and written here, pixels by libpng."""
+"""PNG: chunks read and written here, pixels read by libpng, and written by zlib on all cores."""
 
 import contextlib
 import io
+import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from isr.errors import RequestError
-from isr.io.pictures.depth import squeezed, with_channels
+from isr.io.pictures.depth import with_channels
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.stored import Stored, described
 
@@ -20,6 +21,12 @@ _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _XMP = b"XML:com.adobe.xmp\0"
 # Larger metadata in a compressed chunk is a bomb, not a profile.
 _MAX_METADATA = 2**26
+# As the header says how many channels there are, and a row how it is filtered.
+_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
+_PAETH = 4
+# Bytes that are filtered and compressed at a time: they stay in the processor's cache.
+_AT_A_TIME = 2**18
+_MOST_THREADS = 8
 
 
 def open_png(path: Path, file: BinaryIO) -> Stored:
@@ -112,31 +119,93 @@ def _inflated(data: bytes) -> bytes:
 
 
 def write_png(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int) -> None:
-    """Write a PNG file; it has no quality."""
-    import imagecodecs
+    """Write a PNG file, some rows at a time and on all cores; it has no quality."""
+    height, width, channels = pixels.shape
+    size = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOURS[channels], 0, 0, 0)
+    with path.open("wb") as file:
+        file.write(_SIGNATURE + _chunk(b"IHDR", size))
+        # Before the pixels, where iCCP and pHYs have to stand.
+        file.write(_metadata_chunks(metadata))
+        for part in _deflated(pixels):
+            file.write(_chunk(b"IDAT", part))
+        file.write(_chunk(b"IEND", b""))
 
-    # Level 4 with zlib's strategy for filtered data: on photographs smaller than level 6 without, in half the time.
-    # Paeth's filter alone: choosing one for each row takes a quarter of the time more, for 1 % of the size.
-    data = imagecodecs.png_encode(squeezed(pixels), level=4, strategy=1, filter=imagecodecs.PNG.FILTER.PAETH)
-    path.write_bytes(_with_chunks(bytes(data), metadata))
+
+def _chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
 
-def _with_chunks(data: bytes, metadata: Metadata) -> bytes:
-    """A PNG file with the metadata as chunks behind its header, where iCCP and pHYs have to stand."""
-
-    def chunk(kind: bytes, payload: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
-        )
-
-    added = b""
+def _metadata_chunks(metadata: Metadata) -> bytes:
+    chunks = b""
     if metadata.icc_profile:
-        added += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile))
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile))
     if metadata.resolution:
-        added += chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / 0.0254) for dpi in metadata.resolution), 1))
+        resolution = (round(dpi / 0.0254) for dpi in metadata.resolution)
+        chunks += _chunk(b"pHYs", struct.pack(">IIB", *resolution, 1))
     if metadata.exif:
-        added += chunk(b"eXIf", metadata.exif)
+        chunks += _chunk(b"eXIf", metadata.exif)
     if metadata.xmp:
-        added += chunk(b"iTXt", _XMP + b"\0\0\0\0" + metadata.xmp)
-    header = len(_SIGNATURE) + 25
-    return data[:header] + added + data[header:]
+        chunks += _chunk(b"iTXt", _XMP + b"\0\0\0\0" + metadata.xmp)
+    return chunks
+
+
+def _deflated(pixels: np.ndarray) -> Iterator[bytes]:
+    """The parts of one zlib stream of all rows, each filtered.
+
+    Every part is compressed by itself and ends at a byte, so that all cores may work and the bytes are the same
+    whatever their number.
+    """
+    height, width, channels = pixels.shape
+    count = max(1, _AT_A_TIME // (width * channels * pixels.itemsize))
+
+    def compress(start: int) -> tuple[np.ndarray, bytes]:
+        stop = min(start + count, height)
+        rows = _filtered(pixels, start, stop)
+        # With zlib's strategy for filtered data: on photographs smaller than level 6 without, in half the time.
+        stream = zlib.compressobj(level=4, wbits=-15, strategy=zlib.Z_FILTERED)
+        end = zlib.Z_FINISH if stop == height else zlib.Z_SYNC_FLUSH
+        return rows, stream.compress(rows.data) + stream.flush(end)
+
+    # Before the first part, that the window is of 32 kB; behind the last one, the checksum of what they hold.
+    header, checksum = b"\x78\x5e", 1
+    for rows, data in _on_all_cores(compress, range(0, height, count)):
+        yield header + data
+        header, checksum = b"", zlib.adler32(rows.data, checksum)
+    yield struct.pack(">I", checksum)
+
+
+def _on_all_cores(
+    work: Callable[[int], tuple[np.ndarray, bytes]], items: range
+) -> Iterator[tuple[np.ndarray, bytes]]:
+    """What the work gives of each item, in their order."""
+    if len(items) == 1:
+        yield work(items[0])
+        return
+    # Here alone: a small picture does without.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        yield from pool.map(work, items)
+
+
+def _filtered(pixels: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Some rows as they stand in a file, by Paeth's filter: each byte less the likeliest of its neighbours.
+
+    To choose one of the five filters for each row takes longer, for 1 % of the size.
+    """
+    known = min(start, 1)
+    part = pixels[start - known : stop]
+    rows = part.astype(part.dtype.newbyteorder(">"), copy=False).view(np.uint8).reshape(len(part), -1)
+    step = pixels.shape[-1] * pixels.itemsize
+    # Beyond the picture, everything is 0.
+    padded = np.zeros((1 + stop - start, step + rows.shape[1]), np.int16)
+    padded[1 - known :, step:] = rows
+    left, above, corner = padded[1:, :-step], padded[:-1, step:], padded[:-1, :-step]
+    across, down = above - corner, left - corner
+    both = np.abs(across + down)
+    across, down = np.abs(across), np.abs(down)
+    likeliest = np.where((across <= down) & (across <= both), left, np.where(down <= both, above, corner))
+    result = np.empty((stop - start, 1 + rows.shape[1]), np.uint8)
+    result[:, 0] = _PAETH
+    np.subtract(padded[1:, step:], likeliest, out=result[:, 1:], casting="unsafe")
+    return result
