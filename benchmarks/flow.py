@@ -28,9 +28,7 @@ from isr.levels import from_float, to_float
 from isr.models import FlowVSR
 from isr.models.loading import load
 
-SIDE = 48  # of the crops, in pixels of the input
 FRAMES = 6  # per clip, spread evenly
-REACH = (-2, -1, 1, 2)  # neighbours
 SHIFTS = (1, 2, 4, 8, 16, 24, 32)  # pixels of the input
 
 
@@ -64,20 +62,21 @@ def distance(flow: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.linalg.norm(flow - truth, axis=-1)
 
 
-def clips(model: FlowVSR, folder: Path, scale: int) -> None:
+def clips(model: FlowVSR, folder: Path, scale: int, side: int, reach: int) -> None:
+    steps = [step for step in range(-reach, reach + 1) if step]
     print(f"{'neighbours, px of the input':32} {'no motion':>10} {'DIS':>10} {'flow':>10} {'confidence':>11}")
     rows = []
     for files in find_clips(folder, None):
         frames = list(read_clip(files, scale, 3))
         height, width = frames[0][0].shape[:2]
-        top, left = (height - SIDE) // 2, (width - SIDE) // 2
-        inner = slice(top, top + SIDE), slice(left, left + SIDE)
+        top, left = (height - side) // 2, (width - side) // 2
+        inner = slice(top, top + side), slice(left, left + side)
         rows.append(
             np.mean(
                 [
                     compare(model, frames, place, place + step, inner, scale)
-                    for place in np.linspace(2, len(frames) - 3, FRAMES).astype(int)
-                    for step in REACH
+                    for place in np.linspace(reach, len(frames) - 1 - reach, FRAMES).astype(int)
+                    for step in steps
                 ],
                 axis=0,
             )
@@ -155,6 +154,8 @@ def main() -> None:
     )
     parser.add_argument("preset")
     parser.add_argument("--clips", type=Path)
+    parser.add_argument("--side", type=int, default=48, help="of the crops of clips, in pixels of the input")
+    parser.add_argument("--reach", type=int, default=2, help="frames to the farthest neighbour")
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=8, help="photographs to shift")
     parser.add_argument("--cost", action="store_true", help="processor time of a frame")
@@ -164,7 +165,7 @@ def main() -> None:
     if arguments.cost:
         cost(model)
     if arguments.clips:
-        clips(model, arguments.clips, model.scales[0])
+        clips(model, arguments.clips, model.scales[0], arguments.side, arguments.reach)
     if arguments.photos:
         photos(model, arguments.photos, model.scales[0], arguments.count)
 
