@@ -10,8 +10,9 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
@@ -47,6 +48,9 @@ from isr.page.uploads import LARGEST, check_kind, receive
 from isr.page.views import Views
 from isr.page.watched import Watched
 from isr.predict.source import has_corners
+
+if TYPE_CHECKING:
+    from isr.predict.speeds import Speeds
 
 MOST_TOLD = 60  # items in one answer, which so stays under 50 KB
 MOST_TRIED = 9  # pieces of one file
@@ -244,10 +248,6 @@ class Page:
         measured = Speeds()
         auto = choose_here(speeds=measured)
         installed = {name: engine.version for name, engine in ENGINES.items() if engine.installed}
-        speeds = [
-            {**kind._asdict(), "look": look_of(kind.networks), "seconds": measured.get(kind)}
-            for kind in measured.kinds()
-        ]
         return {
             "version": __version__,
             "cores": os.cpu_count(),
@@ -259,7 +259,7 @@ class Page:
             "cards": graphics_cards(),
             "presets": [row for row in presets.describe() if row["val_psnr_y"]],
             "knobs": self._knobs(),
-            "speeds": speeds,
+            "speeds": _fastest(measured),
             "roots": [str(folder) for folder in self.roots.folders],
             "folder": str(self.queue.folder),
         }
@@ -612,6 +612,18 @@ def _static_files() -> dict[str, tuple[str, bytes]]:
         for file in folder.iterdir()
         if Path(file.name).suffix in kinds
     }
+
+
+def _fastest(measured: Speeds) -> list[dict[str, Any]]:
+    """What was measured, in seconds per megapixel: of each look, and of each other network, the fastest way."""
+    rows = [
+        {**kind._asdict(), "look": look_of(kind.networks), "seconds": measured.get(kind)}
+        for kind in measured.kinds()
+    ]
+    found: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=itemgetter("seconds")):
+        found.setdefault(row["look"] or row["networks"], row)
+    return list(found.values())
 
 
 def _look(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from isr.page.looks import look_of
 from isr.page.reasons import KNOWN, key
 from isr.page.uploads import check_kind, receive
 from isr.predict.choice import choose_here, kind_of
-from isr.predict.speeds import NAME, Speeds
+from isr.predict.speeds import NAME, Kind, Speeds
 from isr.runtimes.engines import ENGINES, candidates
 
 CLIP = ROOT / "tests" / "samples" / "friday_aac.mp4"
@@ -500,6 +500,13 @@ def test_this_machine_is_measured_unless_it_works(tmp_path: Path) -> None:
         # What `isr engines --measure` notes beside the page.
         assert client.json("GET", "/machine")["auto"]["pace"] is None
         record = Speeds(tmp_path / "cache" / NAME)
+        # Of what was measured in several ways, the fastest is told.
+        networks = machine["speeds"][0]["networks"]
+        for engine, pace in (("slow", 90.0), ("quick", 1e-9), ("middling", 2.0)):
+            record.add(Kind(networks, engine, "float32", "CPU"), 0.01, pace)
+        record.add(Kind("mine", "tensorflow", "float32", "CPU"), 0.01, 3.0)
+        told = client.json("GET", "/machine")["speeds"]
+        assert [(row["look"], row["engine"]) for row in told] == [("best", "quick"), ("", "tensorflow")]
         for way, pace in {
             ("openvino", "float32"): 9.0,
             ("openvino", "bfloat16"): 8.0,
