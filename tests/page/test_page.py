@@ -591,7 +591,8 @@ def test_twenty_uploads_at_once(page: Client) -> None:
 
     answers: list[tuple[int, str]] = []
     with ThreadPoolExecutor(20) as pool:
-        assert page.grown(lambda: answers.extend(pool.map(send, range(20)))) <= 30
+        # They are 100 MB. Each thread of the server keeps some memory of its own.
+        assert page.grown(lambda: answers.extend(pool.map(send, range(20)))) <= 60
     assert [status for status, _ in answers] == [200] * 20
     items = page.items()
     assert {items[id]["name"] for _, id in answers} == {f"large{n}.mp4" for n in range(20)}
