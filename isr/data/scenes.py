@@ -16,9 +16,12 @@ from isr.data.batches import Batches
 from isr.data.clips import Clip, WindowRecipe
 from isr.data.degrade import degrade
 from isr.data.enlarged import EnlargedClip
-from isr.data.motion import MARGIN, Foreground, Motion, MotionBatches, Track
+from isr.data.motion import MARGIN, Foreground, Motion, MotionBatches, Track, followed
 from isr.io.files import atomic
 from isr.progress import Progress, Silent, check_cancelled
+
+
+EDGE = 4.0  # HR pixels over which a piece fades out, as edges do that a network has enlarged
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,16 @@ class FlowBatches(Batches):
         enlarged: the same, enlarged by a network; None: frames are given as they are.
         recipe: how pairs are drawn: their place, and two frames of a scene; its views, intervals and direction of time
             mean nothing here.
+        pieces: greatest number of pieces of other scenes that lie over a scene, each with the motion of its own.
     """
 
     def __init__(
-        self, scenes: Sequence[Scene], enlarged: Sequence[EnlargedClip] | None, recipe: WindowRecipe
+        self,
+        scenes: Sequence[Scene],
+        enlarged: Sequence[EnlargedClip] | None,
+        recipe: WindowRecipe,
+        *,
+        pieces: int = 0,
     ) -> None:
         if not scenes or scenes[0].height * scenes[0].scale < recipe.patch_size:
             raise ValueError(f"there are no scenes of {recipe.patch_size} pixels")
@@ -117,24 +126,38 @@ class FlowBatches(Batches):
         self.recipe: WindowRecipe = recipe
         self.scenes = scenes
         self.enlarged = enlarged
+        self.pieces = pieces
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         index = int(rng.integers(len(self.scenes)))
         scene = self.scenes[index]
-        first, second = self._pair(rng, scene.num_frames)
+        pair = self._pair(rng, scene.num_frames)
         scale, size = scene.scale, self.recipe.patch_size
         top, left = scale * rng.integers(0, scene.height - size // scale + 1, 2)
-        frames = scene.lr if self.enlarged is None else self.enlarged[index].lr
         rows, columns = (slice(begin // self.scale, begin // self.scale + self.side) for begin in (top, left))
-        frames = frames[[first, second], rows, columns]
+        frames = self._frames(index)[list(pair), rows, columns]
 
         corner = np.array([left, top]) - np.array([scene.width, scene.height]) * scale / 2
-        places = (np.arange(size // scale) + 0.5) * scale
-        points = corner + np.stack(np.meshgrid(places, places), axis=-1)  # [y, x, (x, y)]
-        target, visible = scene.motion.follow(int(first), int(second), points)
+        points = corner + grid(size // scale, scale)
+        target, visible = scene.motion.follow(*pair, points)
+        for _ in range(int(rng.integers(self.pieces + 1))):
+            other = int(rng.integers(len(self.scenes)))
+            motion = self.scenes[other].motion
+            piece = Piece(motion.track, pair, corner + size * rng.random(2), size * rng.uniform(0.04, 0.2), rng)
+            mask = piece.masks(corner + grid(self.side, self.scale))[..., None]
+            cover = self._frames(other)[list(pair), rows, columns]
+            frames = (frames + mask * (cover.astype(np.float32) - frames)).astype(frames.dtype)
+
+            own, (there, seen) = piece.covers(0, points), motion.follow(*pair, points)
+            target = np.where(own[..., None], there, target)
+            covered = piece.covers(1, target)
+            visible = np.where(own, seen & covered, visible & ~covered)
         visible &= np.all((target > corner) & (target < corner + size), axis=-1)
         flow = (target - points)[..., ::-1] / scale
         return frames, np.concatenate([flow, visible[..., None]], axis=-1).astype(np.float32)
+
+    def _frames(self, index: int) -> np.ndarray:
+        return self.scenes[index].lr if self.enlarged is None else self.enlarged[index].lr
 
     def _pair(self, rng: np.random.Generator, num_frames: int) -> tuple[int, int]:
         """Draw two frames of a scene; such as lie in one window of a network that takes them as they are."""
@@ -145,6 +168,54 @@ class FlowBatches(Batches):
         first = int(rng.integers(num_frames))
         # The centre frame itself, too, since it is aligned as the others are and has to stay where it is.
         return first, int(rng.integers(max(first - reach, 0), min(first + reach + 1, num_frames)))
+
+
+class Piece:
+    """What is cut out of two frames of a scene: an ellipse that moves with the background of its scene.
+
+    Args:
+        track: of the scene's frames.
+        pair: numbers of the two frames.
+        centre: in the first frame, `[x, y]` in HR pixels from its middle.
+        radius: mean of the two, in HR pixels.
+        rng: of form and angle.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        pair: tuple[int, int],
+        centre: np.ndarray,
+        radius: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.track = track
+        self.pair = pair
+        self.centre = centre
+        angle, stretch = np.pi * rng.random(), np.exp(rng.uniform(-0.5, 0.5))
+        axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        self.axes = axes / (radius * np.array([[stretch], [1 / stretch]]))
+        self.radius = radius
+
+    def inside(self, which: int, points: np.ndarray) -> np.ndarray:
+        """Measure how far points `[..., 2]` of frame 0 or 1 of the pair lie inside, in about HR pixels."""
+        at_first = followed(self.track, points, self.pair[which], self.pair[0])
+        return self.radius * (1 - np.linalg.norm((at_first - self.centre) @ self.axes.T, axis=-1))
+
+    def covers(self, which: int, points: np.ndarray) -> np.ndarray:
+        """Tell whether the piece shows points of a frame of the pair."""
+        return self.inside(which, points) > 0
+
+    def masks(self, points: np.ndarray) -> np.ndarray:
+        """Compute how much of pixels with these middles it covers in both frames, `[2, h, w]`, with soft edges."""
+        inside = np.stack([self.inside(which, points) for which in (0, 1)])
+        return np.clip(inside / EDGE + 0.5, 0, 1).astype(np.float32)
+
+
+def grid(count: int, step: int) -> np.ndarray:
+    """Give the middles of `count` by `count` pixels of a side, `[y, x, (x, y)]`."""
+    places = (np.arange(count) + 0.5) * step
+    return np.stack(np.meshgrid(places, places), axis=-1)
 
 
 def scene_recipe(recipe: WindowRecipe, patches: int) -> WindowRecipe:

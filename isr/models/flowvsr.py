@@ -12,6 +12,7 @@ from keras import ops
 
 from isr.arguments import at_least
 from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks
+from isr.layers.flow import add_up
 from isr.models.base import (
     Features,
     MultiFrameModel,
@@ -169,9 +170,9 @@ class FlowVSR(MultiFrameModel):
                 for found in (flow, trust)
             )
             batch = ([luma[place] for place in places], neighbours, flows, trusts)
-            residual = split_frames(
-                self._fuse(*(join_frames(ops.stack(each, axis=1)) for each in batch)), len(places)
-            )
+            center, around, *motion = (join_frames(ops.stack(each, axis=1)) for each in batch)
+            around = [around[:, i] for i in range(self.num_frames - 1)]
+            residual = split_frames(self._fuse(center, around, *motion), len(places))
             shown = {place: luma[place] + residual[:, i] for i, place in enumerate(places)}
         return window["sr"][:, self.spec.center_frame] + residual[:, 0]
 
@@ -243,8 +244,7 @@ class FlowVSR(MultiFrameModel):
             )
             for name in ("flow", "trust")
         )
-        luma = ops.stack([neighbour["luma"] for neighbour in neighbours], axis=1)
-        return self._fuse(center["luma"], luma, flow, trust)
+        return self._fuse(center["luma"], [neighbour["luma"] for neighbour in neighbours], flow, trust)
 
     def _around(self, place: int) -> list[int]:
         """Number the neighbours of a frame of the window."""
@@ -285,33 +285,35 @@ class FlowVSR(MultiFrameModel):
         Returns:
             The luma, moved, as blocks of `pixel_unshuffle`, `[b, n, h, w, s*s]`.
         """
-        # One by one: what is computed of one neighbour fits into the processor's caches.
-        moved = [
-            warp_blocks(neighbours[:, i], self.scale * flow[:, i], self.scale)
-            for i in range(neighbours.shape[1])
-        ]
+        moved = [self._move(neighbours[:, i], flow[:, i]) for i in range(neighbours.shape[1])]
         return ops.stack(moved, axis=1)
 
-    def _fuse(self, luma: Tensor, neighbours: Tensor, flow: Tensor, trust: Tensor) -> Tensor:
+    def _move(self, neighbour: Tensor, flow: Tensor) -> Tensor:
+        return warp_blocks(neighbour, self.scale * flow, self.scale)
+
+    def _fuse(self, luma: Tensor, neighbours: Sequence[Tensor], flow: Tensor, trust: Tensor) -> Tensor:
         """Compute what the neighbours add to the centre frame.
 
         Args:
             luma: of the centre frame, `[b, s*h, s*w, 1]`.
-            neighbours: their luma in order, `[b, t - 1, s*h, s*w, 1]`.
+            neighbours: the luma of each of them in order, `[b, s*h, s*w, 1]`.
             flow, trust: from the centre frame to each, `[b, t - 1, h, w, 2]` and `[b, t - 1, h, w, 1]`.
 
         Returns:
             Float32, `[b, s*h, s*w, 1]`.
         """
         block = pixel_unshuffle(luma, self.scale)  # [b, h, w, s*s]
-        news = DIFFERENCE * trust * (self.align(neighbours, flow) - block[:, None])
+        seen, surprises, changes = [2.0 * block - 1.0], [], []
+        # One by one: what is computed of one neighbour fits into the processor's caches.
+        for i, neighbour in enumerate(neighbours):
+            news = DIFFERENCE * trust[:, i] * (self._move(neighbour, flow[:, i]) - block)
+            seen += [news, trust[:, i]]
+            surprises.append(ops.mean(ops.square(news), axis=-1, keepdims=True))
+            changes.append(ops.square(neighbour - luma))
         # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
-        change = ops.mean(ops.square(neighbours - luma[:, None]), axis=1)
+        change = add_up(changes) / len(neighbours)
         unmoved = DIFFERENCE**2 * ops.average_pool(change, self.scale, self.scale)
-        energy = ops.minimum(ops.mean(ops.square(news), axis=(1, 4))[..., None], unmoved)
-        seen = [2.0 * block - 1.0]
-        for i in range(self.num_frames - 1):
-            seen += [news[:, i], trust[:, i]]
+        energy = ops.minimum(add_up(surprises) / len(neighbours), unmoved)
         x = self.fuse(ops.concatenate(seen, axis=-1))
         for layer in self.blocks:
             x = layer(x)

@@ -28,7 +28,7 @@ from isr.errors import RequestError
 from isr.io.places import is_remote
 from isr.models import EDVR, FlowVSR, SuperResolutionModel
 from isr.progress import Progress
-from isr.train.stages import OFFSET_CAMERA, SCENE_CAMERA, enlarge_by_base
+from isr.train.stages import OFFSET_CAMERA, SCENE_CAMERA, SCENE_PIECES, enlarge_by_base
 
 
 class Sources:
@@ -135,9 +135,10 @@ class Sources:
             raise RequestError(f"data.degradation: must be bi or bd in the stage {self.stage}")
         if self.stage == "flow":
             scenes = self._scenes(scene_recipe(recipe, 1))
-            # What FlowVSR looks at are results of its base.
-            enlarged = self._enlarge(scenes) if isinstance(self.model, FlowVSR) else None
-            return FlowBatches(scenes, enlarged, recipe)
+            if isinstance(self.model, FlowVSR):
+                # It looks at results of its base.
+                return FlowBatches(scenes, self._enlarge(scenes), recipe, pieces=SCENE_PIECES)
+            return FlowBatches(scenes, None, recipe)
         if self.stage == "fusion":
             return self._enlarged(recipe)
         motion = None

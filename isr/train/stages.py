@@ -23,6 +23,8 @@ from isr.runtimes import as_upscaler
 
 # Slower than in `data.photo_motion` of other networks: a scene is longer than a window.
 SCENE_CAMERA = Camera(pan=16.0, zoom=0.007, turn=0.4, shake=0.7)
+# Of other scenes over a scene: real clips move in more ways than two at a time.
+SCENE_PIECES = 6
 # Of EDVR, whose offsets learned nothing in some hundred steps of the motion above, nor yet of this one.
 OFFSET_CAMERA = Camera(pan=6.0, zoom=0.007, turn=0.4, shake=0.7)
 
