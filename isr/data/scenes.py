@@ -20,7 +20,6 @@ from isr.data.motion import MARGIN, Foreground, Motion, MotionBatches, Track, fo
 from isr.io.files import atomic
 from isr.progress import Progress, Silent, check_cancelled
 
-
 EDGE = 4.0  # HR pixels over which a piece fades out, as edges do that a network has enlarged
 
 
@@ -143,7 +142,9 @@ class FlowBatches(Batches):
         for _ in range(int(rng.integers(self.pieces + 1))):
             other = int(rng.integers(len(self.scenes)))
             motion = self.scenes[other].motion
-            piece = Piece(motion.track, pair, corner + size * rng.random(2), size * rng.uniform(0.04, 0.2), rng)
+            piece = Piece(
+                motion.track, pair, corner + size * rng.random(2), size * rng.uniform(0.04, 0.2), rng
+            )
             mask = piece.masks(corner + grid(self.side, self.scale))[..., None]
             cover = self._frames(other)[list(pair), rows, columns]
             frames = (frames + mask * (cover.astype(np.float32) - frames)).astype(frames.dtype)
