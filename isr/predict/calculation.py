@@ -129,7 +129,8 @@ def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
     engine, precision = asked.settle().clips if clip else asked.settle().pictures
     own = [setting.networks[scale] for scale in route.stages]
     if own and own[0].num_frames > 1:
-        engine = own[0].engine
+        frames = own[0].frame_engine(precision, asked.options.device)
+        engine = ", ".join(filter(None, (own[0].engine, frames)))
     names = " then ".join(network.name for network in own)
     runs = any(network.precisions for network in own)
     kind = Kind(names or BICUBIC, engine if runs else "", precision if runs else "", "CPU")
