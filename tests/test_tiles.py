@@ -15,7 +15,7 @@ from upscalers import Lines, Little, Repeat
 
 from isr.errors import MachineError, RequestError
 from isr.predict.picture import enlarge
-from isr.predict.tiling import SMALLEST_TILE, TileOptions
+from isr.predict.tiling import SMALLEST_TILE, TileOptions, plan_tiles
 from isr.spec import ModelSpec
 from isr.tiles import SIDE_STEP, Span, fitted, spans, tiles
 
@@ -229,6 +229,19 @@ def test_tiles_are_larger_where_only_pixels_are_large() -> None:
         TileOptions().geometry(ModelSpec("net", (4,), enlarges_last=last), 4)[0] for last in (False, True)
     ]
     assert sides == [256, 384]
+
+
+def test_tiles_of_more_overlaps_are_wider_where_the_overlap_decides() -> None:
+    far, near = (ModelSpec("net", (4,), receptive_radius=radius) for radius in (349, 36))
+    assert TileOptions(overlaps=10).geometry(far, 4) == (720, 72)
+    assert TileOptions(overlaps=10).geometry(near, 4) == TileOptions().geometry(near, 4) == (256, 12)
+    # A side or an overlap that was asked for stays what it is.
+    assert TileOptions(400, overlaps=10).geometry(far, 4) == TileOptions(400).geometry(far, 4)
+    assert TileOptions(overlap="exact", overlaps=10).geometry(far, 4) == (5 * 349, 349)
+    # 1280x720 pixels are two tiles, an eighth of which is computed twice.
+    plan = plan_tiles(720, 1280, far, TileOptions(overlaps=10), 4)
+    area = sum((tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start) for tile in plan)
+    assert len(plan) == 2 and area < 1.13 * 720 * 1280
 
 
 def test_the_default_overlap_is_counted_in_pixels_of_the_body() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ from isr.predict.source import (
     plan_route,
     windows_of,
 )
-from isr.predict.tiling import TileOptions
+from isr.predict.tiling import OVERLAPS_OF_A_TILE, TileOptions
 from isr.progress import Progress, Silent
 from isr.runtimes.engines import BACKENDS
 from isr.spec import Upscaler
@@ -111,7 +112,8 @@ def upscale(
     if looks is not None:
         progress.message(looks.describe())
     route = plan_route(height, width, target, networks)
-    upscalers = _opened(precision, pixels.dtype, route, networks, progress)
+    upscalers, overlaps = _opened(precision, pixels.dtype, route, networks, progress)
+    tiles = replace(tiles, overlaps=overlaps)
     if target.changes_aspect(height, width):
         progress.message(f"{width}x{height} becomes {route.size[1]}x{route.size[0]}: the aspect changes")
     result = upscale_along(route, pixels, upscalers, tiles, progress)
@@ -296,15 +298,20 @@ def upscale_frames(
     if line:
         progress.message(line)
     check_video_route(route, networks)
-    upscalers = _opened(precision, first.dtype, route, networks, progress)
+    upscalers, overlaps = _opened(precision, first.dtype, route, networks, progress)
+    options = replace(options, tiles=replace(options.tiles, overlaps=overlaps))
     for _, result in upscale_frames_along(route, pixels, upscalers, options, progress):
         yield result[..., 0] if flat else result
 
 
 def _opened(
     asked: str, dtype: np.dtype[Any], route: Route, networks: ByScale, progress: Progress
-) -> list[Upscaler]:
-    """Open the networks of a route in what pictures of a dtype are computed in here; tell why not as asked."""
+) -> tuple[list[Upscaler], int]:
+    """Open the networks of a route in what pictures of a dtype are computed in here; tell why not as asked.
+
+    Returns:
+        The networks, and how many overlaps wide their tiles should be.
+    """
     own = networks_along(route, networks)
     computed, why = resolve_precision(asked, dtype, own)
     if computed == "bfloat16":
@@ -315,4 +322,7 @@ def _opened(
     for line in (route.describe() if networks else "", why):
         if line:
             progress.message(line)
-    return [network.open(computed, progress, frames=network.frame_engine(computed)) for network in own]
+    overlaps = min((network.overlaps_of_a_tile(computed) for network in own), default=OVERLAPS_OF_A_TILE)
+    return [
+        network.open(computed, progress, frames=network.frame_engine(computed)) for network in own
+    ], overlaps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,8 @@ def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
     engine, precision = asked.settle().clips if clip else asked.settle().pictures
     own = [setting.networks[scale] for scale in route.stages]
     if own and own[0].num_frames > 1:
-        frames = own[0].frame_engine(precision, asked.options.device)
-        engine = ", ".join(filter(None, (own[0].engine, frames)))
+        beside = own[0].frame_engine(precision, asked.options.device)
+        engine = ", ".join(filter(None, (own[0].engine, beside)))
     names = " then ".join(network.name for network in own)
     runs = any(network.precisions for network in own)
     kind = Kind(names or BICUBIC, engine if runs else "", precision if runs else "", "CPU")
@@ -140,7 +141,9 @@ def _megapixels(maker: Maker, item: Item) -> tuple[Kind, float] | None:
             megapixels += height * width / 1e6
         else:
             # As jobs count them, by which speeds were measured: tiles overlap.
-            tiles = plan_tiles(height, width, network.outline, asked.options.tiles, scale)
+            overlaps = network.overlaps_of_a_tile(precision, asked.options.device)
+            wide = replace(asked.options.tiles, overlaps=overlaps)
+            tiles = plan_tiles(height, width, network.outline, wide, scale)
             rows, columns = tiles[0].rows, tiles[0].columns
             area = (rows.stop - rows.start) * (columns.stop - columns.start)
             megapixels += len(tiles) * area / 1e6

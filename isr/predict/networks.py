@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isr.errors import ISRError, RequestError
 from isr.predict.precision import supported_precision
 from isr.predict.source import Network, network_at
+from isr.predict.tiling import OVERLAPS_OF_A_TILE
 from isr.presets import Mixture
 from isr.progress import Progress
 from isr.runtimes.engines import BACKENDS, ENGINES
@@ -31,6 +32,7 @@ class ChosenNetwork:
         spec: what is known of it without opening it.
         mixture: of a preset's corners; None: its own weights.
         frames: the engine of the network of single pictures in one of several frames; empty: what runs all of it.
+        overlaps: how many of them its automatic tiles are wide.
         live: the object in Python.
     """
 
@@ -43,6 +45,7 @@ class ChosenNetwork:
     spec: ModelSpec
     mixture: Mixture | None = None
     frames: str = ""
+    overlaps: int = OVERLAPS_OF_A_TILE
     live: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -64,6 +67,7 @@ class ChosenNetwork:
             network.outline,
             network.mixture,
             network.frame_engine(computed, device),
+            network.overlaps_of_a_tile(computed, device),
             None if network.source else network,
         )
         return chosen, lines

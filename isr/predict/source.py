@@ -19,7 +19,7 @@ from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
 from isr.predict.route import Route, Target
-from isr.predict.tiling import UNBOUNDED_OVERLAP, TileOptions
+from isr.predict.tiling import OVERLAPS_IN_PIECES, OVERLAPS_OF_A_TILE, UNBOUNDED_OVERLAP, TileOptions
 from isr.presets import Mixture
 from isr.progress import Progress, Silent, phase
 from isr.runtimes import load_upscaler, wirings
@@ -439,6 +439,16 @@ class Network:
         # A folder that an earlier version wrote may not name all arguments.
         complete = "num_channels" in config["arguments"]
         return complete and wirings.find(config["model"], config["arguments"]) is not None
+
+    def overlaps_of_a_tile(self, precision: str, device: str | None = None) -> int:
+        """Return how many overlaps wide its tiles should be: more where its engine enlarges in pieces.
+
+        Args:
+            precision: one of `precisions`.
+            device: as for `open`. What memory a GPU has is not known.
+        """
+        in_pieces = self._is_built and device in (None, "cpu")
+        return OVERLAPS_IN_PIECES.get(precision, OVERLAPS_OF_A_TILE) if in_pieces else OVERLAPS_OF_A_TILE
 
     @property
     def _is_built(self) -> bool:

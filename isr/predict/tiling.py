@@ -25,6 +25,8 @@ OVERLAP = 12
 LARGEST_OVERLAP = 72
 # An automatic tile is so many overlaps wide, so that it keeps a third of what is computed.
 OVERLAPS_OF_A_TILE = 5
+# And so many, by the precision, where memory is taken by the body of a network alone: more than half, for 2 GB.
+OVERLAPS_IN_PIECES = {"float32": 8, "bfloat16": 10}
 ALL_COUNTS = 18
 HARDLY_COUNTS = 24
 # Rounds of back projection.
@@ -49,6 +51,7 @@ class TileOptions:
             times the cost.
         back_projection: rounds of `BackProjection`, for single pictures whose input was made by MATLAB's bicubic
             rule.
+        overlaps: an automatic tile is at least so many automatic overlaps wide.
 
     Raises:
         RequestError: a value is out of its range, or a tile would keep nothing.
@@ -59,6 +62,7 @@ class TileOptions:
     batch: int = 1
     self_ensemble: bool = False
     back_projection: int = 0
+    overlaps: int = OVERLAPS_OF_A_TILE
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < SMALLEST_TILE:
@@ -93,7 +97,8 @@ class TileOptions:
         fits = LARGEST_AUTOMATIC if spec.enlarges_last else min(AUTOMATIC_SIDE // scale, LARGEST_AUTOMATIC)
         if spec.num_frames > 1:
             fits = AUTOMATIC_FRAME_SIDE
-        side = self.tile or max(fits, SMALLEST_AUTOMATIC, OVERLAPS_OF_A_TILE * overlap)
+        overlaps = self.overlaps if self.overlap is None else OVERLAPS_OF_A_TILE
+        side = self.tile or max(fits, SMALLEST_AUTOMATIC, overlaps * overlap)
         return side + -side % spec.size_multiple, overlap
 
     def _automatic_overlap(self, spec: ModelSpec) -> int:

@@ -133,6 +133,18 @@ def test_what_an_engine_is_chosen_for() -> None:
     assert PredictOptions(precision="int8").runs_on == "int8"
 
 
+def test_tiles_are_wide_where_an_engine_enlarges_in_pieces() -> None:
+    pytest.importorskip("openvino")
+    built, other = Network("edsr_fast_x2", "openvino"), Network("edsr_fast_x2", "tensorflow")
+    assert [built.overlaps_of_a_tile(precision) for precision in ("float32", "bfloat16", "int8")] == [
+        8,
+        10,
+        5,
+    ]
+    assert built.overlaps_of_a_tile("bfloat16", "cpu") == 10
+    assert built.overlaps_of_a_tile("bfloat16", "gpu") == other.overlaps_of_a_tile("bfloat16") == 5
+
+
 def test_the_command_measures_and_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

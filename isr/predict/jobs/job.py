@@ -27,7 +27,7 @@ from isr.predict.report import Units, Watch, estimate, took
 from isr.predict.route import Route, Target
 from isr.predict.source import BICUBIC, ByScale, Network, Windows, networks_along
 from isr.predict.speeds import Kind, Speeds, speeds_here
-from isr.predict.tiling import TileOptions
+from isr.predict.tiling import OVERLAPS_OF_A_TILE, TileOptions
 from isr.presets import Mixture
 from isr.progress import Estimate, Progress
 
@@ -254,7 +254,9 @@ class Job(ABC):
             "crop": options.crop,
             "route": route,
             "networks": networks,
-            "tiles": options.tiles,
+            "tiles": replace(
+                options.tiles, overlaps=min((own.overlaps for own in networks), default=OVERLAPS_OF_A_TILE)
+            ),
             "device": options.device,
             "processor": processor,
             "notes": tuple(filter(None, (way, note, *rest))),
