@@ -108,10 +108,11 @@ def choose(
 
 def choose_here(asked: str = "auto", speeds: Speeds | None = None) -> Choice:
     """Choose how photographs go through presets on this machine; arguments and result as of `choose`."""
-    return choose({engine: _precisions(engine) for engine in candidates()}, asked, speeds=speeds)
+    return choose({engine: precisions_of(engine) for engine in candidates()}, asked, speeds=speeds)
 
 
-def _precisions(engine: str) -> Collection[str]:
+def precisions_of(engine: str) -> Collection[str]:
+    """Return what an engine, or a backend of Keras, computes in."""
     return ENGINES[engine].precisions if engine in ENGINES else PRECISIONS_OF_KERAS
 
 
@@ -192,7 +193,7 @@ def measured(speeds: Speeds | None = None) -> dict[tuple[str, str], float]:
 
 def _ways() -> list[tuple[str, str]]:
     """What can be measured: engines that "auto" may take, and their precisions."""
-    return [(engine, precision) for engine in candidates() for precision in _precisions(engine)]
+    return [(engine, precision) for engine in candidates() for precision in precisions_of(engine)]
 
 
 def _open(engine: str, precision: str) -> Upscaler:

@@ -17,7 +17,7 @@ from isr import presets
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
 from isr.io.errors import file_error
 from isr.io.files import atomic
-from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose
+from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose, precisions_of
 from isr.predict.route import Route, Target
 from isr.predict.tiling import OVERLAPS_IN_PIECES, OVERLAPS_OF_A_TILE, UNBOUNDED_OVERLAP, TileOptions
 from isr.presets import Mixture
@@ -360,13 +360,7 @@ class Network:
         base = presets.read_config(self._folder)["arguments"].get("base")
         if base is None or wirings.find(base["model"], base["arguments"]) is None:
             return ""
-        engine = choose(
-            {
-                name: ENGINES[name].precisions if name in ENGINES else PRECISIONS_OF_KERAS
-                for name in candidates()
-            },
-            precision,
-        ).engine
+        engine = choose({name: precisions_of(name) for name in candidates()}, precision).engine
         return engine if engine in ENGINES else ""
 
     def _hand_over_frames(self, upscaler: Any, engine: str, precision: str, progress: Progress) -> None:
