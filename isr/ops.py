@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 from keras import ops
 
 Tensor = Any  # a backend's tensor; Keras has no type for it
@@ -26,6 +27,24 @@ def scaled(x: Tensor, factor: float) -> Tensor:
     if factor == 1.0:
         return x
     return x * ops.cast(ops.convert_to_tensor(factor, "float32"), x.dtype)
+
+
+def take_rows(table: Tensor, index: Tensor) -> Tensor:
+    """Look up rows of a table by their numbers.
+
+    Args:
+        table: `[n, ...]`, any dtype.
+        index: int32, any shape, 0 to n - 1.
+
+    Returns:
+        `[*index.shape, ...]`, dtype of `table`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Keras' own function first looks for negative numbers in all of them, which takes as long again.
+        return tf.gather(table, index)
+    return ops.take(table, index, axis=0)
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:

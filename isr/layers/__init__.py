@@ -11,7 +11,7 @@ from isr.layers.blocks import (
     exact,
 )
 from isr.layers.deformable import DeformableConv2D, deform_conv2d
-from isr.layers.flow import OpticalFlow, confidence, halve, warp_blocks
+from isr.layers.flow import OpticalFlow, confidence, halve, warp_blocks, warp_planes
 
 __all__ = [
     "DeformableConv2D",
@@ -28,4 +28,5 @@ __all__ = [
     "exact",
     "halve",
     "warp_blocks",
+    "warp_planes",
 ]

@@ -18,7 +18,7 @@ from keras import layers, ops
 
 from isr.arguments import ConfigFromArguments, at_least
 from isr.layers.blocks import conv
-from isr.ops import Tensor, enlarge_bilinear, pixel_shuffle, pixel_unshuffle
+from isr.ops import Tensor, enlarge_bilinear, pixel_shuffle, pixel_unshuffle, take_rows
 
 BLOCK = 2  # pixels of the pictures to one of the flow, in each direction
 WINDOW = 5  # blocks on each side over which the mean gradient is taken
@@ -169,7 +169,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     table = ops.reshape(pairs, (-1, 2 * channels))
     picture = ops.reshape(ops.arange(count, dtype="int32"), (-1, 1, 1))
     index = (picture * (height + 1) + ops.cast(top, "int32")) * width + ops.cast(left, "int32")
-    upper, lower = ops.take(table, index, axis=0), ops.take(table, index + width, axis=0)
+    upper, lower = take_rows(table, index), take_rows(table, index + width)
     both = upper + down * (lower - upper)
     return both[..., :channels] + right * (both[..., channels:] - both[..., :channels])
 
@@ -206,6 +206,15 @@ def warp_blocks(
     Returns:
         `[n, h, w, side**2]`, in the order of `pixel_unshuffle`.
     """
+    height, width = ops.shape(flow)[1:3]
+    planes = warp_planes(image, flow, side, weigh)
+    return ops.reshape(ops.transpose(planes), (-1, height, width, side * side))
+
+
+def warp_planes(
+    image: Tensor, flow: Tensor, side: int, weigh: Callable[[Tensor], Tensor] = cubic_weights
+) -> Tensor:
+    """Do the same as `warp_blocks`, but return `[side**2, n * h * w]`: planes, which are fast to compute with."""
     count, rows, columns, _ = ops.shape(image)
     height, width = ops.shape(flow)[1:3]
     whole = ops.floor(flow)
@@ -220,12 +229,12 @@ def warp_blocks(
     row, column = ops.clip(row, 0, rows - 1), ops.clip(column, 0, columns - 1)  # [reach, n, h, w]
     row = row + rows * ops.reshape(ops.arange(count, dtype="int32"), (-1, 1, 1))
     index = ops.reshape(row * columns, (reach, 1, -1)) + ops.reshape(column, (1, reach, -1))
-    seen = ops.take(ops.reshape(image, (-1,)), index, axis=0)
+    seen = take_rows(ops.reshape(image, (-1,)), index)
 
     down, right = weights[0], weights[1]
     seen = add_up(down[i] * seen[i : i + side] for i in range(taps))
     seen = add_up(right[i] * seen[:, i : i + side] for i in range(taps))
-    return ops.reshape(ops.transpose(ops.reshape(seen, (side * side, -1))), (-1, height, width, side * side))
+    return ops.reshape(seen, (side * side, -1))
 
 
 def add_up(tensors: Iterable[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from isr.arguments import at_least
-from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks
+from isr.layers import OpticalFlow, ResidualBlock, confidence, conv, warp_blocks, warp_planes
 from isr.layers.flow import add_up
 from isr.models.base import (
     Features,
@@ -303,18 +303,25 @@ class FlowVSR(MultiFrameModel):
             Float32, `[b, s*h, s*w, 1]`.
         """
         block = pixel_unshuffle(luma, self.scale)  # [b, h, w, s*s]
-        seen, surprises, changes = [2.0 * block - 1.0], [], []
+        height, width = ops.shape(block)[1:3]
+        # As planes, of which each sub-pixel has one: so that every product runs over whole planes.
+        center = ops.transpose(ops.reshape(block, (-1, self.scale**2)))
+        seen, surprises, changes = [2.0 * center - 1.0], [], []
         # One by one: what is computed of one neighbour fits into the processor's caches.
         for i, neighbour in enumerate(neighbours):
-            news = DIFFERENCE * trust[:, i] * (self._move(neighbour, flow[:, i]) - block)
-            seen += [news, trust[:, i]]
-            surprises.append(ops.mean(ops.square(news), axis=-1, keepdims=True))
+            trusted = ops.reshape(trust[:, i], (1, -1))
+            moved = warp_planes(neighbour, self.scale * flow[:, i], self.scale)
+            news = DIFFERENCE * trusted * (moved - center)
+            seen += [news, trusted]
+            surprises.append(ops.mean(ops.square(news), axis=0))
             changes.append(ops.square(neighbour - luma))
         # Of the frames as they are, too: a flow is hardly ever exactly 0, so moving makes news of a still picture.
         change = add_up(changes) / len(neighbours)
         unmoved = DIFFERENCE**2 * ops.average_pool(change, self.scale, self.scale)
-        energy = ops.minimum(add_up(surprises) / len(neighbours), unmoved)
-        x = self.fuse(ops.concatenate(seen, axis=-1))
+        surprise = ops.reshape(add_up(surprises) / len(neighbours), (-1, height, width, 1))
+        energy = ops.minimum(surprise, unmoved)
+        planes = ops.cast(ops.concatenate(seen, axis=0), self.fuse.compute_dtype)
+        x = self.fuse(ops.reshape(ops.transpose(planes), (-1, height, width, planes.shape[0])))
         for layer in self.blocks:
             x = layer(x)
         residual = RESIDUAL * ops.cast(self.last(x), "float32") * energy / (energy + NEWS)
