@@ -407,7 +407,10 @@ class OptimizerConfig(Section):
         description="TDAN: weight of the loss that compares aligned frames with the centre frame; 0.25 in "
         "the authors' code, 0.01 in mmagic; 0: off",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="highest learning rate of Adam")
+    method: Literal["adam", "muon"] = Field(
+        "adam", description="muon: Muon for the kernels within the network, and Adam for all other weights"
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="highest learning rate")
     multipliers: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
         description="factors on the learning rate, for weights whose name contains a text such as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from isr.models.weights import assign_by_name, weights_by_name
 from isr.progress import Progress
 from isr.runtimes import PRECISIONS
 from isr.train.objective import LossWeights, Objective, aligns_frames
-from isr.train.optimizer import AveragingAdam
+from isr.train.optimizer import AveragingAdam, AveragingMuon, is_inner_kernel
 from isr.train.schedules import schedule
 from isr.train.stages import check_stage, part_of, trains
 
@@ -226,18 +227,21 @@ def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
                 raise RequestError(
                     f"optimizer.{key}: no weight of {type(model).__name__} has {text!r} in its name"
                 )
-    multipliers, starts = [], []
+    multipliers, starts, inner = [], [], []
     for variable in objective.trainable_variables:
         name = names.get(id(variable))
         if name is None:
             # The discriminator's.
             multipliers.append(config.perceptual.discriminator_rate)
             starts.append(config.perceptual.from_step)
+            inner.append(False)
             continue
         multipliers.append(math.prod(factor for text, factor in settings.multipliers.items() if text in name))
         waits = settings.only and not any(text in name for text in settings.only)
         starts.append((settings.only_steps if waits else 0) if trains(config, name) else NEVER)
-    optimizer = AveragingAdam(
+        inner.append(is_inner_kernel(variable))
+    make = partial(AveragingMuon, inner=inner) if settings.method == "muon" else AveragingAdam
+    optimizer = make(
         schedule(settings, config.steps.total),
         average_momentum=settings.average_momentum,
         multipliers=multipliers if set(multipliers) != {1.0} else None,

@@ -46,6 +46,36 @@ def test_adam_scales_rates_and_starts_late_as_if_anew(accumulate: int | None) ->
         np.testing.assert_allclose([np.asarray(x) for x in variables], expected, rtol=2e-5)
 
 
+def test_muon_moves_kernels_along_all_their_directions_and_the_rest_as_adam() -> None:
+    # Against a singular value decomposition, to which Newton and Schulz come near.
+    from isr.train.optimizer import AveragingAdam, AveragingMuon, is_inner_kernel
+
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3, 16, 24), (3, 3, 3, 16), (1, 1, 32, 32), (24,)]
+    grads = [rng.normal(size=shape).astype("float32") * 0.01 for shape in shapes]
+
+    def moved(kind: type[AveragingAdam]) -> list[np.ndarray]:
+        variables = [
+            keras.Variable(np.zeros(shape, "float32"), name=f"v{i}") for i, shape in enumerate(shapes)
+        ]
+        assert [is_inner_kernel(variable) for variable in variables] == [True, False, False, False]
+        optimizer = kind(0.1, multipliers=[0.5, 1.0, 1.0, 1.0])
+        optimizer.build(variables)
+        optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads], variables)
+        return [np.asarray(variable) for variable in variables]
+
+    muon, adam = moved(AveragingMuon), moved(AveragingAdam)
+    for own, other in zip(muon[1:], adam[1:], strict=True):
+        np.testing.assert_array_equal(own, other)
+    step = -muon[0].reshape(144, 24) / (0.1 * 0.5)
+    assert np.sqrt(np.mean(step**2)) == pytest.approx(0.3, rel=0.3)
+    u, _, vt = np.linalg.svd(grads[0].reshape(144, 24), full_matrices=False)
+    values = np.diag(u.T @ step @ vt.T) / (0.3 * math.sqrt(144))
+    assert np.all((values > 0.6) & (values < 1.3))
+    off = u.T @ step @ vt.T - np.diag(np.diag(u.T @ step @ vt.T))
+    assert np.abs(off).max() < 1e-3
+
+
 # Several batches in a step, several steps in an execution
 
 
@@ -128,6 +158,22 @@ def test_an_accumulated_run_counts_steps_and_resumes_exactly(
     assert rows(tmp_path / "run")[-1]["step"] == "5"
     trainer(config).train()
     assert_same_state(accumulated, tmp_path / "run")
+
+
+def test_a_run_by_muon_resumes_exactly(photos: Path, tmp_path: Path) -> None:
+    changes = {
+        "model.arguments": "{scale: 2, num_features: 16, num_blocks: 1}",
+        "optimizer.method": "muon",
+        "data.cache": photos / "cache",
+        "steps.total": 4,
+        "steps.save_every": 2,
+    }
+    whole, parts = (run_of_24(photos, tmp_path / name, **changes) for name in ("whole", "parts"))
+    trainer(whole).train()
+    with pytest.raises(Cancelled):
+        trainer(parts, progress=StopAfter(iter(range(3)))).train()
+    trainer(parts).train()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_an_accumulated_loss_is_the_mean_over_all_batches(photos: Path, tmp_path: Path) -> None:
