@@ -160,6 +160,7 @@ def test_an_accumulated_run_counts_steps_and_resumes_exactly(
     assert_same_state(accumulated, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_by_muon_resumes_exactly(photos: Path, tmp_path: Path) -> None:
     changes = {
         "model.arguments": "{scale: 2, num_features: 16, num_blocks: 1}",
