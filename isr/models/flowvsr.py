@@ -285,11 +285,11 @@ class FlowVSR(MultiFrameModel):
         Returns:
             The luma, moved, as blocks of `pixel_unshuffle`, `[b, n, h, w, s*s]`.
         """
-        moved = [self._move(neighbours[:, i], flow[:, i]) for i in range(neighbours.shape[1])]
+        moved = [
+            warp_blocks(neighbours[:, i], self.scale * flow[:, i], self.scale)
+            for i in range(neighbours.shape[1])
+        ]
         return ops.stack(moved, axis=1)
-
-    def _move(self, neighbour: Tensor, flow: Tensor) -> Tensor:
-        return warp_blocks(neighbour, self.scale * flow, self.scale)
 
     def _fuse(self, luma: Tensor, neighbours: Sequence[Tensor], flow: Tensor, trust: Tensor) -> Tensor:
         """Compute what the neighbours add to the centre frame.

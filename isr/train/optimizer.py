@@ -151,7 +151,7 @@ class AveragingMuon(AveragingAdam):
     Args:
         inner: for each variable that the optimizer is built with, whether Muon moves it, as `is_inner_kernel` tells;
             None: those that it tells.
-        others: as for `AveragingAdam`.
+        args, kwargs: those of `AveragingAdam`.
     """
 
     def __init__(self, *args: Any, inner: Sequence[bool] | None = None, **kwargs: Any) -> None:
