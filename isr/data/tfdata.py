@@ -21,4 +21,8 @@ def dataset(batches: Batches, start: int, stop: int) -> tf.data.Dataset:
         return tf.ensure_shape(lr, lr_shape), tf.ensure_shape(hr, first.hr.shape)
 
     steps = tf.data.Dataset.range(start, stop)
-    return steps.map(tensors, num_parallel_calls=WORKERS, deterministic=True).prefetch(8)
+    pairs = steps.map(tensors, num_parallel_calls=WORKERS, deterministic=True).prefetch(8)
+    options = tf.data.Options()
+    # Nothing here is left to tune, and an iterator's end waits for its tuner to wake: for up to as long as it has run.
+    options.autotune.enabled = False
+    return pairs.with_options(options)

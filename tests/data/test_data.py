@@ -246,3 +246,5 @@ def test_tf_data_gives_the_same_batches_in_order() -> None:
     for batches in (one, MultiScaleBatches([one, other])):
         for step, (lr, hr) in zip(range(3, 12), dataset(batches, 3, 12), strict=True):
             assert np.array_equal(lr, batches[step].lr) and np.array_equal(hr, batches[step].hr)
+        # With tuning, the end of an iterator waits for a thread that sleeps for up to as long as the iterator has run.
+        assert dataset(batches, 3, 12).options().autotune.enabled is False
