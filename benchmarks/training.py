@@ -32,6 +32,7 @@ def main() -> None:
         batches = PatchBatches(pairs, 2, PatchRecipe(patch_size=96, batch_size=16))
         fixed = batches[0]
         memory = tf.data.Dataset.from_tensors((fixed.lr, fixed.hr)).cache().repeat(STEPS)
+        memory = memory.with_options(dataset(batches, 0, STEPS).options())
         models = {}
         for policy in ("float32", "mixed_bfloat16"):
             model = EDSR(2, dtype=policy)
