@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from isr.errors import RequestError
+from isr.errors import RequestError, first_line
 
 # Not plain strings in YAML 1.1 or 1.2.
 YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null"}
@@ -31,11 +31,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def _plain(node: Any) -> Any:
+    """Tuples, and ruamel's round-trip containers and numbers, as the plain values that a file gives back."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
 class ModelConfig(Section):
     """The network."""
 
     name: str = Field("EDSR", description="the network; `isr models` lists the names")
-    arguments: dict[str, Any] = Field(
+    arguments: Annotated[dict[str, Any], AfterValidator(_plain)] = Field(
         {}, description="arguments of the network, such as {scale: 3}; all others keep their defaults"
     )
     start_from: str | None = Field(
@@ -591,10 +603,12 @@ def load(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
             raise RequestError(f"{path}: no such configuration file") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"{path}: cannot be read ({error})") from None
-        except YAMLError as error:
+        except (YAMLError, ValueError) as error:
+            # A ValueError is of a value that only looks like a date.
             mark = getattr(error, "problem_mark", None)
             where = f":{mark.line + 1}" if mark else ""
-            raise RequestError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+            what = getattr(error, "problem", None) or first_line(error)
+            raise RequestError(f"{path}{where}: not YAML ({what})") from None
         if not isinstance(tree, dict):
             raise RequestError(f"{path}: must be a mapping of keys to values")
         _check_keys(tree, TrainConfig, source)
@@ -603,14 +617,16 @@ def load(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
     try:
         return TrainConfig.model_validate(_plain(tree))
     except ValidationError as error:
-        raise RequestError(_describe(error, tree, source, settings)) from None
+        raise RequestError(describe(error, tree, source, settings)) from None
 
 
 def _check_keys(tree: Any, schema: type[BaseModel], source: str, above: str = "") -> None:
     for key, value in tree.items():
         if key not in schema.model_fields:
-            line = tree.lc.key(key)[0] + 1 if hasattr(tree, "lc") else 0
-            raise RequestError(f"{source}:{line}: {_unknown(f'{above}{key}')}")
+            # What is merged in by << has no line here.
+            own = hasattr(tree, "lc") and key in (tree.lc.data or {})
+            where = f"{source}:{tree.lc.key(key)[0] + 1}" if own else source
+            raise RequestError(f"{where}: {_unknown(f'{above}{key}')}")
         section = _section(schema, key)
         if section is not None and isinstance(value, dict):
             _check_keys(value, section, source, f"{above}{key}.")
@@ -654,7 +670,7 @@ def parse_setting(setting: str) -> tuple[str, Any]:
         raise RequestError(f"--set {setting}: must be key=value")
     try:
         return key, YAML(typ="safe").load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):
         raise RequestError(f"--set {setting}: the value is not YAML") from None
 
 
@@ -676,19 +692,7 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
     node[parts[-1]] = value
 
 
-def _plain(node: Any) -> Any:
-    """ruamel's round-trip containers and numbers as plain Python values."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _describe(error: ValidationError, tree: Any, source: str, settings: Sequence[str]) -> str:
+def describe(error: ValidationError, tree: Any, source: str, settings: Sequence[str]) -> str:
     """One line: where the value was given, the key, what is wrong with it."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
@@ -738,6 +742,10 @@ def _write(section: BaseModel, lines: list[str], indent: str, comments: bool) ->
 
 
 def _scalar(value: Any) -> str:
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and value not in YAML_WORDS
+    plain = (
+        isinstance(value, str)
+        and re.fullmatch(r"[A-Za-z][\w./-]*", value)
+        and value.lower() not in YAML_WORDS
+    )
     # JSON is YAML.
     return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -26,6 +26,17 @@ def test_every_key_is_documented_in_the_file_with_its_default() -> None:
         assert f"{key.rsplit('.', 1)[-1]}:" in text
 
 
+@pytest.mark.parametrize("name", ["True", "Null", "off", "runs/1", "3", "a: b", "Läufe"])
+def test_names_are_written_so_that_they_stay_names(tmp_path: Path, name: str) -> None:
+    written = config.to_yaml(config.TrainConfig(run=name))
+    assert config.load(write(tmp_path / "c.yml", written)).run == name
+
+
+def test_arguments_are_as_a_file_gives_them_back() -> None:
+    given = config.ModelConfig(arguments={"pixel_mean": (0.4, 0.5, 0.6), "base": {"scales": (2, 3)}})
+    assert given.arguments == {"pixel_mean": [0.4, 0.5, 0.6], "base": {"scales": [2, 3]}}
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     changed = config.load(
         None, ["data.batch_size=8", "model.arguments={scale: 4, res_scale: 0.1}", "run=Läufe/1"]
@@ -64,6 +75,9 @@ def test_recipes_are_configurations(path: Path) -> None:
             r"c\.yml:3: optimizer.restart_weights: optimizer.periods has 2 values, .* not \[1",
         ),
         ("data: {frame_intervals: [1, -1]}\n", r"c\.yml:1: data.frame_intervals.1: .*greater .* not -1"),
+        ("run: 2024-13-01\n", r"c\.yml: not YAML \(month must be in"),
+        ("data: {<<: {foo: 1}}\n", r"c\.yml: unknown key 'data.foo'"),
+        ("run: a\tb\x07\n", r"c\.yml.*: not YAML"),
         ("data: {clip_weights: {park: -1}}\n", r"c\.yml:1: data.clip_weights.park: .*not -1"),
     ],
 )
@@ -86,6 +100,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("seed.x=1", "no keys below"),
         ("seed=x", "--set seed=x: seed: .*integer"),
         ("lr=3", "did you mean 'optimizer.learning_rate'"),
+        ("run=2024-13-01", "run=2024-13-01: the value is not YAML"),
     ],
 )
 def test_bad_settings_are_named(setting: str, message: str) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from pydantic import ValidationError
 
+from isr import config as configuration
 from isr.config import TrainConfig
 from isr.errors import RequestError
 from isr.models import VGG, SuperResolutionModel
@@ -184,8 +186,8 @@ class Trainer:
         data = {**self.config["data"], "batch_size": batch_size}
         try:
             config = TrainConfig(**{**self.config, "data": data, "optimizer": optimizer, "steps": steps})
-        except ValueError as error:
-            raise RequestError(f"the arguments make no configuration: {error}") from None
+        except ValidationError as error:
+            raise RequestError(configuration.describe(error, {}, "the arguments", ())) from None
         return trainer.Trainer(
             config,
             model=self.generator,

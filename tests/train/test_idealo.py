@@ -107,6 +107,19 @@ def test_a_metric_that_is_not_measured_is_an_error_before_training(folders: Path
     assert not (folders / "weights").exists()
 
 
+def test_the_same_call_continues(folders: Path) -> None:
+    folder = {"hr_train_dir": "high_res/training/images", "hr_valid_dir": "high_res/validation/images"}
+    for epochs in (1, 2):
+        best = tiny(**folder, lr_patch_size=8, dataname="run").train(epochs, steps_per_epoch=2, batch_size=2)
+    rows = (best.parent / "log.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["0", "2", "4"]
+
+
+def test_an_argument_that_makes_no_configuration_is_one_line(folders: Path) -> None:
+    with pytest.raises(RequestError, match=r"^the arguments: data.batch_size: .* not 0$"):
+        tiny(hr_train_dir="a", hr_valid_dir="b").train(1, steps_per_epoch=1, batch_size=0)
+
+
 def test_weights_can_be_taken_over(folders: Path) -> None:
     before = RRDN.from_idealo({"C": 1, "D": 1, "G": 4, "G0": 4, "T": 1, "x": 2})
     before.head.bias.assign(np.arange(4))
