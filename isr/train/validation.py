@@ -14,9 +14,9 @@ from isr.data.clips import Clip
 from isr.data.degrade import FixedDegradation
 from isr.data.pairs import PairFiles
 from isr.errors import RequestError
-from isr.evaluate import Protocol, evaluate, read_pairs
+from isr.evaluate import Protocol, read_pairs
 from isr.imresize import imresize
-from isr.levels import from_float
+from isr.levels import from_float, to_float
 from isr.metrics import psnr
 from isr.predict.frames import enlarge_frames
 from isr.predict.picture import enlarge
@@ -43,6 +43,20 @@ class Score:
         return ", ".join([line, *(f"x{scale} {score.describe()}" for scale, score in self.by_scale.items())])
 
 
+class Bicubic:
+    """PSNR of bicubic interpolation, which never changes: computed once for each picture of a run."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], float] = {}
+
+    def psnr(self, name: str, lr: np.ndarray, hr: np.ndarray, protocol: Protocol) -> float:
+        """Return that of a picture by its name, in dB."""
+        key = name, protocol.scale
+        if key not in self._known:
+            self._known[key] = _psnr(name, imresize(lr, size=hr.shape[:2]), hr, protocol)
+        return self._known[key]
+
+
 def validator(upscaler: Upscaler, sources: Sources, config: TrainConfig) -> Callable[[], Score]:
     """Find and decode what a run is judged on.
 
@@ -57,22 +71,25 @@ def validator(upscaler: Upscaler, sources: Sources, config: TrainConfig) -> Call
     Raises:
         RequestError: what the configuration names is missing, or not readable.
     """
+    bicubic = Bicubic()
     if upscaler.spec.num_frames > 1:
-        return partial(
-            score_clips, upscaler, sources.validation_clips(), config.data.val_stride, config.samples
-        )
+        clips = sources.validation_clips()
+        return partial(score_clips, upscaler, clips, config.data.val_stride, config.samples, bicubic)
     files = {scale: sources.validation_pictures(scale) for scale in upscaler.spec.scales}
-    return partial(score_scales, upscaler, files, config.samples, sources.validation_damage)
+    return partial(score_scales, upscaler, files, config.samples, bicubic, sources.validation_damage)
 
 
 def score_scales(
     upscaler: Upscaler,
     files: Mapping[int, Sequence[PairFiles]],
     samples: int,
+    bicubic: Bicubic,
     degradation: FixedDegradation | None = None,
 ) -> Score:
     """Score every scale with `score_pictures` on its files, and return the mean over the scales."""
-    scores = {scale: score_pictures(upscaler, files[scale], samples, scale, degradation) for scale in files}
+    scores = {
+        scale: score_pictures(upscaler, files[scale], samples, scale, bicubic, degradation) for scale in files
+    }
     if len(scores) == 1:
         return next(iter(scores.values()))
     means = np.mean([(score.psnr, score.bicubic_psnr) for score in scores.values()], axis=0)
@@ -89,23 +106,29 @@ def score_pictures(
     files: Sequence[PairFiles],
     samples: int,
     scale: int,
+    bicubic: Bicubic,
     degradation: FixedDegradation | None = None,
 ) -> Score:
-    """Score whole pictures, degraded where their LR is made, and return the mean; `samples` results are kept."""
+    """Score whole pictures, degraded where their LR is made, and return the mean; `samples` results are kept.
+
+    Raises:
+        RequestError: a picture is too small to be scored; the message names it.
+    """
+    protocol = Protocol(scale)
     pictures: dict[str, np.ndarray] = {}
-
-    def upscale(lr: np.ndarray) -> np.ndarray:
-        sr = enlarge(upscaler, lr, TileOptions(), scale=scale)
+    figures = []
+    for name, lr, hr in read_pairs(files, scale, upscaler.spec.num_channels, degradation):
+        sr = enlarge(upscaler, to_float(lr), TileOptions(), scale=scale)
+        figures.append([_psnr(name, sr, hr, protocol), bicubic.psnr(name, lr, hr, protocol)])
         if len(pictures) < samples:
-            pictures[files[len(pictures)].name] = _shown(sr)
-        return sr
-
-    pairs = read_pairs(files, scale, upscaler.spec.num_channels, degradation)
-    mean = evaluate(upscale, pairs, Protocol(scale)).mean
-    return Score(mean.psnr, mean.bicubic_psnr, pictures)
+            pictures[name] = _shown(sr)
+    mean, bicubic_mean = np.mean(figures, axis=0)
+    return Score(float(mean), float(bicubic_mean), pictures)
 
 
-def score_clips(upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples: int) -> Score:
+def score_clips(
+    upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples: int, bicubic: Bicubic
+) -> Score:
     """Score every `stride`-th frame of clips and return the mean over clips of the mean over their frames.
 
     One result of each of the first `samples` clips is kept.
@@ -116,19 +139,24 @@ def score_clips(upscaler: Upscaler, clips: Sequence[Clip], stride: int, samples:
     pictures: dict[str, np.ndarray] = {}
     means = []
     for clip in clips:
+        protocol = Protocol(clip.scale)
         figures = []
         for frame in range(min(stride, clip.num_frames) // 2, clip.num_frames, stride):
-            sr, hr = _upscale_frame(upscaler, clip, frame), clip.hr[frame]
-            bicubic = imresize(clip.lr[frame], size=hr.shape[:2])
-            try:
-                figures.append([psnr(x, hr, channel="y", border=clip.scale) for x in (sr, bicubic)])
-            except ValueError as error:
-                raise RequestError(f"{clip.name}: cannot be scored: {error}") from None
+            sr, lr, hr = _upscale_frame(upscaler, clip, frame), clip.lr[frame], clip.hr[frame]
+            before = bicubic.psnr(f"{clip.name}:{frame}", lr, hr, protocol)
+            figures.append([_psnr(clip.name, sr, hr, protocol), before])
             if len(pictures) < samples:
                 pictures.setdefault(clip.name, _shown(sr))
         means.append(np.mean(figures, axis=0))
     mean, bicubic_mean = np.mean(means, axis=0)
     return Score(float(mean), float(bicubic_mean), pictures)
+
+
+def _psnr(name: str, sr: np.ndarray, hr: np.ndarray, protocol: Protocol) -> float:
+    try:
+        return psnr(protocol.output(sr), hr, channel=protocol.channel, border=protocol.pixels)
+    except ValueError as error:
+        raise RequestError(f"{name}: cannot be scored: {error}") from None
 
 
 def _upscale_frame(upscaler: Upscaler, clip: Clip, frame: int) -> np.ndarray:

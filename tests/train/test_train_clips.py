@@ -171,11 +171,11 @@ def test_validation_is_the_psnr_of_whole_frames(clips: Path, tmp_path: Path) -> 
     from isr.levels import from_float, to_float
     from isr.metrics import psnr
     from isr.runtimes import as_upscaler
-    from isr.train.validation import score_clips
+    from isr.train.validation import Bicubic, score_clips
 
     model = Window()
     found = Clips(find_clips(clips / "val"), 2, 3, tmp_path)
-    score = score_clips(as_upscaler(model), found, 3, samples=1)
+    score = score_clips(as_upscaler(model), found, 3, samples=1, bicubic=Bicubic())
     expected = []
     for center in (1, 4):  # the middles of 0 to 2 and of 3 to 5
         window = found[0].lr[center - 1 : center + 2]
