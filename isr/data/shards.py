@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-import tempfile
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -109,12 +109,15 @@ class Shards:
 
     def _begin(self, shard: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", suffix=".bin", delete=False)  # noqa: SIM115
+        file = (self.folder / f".{os.urandom(8).hex()}.bin").open("wb")
         self._writing = shard, file
 
     def _finish(self, shard: int) -> None:
         assert self._writing is not None
         file = self._writing[1]
+        file.flush()
+        # On the disk before the index that says so.
+        os.fsync(file.fileno())
         file.close()
         Path(file.name).replace(self._path(shard, ".bin"))
         with atomic(self._path(shard, ".json")) as temporary:

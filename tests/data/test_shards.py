@@ -45,6 +45,13 @@ def test_arrays_come_back(
         assert not any(n in Shards(folder, list(range(len(items))), "other facts") for n in range(len(items)))
 
 
+def test_both_files_of_a_shard_are_for_all_who_read_one(tmp_path: Path) -> None:
+    kept = Shards(tmp_path, [0], "facts")
+    kept.add(0, [np.zeros(3, np.uint8)])
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes.keys() == {".bin", ".json"} and modes[".bin"] == modes[".json"]
+
+
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each picture was decoded; shards are of about three."""
