@@ -45,7 +45,8 @@ class SceneCuts:
         thin = frame[:: max(height // self.SIDE, 1), :: max(width // self.SIDE, 1)]
         gray = to_float(thin).mean(axis=-1)
         before, self._before = self._before, gray
-        if before is None:
+        if before is None or before.shape != gray.shape:
+            # Who takes the frames says what is wrong with another size.
             return 0.0
         difference = float(np.abs(gray - before).mean())
         rise, self._difference = difference - self._difference, difference

@@ -785,7 +785,7 @@ def keras_file_facts(path: Path) -> tuple[tuple[int, ...], int]:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read("config.json"))
         config = content["config"]
-        return presets.scales_of(content["class_name"], config), int(config.get("num_frames", 1))
+        return presets.scales_of(content["class_name"], config), presets.frames_of(config)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         raise RequestError(f"{path}: not a .keras file of a network of this package") from None
 

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -371,7 +372,9 @@ class Maker:
         options = self.asked(item.options).options
         if self._again(options) and job.exists:
             options = replace(options, resume=True)
-            self._records = None
+            if standing(job, self.records, options) != "finished":
+                # It may have been made since they were read.
+                self._records = None
         state = standing(job, self.records if options.resume else None, options)
         if state == "finished":
             return Outcome(source, target, "skipped")
@@ -488,7 +491,7 @@ class Maker:
         with disk_needed():
             journal.start(target)
             with atomic(target) as temporary:
-                temporary.write_bytes(made.read_bytes())
+                shutil.copyfile(made, temporary)
             journal.finish(target, {"digest": digest, "output": {"bytes": target.stat().st_size}})
 
     def plan(self, item: Item, source: Input) -> Job:

@@ -181,7 +181,12 @@ def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
 
 def num_frames(preset: str | Path) -> int:
     """Read how many frames a preset takes at once off its configuration; 1 for pictures. Raises as `find`."""
-    return int(read_config(find(preset))["arguments"].get("num_frames", 1))
+    return frames_of(read_config(find(preset))["arguments"])
+
+
+def frames_of(arguments: Mapping[str, Any]) -> int:
+    """Read how many frames a network takes at once off its arguments: a pass more looks as far again."""
+    return int(arguments.get("passes", 1)) * (int(arguments.get("num_frames", 1)) - 1) + 1
 
 
 def default_scales(use: str = DEFAULT) -> tuple[int, ...]:

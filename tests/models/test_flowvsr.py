@@ -50,6 +50,12 @@ def test_a_preset_of_it_holds_its_base(tmp_path: Any) -> None:
     np.testing.assert_allclose(numpy(again(lr)), numpy(photo(lr[:, 2])), atol=1e-5)
 
 
+@pytest.mark.parametrize(("num_frames", "passes"), [(5, 1), (3, 2), (5, 2)])
+def test_frames_are_counted_without_the_network(num_frames: int, passes: int) -> None:
+    model = CASE.build(num_frames=num_frames, passes=passes)
+    assert presets.frames_of(model.preset_arguments()) == model.spec.num_frames
+
+
 def test_the_base_is_trained_on_request_only() -> None:
     frozen, moving = (CASE.build(freeze_base=freeze) for freeze in (True, False))
     moved = len(moving.trainable_variables) - len(frozen.trainable_variables)

@@ -20,9 +20,11 @@ from isr.errors import ISRError, RequestError
 from isr.io import places
 from isr.io.places import is_remote, place_of
 from isr.predict import PredictRequest, plan
+from isr.predict.jobs.journal import Journal, Records
 from isr.predict.jobs.shards import shard_of
 from isr.predict.speeds import Speeds
-from isr.predict.stream import items_of
+from isr.predict.stream import Maker, Settled, items_of
+from isr.progress import Silent
 
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
 
@@ -132,6 +134,25 @@ def test_a_list_is_resumed(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     save("photos/a.png", 9)
     assert app.run([*arguments, "--resume"]) == 0
     assert [one["status"] for one in json.loads(capsys.readouterr().out)] == ["written", "skipped"]
+
+
+def test_finished_results_are_found_by_one_reading(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the records, which a list of many makes long."""
+    Path("photos/list.txt").write_text("".join(f"{name}\n" for name in NAMES))
+    request = PredictRequest(("@photos/list.txt",), "out", ("bicubic",))
+    choice = ("auto", "auto")
+    readings = []
+
+    def read(journal: Journal) -> Records:
+        readings.append(journal)
+        return Records(journal.folder)
+
+    monkeypatch.setattr(Journal, "read", read)
+    for status in ("written", "skipped"):
+        maker = Maker(request, Settled(choice, choice))
+        readings.clear()
+        assert {maker.make(item, Silent()).status for item in items_of(request)} == {status}
+    assert len(readings) == 1
 
 
 @pytest.mark.parametrize(

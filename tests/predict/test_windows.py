@@ -267,8 +267,9 @@ def test_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RequestError, match="frames of 4 channels do not fit"):
         next(enlarge_frames(Stub(), iter([np.zeros((4, 4, 4), np.uint8)])))
     mixed = [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)]
-    with pytest.raises(RequestError, match=r"frame 1 is \(4, 5, 3\)"):
-        list(enlarge_frames(Stub(), iter(mixed)))
+    for options in (WHOLE, replace(WHOLE, scene_cut=0.3)):
+        with pytest.raises(RequestError, match=r"frame 1 is \(4, 5, 3\)"):
+            list(enlarge_frames(Stub(), iter(mixed), options))
     with pytest.raises(RequestError, match="scene cut"):
         WindowOptions(scene_cut=2.0)
 
