@@ -37,7 +37,8 @@ def train(
 ) -> None:
     """Train a network on your photographs or clips.
 
-    Give the same command again to resume an interrupted run. Prints the folder of the best weights.
+    Give the same command again to resume an interrupted run. Prints the folder of the best weights, or of
+    the last ones in the stage flow, which PSNR cannot judge.
     """
     from isr import config as configuration
 

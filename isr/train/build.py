@@ -141,6 +141,10 @@ def build_objective(
         raise RequestError(
             f"perceptual.off_grid {settings.off_grid}: leaves nothing of patches of {config.data.patch_size} px"
         )
+    if settings.phase_weight and max(model.scales) < 2:
+        raise RequestError(
+            f"perceptual.phase_weight: is for networks that enlarge; {type(model).__name__} does not"
+        )
     weights = LossWeights(
         pixel=settings.pixel_weight,
         alignment=config.optimizer.alignment_weight if aligns_frames(model) else 0.0,
@@ -186,7 +190,7 @@ def build_content_loss(
             dtype=PRECISIONS[config.precision],
         )
     except ValueError as error:
-        raise RequestError(f"perceptual.content_layers: {first_line(error)}") from None
+        raise RequestError(f"perceptual.content_layers, perceptual.vgg: {first_line(error)}") from None
     return ContentLoss(extractor, tuple(layers.values()), kind=settings.content_loss)
 
 
@@ -220,7 +224,7 @@ def build_optimizer(config: TrainConfig, objective: Objective) -> AveragingAdam:
     """
     settings, model = config.optimizer, objective.network
     names = {id(variable): name for name, variable in model.named_weights().items()}
-    trained = [names[id(variable)] for variable in model.trainable_variables]
+    trained = [weight for v in model.trainable_variables if trains(config, weight := names[id(v)])]
     for key in ("multipliers", "only"):
         for text in getattr(settings, key):
             if not any(text in name for name in trained):

@@ -73,15 +73,15 @@ class RunFolder:
 
     # Configuration
 
-    def compare_configuration(self, progress: Progress) -> None:
-        """Tell what changed since the run began.
+    def compare_configuration(self, progress: Progress) -> set[str]:
+        """Tell what changed since the run began, and return the keys; nothing did where no state is there.
 
         Raises:
             RequestError: the folder holds a run of another network.
         """
         note = self.path / "config.yml"
-        if not note.is_file():
-            return
+        if not (self.begun and note.is_file()):
+            return set()
         before = configuration.load(note)
         # Where it started from does not matter any more.
         old, new = (c.model.model_copy(update={"start_from": None}) for c in (before, self.config))
@@ -90,10 +90,13 @@ class RunFolder:
                 f"{self.path}: holds a run of {before.model.name} {before.model.arguments}; "
                 "give another folder in run, or remove this one"
             )
+        changed = set()
         for key, _ in configuration.keys():
             was, now = (reduce(getattr, key.split("."), config) for config in (before, self.config))
             if was != now:
+                changed.add(key)
                 progress.message(f"{self.path}: {key} was {was!r} and is {now!r} now")
+        return changed
 
     def note_configuration(self) -> None:
         """Write `config.yml`."""

@@ -67,10 +67,10 @@ def off_grid(pictures: Tensor, stride: int) -> Tensor:
 class Objective(keras.Model):
     """What training minimises, as a Keras model that `fit` trains.
 
-    `L = pixel * L_pixel + alignment * L_align + content * L_content + adversarial * L_G + total_variation * L_TV`
-    moves the network (Ledig et al. 2017, SRGAN, equation 3; Wang et al. 2018, ESRGAN, equation 3), `L_D` its
-    discriminator. Both are added up, and each network gets its own gradients only (see `isr.train.adversarial`), so
-    one optimizer serves both on every backend.
+    `L = pixel * L_pixel + alignment * L_align + content * L_content + adversarial * L_G + total_variation * L_TV +
+    phase * L_phase` moves the network (Ledig et al. 2017, SRGAN, equation 3; Wang et al. 2018, ESRGAN, equation 3),
+    `L_D` its discriminator. Both are added up, and each network gets its own gradients only (see
+    `isr.train.adversarial`), so one optimizer serves both on every backend.
 
     Args:
         network: keeps its weights' names.
@@ -82,12 +82,14 @@ class Objective(keras.Model):
         replicas: how many share a batch. The losses of all add up to those of the batch; a discriminator's own means
             (the relativistic loss, batch normalisation) are of a share.
         forward: makes the result of a batch instead of the network, of which it is a part.
+        phase: compares what errors have in common from LR pixel to LR pixel; needed for its weight.
+        off_grid: stride of the grid on which the networks that judge shall see no patch twice; 1: they see all of it.
 
     Attributes:
         parts: means since the last state: every loss of the whole batch, and what the discriminator gave real and
             made pictures.
-        perceptual: whether the content, adversarial and total-variation losses are on, and the pixel loss has its
-            weight; otherwise that has 1. To be set before `compile`.
+        perceptual: whether the content, adversarial, total-variation and phase losses are on, and the pixel loss has
+            its weight; otherwise that has 1. To be set before `compile`.
     """
 
     def __init__(

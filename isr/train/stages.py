@@ -39,6 +39,9 @@ def check_stage(config: TrainConfig, model: SuperResolutionModel) -> None:
         raise RequestError("data.noise_share: over 0 is for the stage fusion")
     if config.stage == "all":
         return
+    for loss in ("content", "adversarial", "total_variation", "phase"):
+        if config.stage == "flow" and getattr(config.perceptual, f"{loss}_weight"):
+            raise RequestError(f"perceptual.{loss}_weight: is for pictures; set it to 0 in the stage flow")
     if isinstance(model, EDVR) and config.stage in ("path", "flow") and not model.hr_in:
         return
     if not isinstance(model, FlowVSR):

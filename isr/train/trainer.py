@@ -83,7 +83,7 @@ class Trainer:
         """Train to the last step.
 
         Returns:
-            The folder of the best weights, a preset.
+            The folder of the best weights, a preset; of the last ones in the stage flow, which PSNR cannot judge.
 
         Raises:
             ISRError: training diverges; the last good state stays.
@@ -122,13 +122,16 @@ class Trainer:
             folder.write_discriminator(self.objective.discriminator)
         # None leaves before the results are whole.
         self.ranks.meet("end")
-        return folder.best
+        return folder.last if self.config.stage == "flow" else folder.best
 
     def _take_up(self) -> State:
         """Go on from the folder's last state, if it has one, and note the configuration."""
-        self.folder.compare_configuration(self.progress)
+        changed = self.folder.compare_configuration(self.progress)
         if self.folder.begun:
             self.state = self.folder.read_state(self.objective, self.optimizer)
+            if changed & {"optimizer.loss", "stage"}:
+                # Another measure: the lowest loss of the old one says nothing.
+                self.state.lowest_loss = float("inf")
             self.progress.message(f"{self.folder.path}: going on at step {self.state.step}")
         # None writes before all have read.
         self.ranks.meet("begin")

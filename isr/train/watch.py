@@ -60,7 +60,7 @@ def check_healthy(variables: Sequence[Any], loss: float, lowest: float, step: in
     Args:
         variables: of the model.
         loss: mean pixel loss since the last state.
-        lowest: the lowest such mean of the run so far.
+        lowest: the lowest such mean of the run so far; 0 (of black patches) says nothing.
         step: for the message.
         run: for the message.
 
@@ -68,7 +68,7 @@ def check_healthy(variables: Sequence[Any], loss: float, lowest: float, step: in
         ISRError: the run has diverged.
     """
     broken = next((v.path for v in variables if not np.all(np.isfinite(np.asarray(v)))), None)
-    if broken is None and math.isfinite(loss) and loss <= EXPLODED * lowest:
+    if broken is None and math.isfinite(loss) and (lowest == 0 or loss <= EXPLODED * lowest):
         return
     what = f"the loss is {loss:.3g}" if broken is None else f"{broken} is not a number"
     raise ISRError(

@@ -240,6 +240,7 @@ def test_a_discriminator_that_is_sure_for_long_is_said_once(
     [
         ({"perceptual.content_layers": "{block9_conv1: 1.0}"}, "block9_conv1"),
         ({"perceptual.content_layers": "{block5_conv4: 1.0}"}, "block5_conv4"),
+        ({"perceptual.vgg": "none.h5"}, r"perceptual.vgg: none\.h5: no such weights file"),
         ({"model.arguments": "{scale: 2, num_features: 8, num_blocks: 1, num_channels: 1}"}, "RGB only"),
         ({"perceptual.discriminator_from": "none.safetensors"}, r"none\.safetensors"),
         ({"perceptual.off_grid": 8, "data.patch_size": 8}, r"off_grid 8.*patches of 8 px"),

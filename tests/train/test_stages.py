@@ -215,8 +215,23 @@ def test_a_share_of_the_windows_is_noisy_with_a_target_that_is_not(data: Path, t
         ({"stage": "fusion", "model.name": "EDVR", "model.arguments": "{}"}, "stage fusion: EDVR"),
         ({"stage": "both"}, "stage"),
         ({"stage": "flow", "data.noise_share": 0.5}, "data.noise_share: over 0 is for the stage fusion"),
+        ({"stage": "flow", "perceptual.phase_weight": 0.5}, "perceptual.phase_weight: is for pictures"),
+        ({"stage": "flow", "perceptual.content_weight": 0.5}, "perceptual.content_weight: is for pictures"),
+        (
+            {"stage": "flow", "optimizer.only": "[fuse]", "optimizer.only_steps": 1},
+            "optimizer.only: no weight of FlowVSR has 'fuse' in its name",
+        ),
     ],
-    ids=["another network", "a base that moves", "no base", "no stage", "noise that nothing has"],
+    ids=[
+        "another network",
+        "a base that moves",
+        "no base",
+        "no stage",
+        "noise that nothing has",
+        "a phase of a flow",
+        "features of a flow",
+        "nothing that moves",
+    ],
 )
 def test_stages_that_cannot_work_are_refused(
     changes: dict[str, object], message: str, data: Path, tmp_path: Path
