@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import inspect
+import io
 import os
 import re
 import sys
@@ -153,6 +154,10 @@ def run(arguments: list[str]) -> int:
     """
     # TensorFlow's own chatter; set it to 0 to see it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A name of a file need not be text.
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     # Of every command, wherever it stands.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

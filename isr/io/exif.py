@@ -24,7 +24,7 @@ _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(4
 # fmt: off
 _TYPES = {
     1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4), 10: (8, 4),
-    11: (4, 4), 12: (8, 8), 13: (4, 4),
+    11: (4, 4), 12: (8, 8), 13: (4, 4), 129: (1, 1),
 }
 # fmt: on
 _MAX_ENTRIES = 4096
@@ -234,7 +234,8 @@ def _write_directory(
         values += b"\0" * (-len(values) % 2)
         here = place + len(values)
         if isinstance(value, dict):
-            kind, number, data = 4, 1, struct.pack(layout.order + "I", here)
+            kind, code = (4, "I") if here < 2**32 else (16, "Q")
+            number, data = 1, struct.pack(layout.order + code, here)
             values += _write_directory(layout, value, here)
         elif len(value.data) > layout.offset.size:
             kind, number, data = value.kind, value.count, layout.offset.pack(here)

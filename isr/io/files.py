@@ -122,6 +122,19 @@ def mirrored(path: Path, source: Path, target: Path) -> Path:
         raise RequestError(f"{path}: does not lie in {source}: name a file of that folder") from None
 
 
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Tell one state of a file, or of the files in a folder, from another.
+
+    Returns:
+        Bytes, and the time of the last change in nanoseconds; of a folder their sums over its files.
+    """
+    stats = [path.stat()]
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            stats = [entry.stat() for entry in entries if entry.is_file()]
+    return sum(one.st_size for one in stats), sum(one.st_mtime_ns for one in stats)
+
+
 def _flush_to_disk(path: Path) -> None:
     # Windows flushes only through a handle that may write.
     with path.open("rb+") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,9 +42,9 @@ class VideoOptions:
     scene_cut: float | None = None
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.start < 0:
+        if self.start is not None and not 0 <= self.start < math.inf:
             raise RequestError(f"start {self.start}: must not be under 0 seconds")
-        if self.duration is not None and self.duration <= 0:
+        if self.duration is not None and not 0 < self.duration < math.inf:
             raise RequestError(f"duration {self.duration}: must be over 0 seconds")
         if self.scene_cut is not None and not 0 < self.scene_cut <= 1:
             raise RequestError(f"scene cut {self.scene_cut}: must be over 0 and at most 1")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from isr.errors import MachineError, RequestError
-from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
+from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES
 from isr.io.errors import file_error
 from isr.io.pictures import READABLE
 from isr.io.places import place_of
@@ -237,7 +237,9 @@ def _local(request: PredictRequest) -> tuple[Path, ...]:
 def _name(source: Any, number: int) -> str:
     """What the names of results say of a source, where there are several."""
     if isinstance(source, str):
-        return source.rstrip("/").rpartition("/")[2] if is_address(source) else Path(source).stem
+        path = Path(source)
+        name = path.stem if path.suffix == ".keras" else path.name
+        return source.rstrip("/").rpartition("/")[2] if is_address(source) else name
     return f"{getattr(getattr(source, 'spec', None), 'name', 'network')}{number + 1}"
 
 
@@ -277,8 +279,9 @@ def _plan_kind(
     unreadable: dict[Path, str] = {}
     several = len(request.inputs) > 1 or len(request.sources) > 1
     asked = options.suffix if kind == "picture" else None
+    whole = not (several or options.suffix in WRITABLE_SUFFIXES - {".png"})
     for found in find_sources(
-        inputs, output, target, jobs_of.SUFFIXES, contents, several, asked, options.name is not None
+        inputs, output, target, jobs_of.SUFFIXES, contents, several, asked, options.name is not None, whole
     ):
         if found.name not in share:
             continue

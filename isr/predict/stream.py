@@ -32,7 +32,7 @@ from isr.predict.jobs.clip import ClipJob
 from isr.predict.jobs.job import DiskError, Job, Outcome, Setting, Unreadable, disk_needed, line_of
 from isr.predict.jobs.journal import Journal, Records
 from isr.predict.jobs.picture import PictureJob
-from isr.predict.jobs.places import Input
+from isr.predict.jobs.places import Input, file_key
 from isr.predict.jobs.shards import Share
 from isr.predict.networks import NETWORKS
 from isr.predict.options import PredictOptions
@@ -88,9 +88,13 @@ def items_of(request: PredictRequest) -> Iterator[Item]:
     """
     share = Share(request.shard)
     for given in request.inputs:
+        empty = True
         for item in _items(given):
+            empty = False
             if item.name in share:
                 yield item
+        if empty:
+            raise RequestError(f"{given}: no pictures and no clips in it")
 
 
 def _items(given: Path | str) -> Iterator[Item]:
@@ -124,7 +128,7 @@ def _listed(place: Path | str) -> Iterator[Item]:
         elif not path.is_file():
             raise RequestError(f"{place}: no such list: check the spelling of the path")
         folder = place.rpartition("/")[0] if isinstance(place, str) else place.parent
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, 1):
                 if text := line.strip("\r\n").strip():
                     yield _line(text, folder, f"{place}: line {number}")
@@ -209,7 +213,7 @@ class Asked:
                 engine=engine if options.engine == "auto" else options.engine,
                 precision=precision if options.precision in ("auto", "fast") else options.precision,
             )
-        networks = networks_of(self.source, video=video, engine=options.runs_on)
+        networks = networks_of(self.source, video=video, engine=options.runs_on, mixture=options.mixture)
         target = options.target.or_scale(default_scale(self.source, networks))
         return Setting(options, networks, target, windows=self.windows)
 
@@ -289,6 +293,8 @@ class Maker:
         if isinstance(self.output, Path) and self.output.suffix.lower() in READABLE | WRITABLE_SUFFIXES:
             raise RequestError(f"{self.output}: name a folder for the results of object stores and lists")
         self._asked: dict[str, Asked] = {}
+        # Of each result so far: a number of its name, and of its input.
+        self._made: dict[int, int] = {}
         self._records: Records | None = None
         # A wrong preset is refused before the first item.
         _ = self.asked({}).clips
@@ -343,6 +349,7 @@ class Maker:
         target: Path | str | None = None
         try:
             target = self.target(item)
+            self._check_target(item, target)
             return work(target)
         except Cancelled:
             raise
@@ -353,6 +360,20 @@ class Maker:
             failure = reason if isinstance(reason, ISRError) else MachineError(line_of(item.source, reason))
             line = line_of(_shown(item.source), reason)
             return Outcome(_shown(item.source), target, "failed", line, fatal=fatal, failure=failure)
+
+    def _check_target(self, item: Item, target: Path | str) -> None:
+        """Refuse a result that would replace its own input, or that of another input."""
+        key, source = (
+            place if is_remote(place) else file_key(Path(place)) for place in (str(target), item.source)
+        )
+        if key == source:
+            raise RequestError(
+                f"{target}: is an input, and would be replaced by its result; choose another --output"
+            )
+        if self._made.setdefault(hash(key), hash(source)) != hash(source):
+            raise RequestError(
+                f"{target}: is the result of another input, too; give one of them another name"
+            )
 
     def _make(self, item: Item, target: Path | str, progress: Progress) -> Outcome:
         if isinstance(target, Path) and not is_remote(item.source):
@@ -587,10 +608,18 @@ def _read(options: dict[str, Any]) -> dict[str, Any]:
     for option in command.OPTIONS:
         if option.key in options:
             value = options[option.key]
+            said = value if isinstance(value, list) else [value]
             try:
-                read = [option.kind(one) for one in (value if isinstance(value, list) else [value])]
-            except (TypeError, ValueError):
-                raise RequestError(f"{option.key}: {value!r} is not what {option.name} takes") from None
+                read = [option.kind(one) for one in said]
+            except (TypeError, ValueError, OverflowError):
+                read = []
+            # What Python would make something else of: "false", and 64.7 tiles.
+            whole = option.kind not in (bool, int) or all(
+                isinstance(one, bool) if option.kind is bool else one == made
+                for one, made in zip(said, read, strict=False)
+            )
+            if not read or not whole:
+                raise RequestError(f"{option.key}: {value!r} is not what {option.name} takes")
             given[option.key] = read if option.many else read[0]
     values = command.values_of(given)
     # One replaces the other of the request.

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from children import ROOT, run_python
-from pictures import photograph
+from pictures import folder_of_photographs, photograph
 from PIL import Image
 from tiny_models import randomise, save_baselines
 
@@ -663,3 +663,16 @@ def test_a_named_result_is_made_again(
     arguments = (source, "-o", target, "--preset", tiny_presets / "edsr_baseline_x2", option)
     assert [cli(*arguments).code for _ in range(3)] == [0, 0, 0]
     assert target.is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_a_name_that_is_no_text_ends_no_run(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder_of_photographs(folder, 1, 12, 14)
+    (folder / "0.png").rename(folder / os.fsdecode(b"\xff.png"))
+    folder_of_photographs(folder, 1, 12, 14)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "isr", "predict", "photos", "--preset", "bicubic", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, env=strict, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines() == [b"photos_x2/0.png", b"photos_x2/\xff.png"]

@@ -756,6 +756,37 @@ def test_a_profile_that_the_file_cannot_hold_is_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(pictures.read(tmp_path / "b.png").pixels.astype(int), 128, atol=1)
 
 
+def test_linear_srgb_is_another_one_than_srgb(tmp_path: Path) -> None:
+    """By its name they are the same."""
+    curve = SRGB.index(b"rTRC")
+    place = struct.unpack(">I", SRGB[curve + 4 : curve + 8])[0]
+    linear = bytearray(SRGB)
+    # Of a parametric curve: its kind, a mere exponent, and that exponent, 1.
+    assert linear[place : place + 4] == b"para"
+    linear[place + 8 : place + 16] = struct.pack(">HHi", 0, 0, 65536)
+    picture = Picture(np.full((8, 8, 3), 55, np.uint8), Metadata(bytes(linear)))
+    pictures.write(tmp_path / "a.png", picture, strip_metadata=True)
+    found = pictures.read(tmp_path / "a.png")
+    assert found.metadata.icc_profile is None
+    np.testing.assert_allclose(found.pixels.astype(int), 128, atol=1)
+    deep = Picture(np.full((8, 8, 3), 14135, np.uint16), Metadata(bytes(linear)))
+    pictures.write(tmp_path / "b.png", deep, strip_metadata=True)
+    assert pictures.read(tmp_path / "b.png").metadata.icc_profile == bytes(linear)
+
+
+def test_a_tiff_of_more_than_four_gigabytes_has_places_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tifffile
+
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(tifffile, "imwrite", lambda path, pixels, **given: asked.update(given))
+    for side, large in ((40_000, True), (20_000, False)):
+        pixels = np.broadcast_to(np.uint16(0), (side, side, 3))
+        pictures.tiff.write_tiff(tmp_path / "a.tif", pixels, Metadata(), 95)
+        assert asked["bigtiff"] is large
+
+
 def test_a_profile_that_nobody_can_read_changes_nothing(tmp_path: Path) -> None:
     for profile in (b"nonsense", SRGB[:16] + b"RGB " + b"\xff" * 200):
         pictures.write(tmp_path / "a.png", Picture(smooth(), Metadata(profile)), strip_metadata=True)

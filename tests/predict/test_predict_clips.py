@@ -171,6 +171,55 @@ def test_a_folder_of_frames_is_a_clip_to_a_network_of_several_and_pictures_to_ot
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "scale", "result"),
+    [("clip.mp4", 2.5, "clip_x2.5"), ("my.holiday.mp4", 2, "my.holiday_x2"), ("clip.mp4", 2, "to/clip_x2")],
+)
+def test_a_folder_of_pictures_may_have_a_dot_in_its_name(name: str, scale: float, result: str) -> None:
+    save_clip(name, frames(3))
+    output = Path("to") if result.startswith("to/") else None
+    (outcome,) = predict_files(
+        [Path(name)], output, Repeat(), PredictOptions(scale=scale, format="png"), Lines()
+    )
+    assert outcome.error == "" and Path(result, "frame_000003.png").is_file()
+
+
+def test_folders_of_frames_may_have_dots_and_share_a_folder() -> None:
+    for folder in ("shots.v1", "shots.v2"):
+        Path(folder).mkdir()
+        for index, frame in enumerate(frames(3)):
+            Image.fromarray(frame).save(f"{folder}/{index:04d}.png")
+    request = PredictRequest(("shots.v1", "shots.v2"), None, ("edvr",))
+    assert [job.target.name for job in plan(request).jobs] == ["shots.v1_x4", "shots.v2_x4"]
+    names = [job.target.as_posix() for job in plan(replace(request, output="out")).jobs]
+    assert names == ["out/shots.v1_x4", "out/shots.v2_x4"]
+    alone = replace(request, inputs=("shots.v1",), output="out", options=PredictOptions(format="mkv"))
+    assert [job.target.as_posix() for job in plan(alone).jobs] == ["out/shots.v1_x4.mkv"]
+
+
+def test_what_was_lost_of_a_folder_of_pictures_is_made_again() -> None:
+    source = save_clip("clip.mp4", frames(3))
+    assert predict(source, Repeat(), format="png")[0].status == "written"
+    made = Path("clip_x2/frame_000002.png")
+    for spoil in (made.unlink, lambda: made.write_bytes(b"")):
+        before = made.read_bytes()
+        spoil()
+        assert [one.status for one in predict(source, Repeat(), format="png", resume=True)] == ["written"]
+        assert made.read_bytes() == before
+    assert [one.status for one in predict(source, Repeat(), format="png", resume=True)] == ["skipped"]
+
+
+def test_a_changed_frame_of_a_folder_is_seen() -> None:
+    Path("shots").mkdir()
+    for index, frame in enumerate(frames(6)):
+        Image.fromarray(frame).save(f"shots/{index:04d}.png")
+    made = list(predict_files([Path("shots")], Path("a.mkv"), Repeat(), PredictOptions(), Lines()))
+    assert made[0].frames == 6
+    Image.fromarray(255 - frames(6)[2]).save("shots/0002.png")
+    again = predict_files([Path("shots")], Path("a.mkv"), Repeat(), PredictOptions(resume=True), Lines())
+    assert [one.status for one in again] == ["written"]
+
+
 def test_a_folder_of_clips_and_pictures_becomes_a_mirrored_one() -> None:
     Path("media/sub").mkdir(parents=True)
     save_clip("media/sub/clip.mp4", frames(5))
@@ -560,7 +609,11 @@ def test_a_file_that_is_cut_off_gives_what_it_has(capsys: pytest.CaptureFixture[
         (["clip.mp4", "--crop", "left half"], "give it as 640x360"),
         (["clip.mp4", "--start", "9"], "no frame begins in the chosen stretch"),
         (["clip.mp4", "--start", "-1"], "start -1"),
+        (["clip.mp4", "--start", "nan"], "start nan"),
         (["clip.mp4", "--duration", "0"], "duration 0"),
+        (["clip.mp4", "--duration", "inf"], "duration inf"),
+        (["clip.mp4", "-o", "large.jpg"], "clip.mp4 becomes no jpg file"),
+        (["photo.png", "-o", "large.mp4"], "photo.png becomes no mp4 file"),
         (["clip.mp4", "--codec", "mpeg8"], "codec mpeg8"),
         (["clip.mp4", "--crf", "99"], "crf 99"),
         (["clip.mp4", "--scene-cut", "2"], "scene cut 2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +20,13 @@ from isr.cli import app
 from isr.errors import ISRError, RequestError
 from isr.io import places
 from isr.io.places import is_remote, place_of
-from isr.predict import PredictRequest, plan
+from isr.predict import PredictOptions, PredictRequest, plan
+from isr.predict.jobs.job import Job
 from isr.predict.jobs.journal import Journal, Records
 from isr.predict.jobs.shards import shard_of
 from isr.predict.speeds import Speeds
 from isr.predict.stream import Maker, Settled, items_of
+from isr.presets import Mixture
 from isr.progress import Silent
 
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
@@ -183,6 +186,62 @@ def test_one_that_fails_does_not_stop_the_others(here: Path, capsys: pytest.Capt
     error = capsys.readouterr().err
     for said in ("4 of 5", "missing.png", "broken.png", "scale: 'x'", "leads out of"):
         assert said in error
+
+
+def test_a_list_has_the_corners_that_files_have(here: Path) -> None:
+    Path("photos/list.txt").write_text('a.png\n{"source": "b.png", "denoise": "1"}\n')
+    request = PredictRequest(("@photos/list.txt",), "out", (), PredictOptions(denoise=0.3))
+    maker = Maker(request)
+    jobs = [maker.plan_here(item, Path("out", item.name).absolute()) for item in items_of(request)]
+    assert [job.mixture for job in jobs if isinstance(job, Job)] == [Mixture(0.3, 0.0), Mixture(1.0, 0.0)]
+    (alone,) = plan(replace(request, inputs=("photos/a.png",))).jobs
+    assert isinstance(jobs[0], Job) and jobs[0].networks == alone.networks
+    words = ["predict", "@photos/list.txt", "-o", "out", "--preset", "bicubic", "--denoise", "0.5", "--quiet"]
+    assert app.run(words) == 2
+
+
+def test_a_result_replaces_no_input_and_no_other_result(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos/list.txt").write_text("a.png\n")
+    before = Path("photos/a.png").read_bytes()
+    arguments = ["--preset", "bicubic", "--overwrite", "--quiet"]
+    assert app.run(["predict", "@photos/list.txt", "-o", "photos", *arguments]) == 1
+    assert Path("photos/a.png").read_bytes() == before
+    assert "a.png: is an input" in capsys.readouterr().err
+    save("other/a.png", 9)
+    Path("list.txt").write_text("".join(f"{here / name}\n" for name in ("photos/a.png", "other/a.png")))
+    assert app.run(["predict", "@list.txt", "-o", "out", *arguments]) == 1
+    first = Path("out/a.png").read_bytes()
+    assert "a.png: is the result of another input, too" in capsys.readouterr().err
+    Path("list.txt").write_text(f"{here / 'photos/a.png'}\n")
+    assert app.run(["predict", "@list.txt", "-o", "out", *arguments]) == 0
+    assert Path("out/a.png").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "option",
+    ['"self_ensemble": "false"', '"fast": "no"', '"tile": 64.7', '"tile": 1e999', '"start": NaN'],
+)
+def test_an_option_of_a_line_is_taken_as_it_is_or_not_at_all(
+    here: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos/list.txt").write_text(f'{{"source": "a.png", {option}}}\nb.png\n')
+    assert app.run(["predict", "@photos/list.txt", "-o", "out", "--preset", "bicubic", "--quiet"]) == 1
+    assert names_below("out") == ["b.png"]
+    assert option.split('"')[1] in capsys.readouterr().err
+
+
+def test_a_list_with_a_byte_order_mark_is_whole(here: Path) -> None:
+    Path("photos/list.txt").write_text("a.png\nb.png\n", encoding="utf-8-sig")
+    assert app.run(["predict", "@photos/list.txt", "-o", "out", "--preset", "bicubic", "--quiet"]) == 0
+    assert names_below("out") == ["a.png", "b.png"]
+
+
+def test_a_list_of_nothing_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("list.txt").write_text("\n")
+    assert app.run(["predict", "@list.txt", "-o", "out", "--preset", "bicubic", "--quiet"]) == 2
+    assert "list.txt: no pictures and no clips" in capsys.readouterr().err
 
 
 def test_what_a_list_needs_is_said(here: Path) -> None:

@@ -26,6 +26,7 @@ def plan_output(
     pixel_format: str | None = None,
     quality: int = 95,
     suffix: str | None = None,
+    folder: bool = False,
     copy: Collection[str] = COPIED,
 ) -> Output:
     """Settle how a clip is written, and refuse what cannot be, before any work.
@@ -42,6 +43,7 @@ def plan_output(
         pixel_format: such as "yuv420p" or "yuv444p10le"; None: 4:2:0 with 8 or 10 bits as the source; 4:4:4 where
             a side is odd and the encoder takes only even ones.
         quality: 1 to 100, of WebP (100: lossless) and of JPEG pictures.
+        folder: the target is a folder, whatever its name ends in.
         suffix: of the pictures in a folder; None: as the source's pictures, ".png" for other sources.
         copy: which kinds of streams go along, of "audio", "subtitle", "attachment" and "video".
 
@@ -63,6 +65,6 @@ def plan_output(
     if target.exists() and target.samefile(source.path):
         raise RequestError(f"{target}: is the input itself: name another output")
     part = part or (source.height, source.width)
-    kind = kind_to_write(target)
+    kind = "folder" if folder else kind_to_write(target)
     output = Output(source, target, kind, width, height, frames, part, quality=quality)
     return kind_module(kind).plan(output, Choices(codec, crf, pixel_format, suffix, copy))

@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+# Levels that a conversion from sRGB to sRGB may be off by.
+ROUNDING = 2
+
 
 def is_srgb(profile: bytes) -> bool:
-    """Tell whether a profile is one of sRGB."""
+    """Tell whether a profile is one of sRGB, by its name and by its grays: there is a linear sRGB, too."""
     try:
-        return "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        if "sRGB" not in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))):
+            return False
     except (ImageCms.PyCMSError, OSError):
         return False
+    grays = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=-1)
+    return int(np.abs(in_srgb(grays, profile).astype(int) - grays).max()) <= ROUNDING
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:

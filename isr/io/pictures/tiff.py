@@ -16,6 +16,9 @@ from isr.io.pictures.depth import eight_bits, squeezed, unassociated
 from isr.io.pictures.picture import Metadata
 from isr.io.pictures.stored import Stored, described
 
+# Bytes of pixels in a file whose places are numbers of 32 bits, with room for what else it holds.
+LARGEST_CLASSIC = 2**32 - 2**25
+
 
 @dataclass(frozen=True)
 class _Samples:
@@ -179,6 +182,8 @@ def write_tiff(path: Path, pixels: np.ndarray, metadata: Metadata, quality: int)
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="zlib",
+        # What is compressed may still be over 4 GiB.
+        bigtiff=pixels.nbytes > LARGEST_CLASSIC,
         # Few readers know the one for floating point.
         predictor=pixels.dtype != np.float32,
         byteorder="<",

@@ -103,7 +103,7 @@ class ClipJob(Job):
         route = plan_route(height, width, setting.target, setting.networks)
         setting, one_by_one = setting.for_clip(route)
         check_video_route(route, setting.networks)
-        target = _target(source, info, setting, route, height, width)
+        target, folder = _target(source, info, setting, route, height, width)
         check_name(target, _parts(target).name)
         output = plan_output(
             info,
@@ -115,7 +115,8 @@ class ClipJob(Job):
             crf=video.crf,
             pixel_format=video.pixel_format,
             quality=options.quality,
-            suffix=None if target.suffix else options.suffix,
+            suffix=options.suffix if folder else None,
+            folder=folder,
         )
         note = "; ".join(filter(None, (*info.notes, *output.notes, one_by_one)))
         looks = _looks(output, setting, route)
@@ -436,9 +437,12 @@ def _looks(output: Output, setting: Setting, route: Route) -> Quality | None:
     return assess_clip(output.source, output.frames.start, options.crop)
 
 
-def _target(source: Input, info: VideoInfo, setting: Setting, route: Route, height: int, width: int) -> Path:
+def _target(
+    source: Input, info: VideoInfo, setting: Setting, route: Route, height: int, width: int
+) -> tuple[Path, bool]:
+    """Where the result lies, and whether it is a folder of pictures."""
     if source.file is not None:
-        return source.file
+        return source.file, source.file.is_dir() or source.file.suffix.lower() not in WRITABLE_SUFFIXES
     asked = setting.options.suffix
     own = source.path.suffix if info.kind != "folder" else ""
     suffix = own if own.lower() in WRITABLE_SUFFIXES or not own else ".mkv"
@@ -446,4 +450,4 @@ def _target(source: Input, info: VideoInfo, setting: Setting, route: Route, heig
         # Of the other formats, and of PNG, a folder of pictures is meant.
         suffix = asked if asked in WRITABLE_SUFFIXES - {".png"} else ""
     name_of = partial(setting.result_name, route=route, height=height, width=width)
-    return made_beside(source, name_of, suffix)
+    return made_beside(source, name_of, suffix), not suffix

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.io.files import stamp_of
 from isr.io.pictures import PictureInfo
 from isr.predict.crop import Crop, size_of
 from isr.predict.jobs.journal import Journal
@@ -242,7 +243,7 @@ class Job(ABC):
         Raises:
             RequestError: a network lacks the precision that is asked for.
         """
-        options, status = setting.options, source.path.stat()
+        options = setting.options
         width, height = size_of(options.crop, info.width, info.height)
         networks, processor, (way, *rest) = setting.settle(route, height, width, info.dtype, looks)
         return {
@@ -250,7 +251,7 @@ class Job(ABC):
             "target": target,
             "folder": source.folder,
             "named": source.tree is None,
-            "stamp": (status.st_size, status.st_mtime_ns),
+            "stamp": stamp_of(source.path),
             "crop": options.crop,
             "route": route,
             "networks": networks,
@@ -408,7 +409,7 @@ class Job(ABC):
 
     def finished_record(self) -> dict[str, Any]:
         """Return the record of a job whose result is on the disk."""
-        return {**self.record, "output": {"bytes": self.target.stat().st_size}}
+        return {**self.record, "output": {"bytes": stamp_of(self.target)[0]}}
 
     @property
     def bytes_on_disk(self) -> int:

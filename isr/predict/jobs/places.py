@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from isr.errors import RequestError
 from isr.io.clips import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, WRITABLE_SUFFIXES, is_clip
 from isr.io.files import mirrored, walk
-from isr.io.pictures import READABLE, usual_suffix
+from isr.io.pictures import READABLE, WRITABLE, usual_suffix
 from isr.io.places import place_of
 from isr.predict.route import Target
 from isr.predict.source import ByScale
@@ -100,6 +100,7 @@ def find_sources(
     several: bool,
     asked: str | None = None,
     named_by_pattern: bool = False,
+    whole: bool = True,
 ) -> Iterator[Input]:
     """Find what is to be read, and where the results belong.
 
@@ -112,6 +113,7 @@ def find_sources(
         several: the request has several inputs.
         asked: the suffix that the results shall have; None: any.
         named_by_pattern: whether a pattern says what results are called.
+        whole: whether an output folder is the result of a folder of frames; otherwise that lies in it.
 
     Raises:
         RequestError: the output does not fit the inputs.
@@ -120,6 +122,12 @@ def find_sources(
     if not inputs:
         return
     into_file = output is not None and output.suffix.lower() in suffixes and not output.is_dir()
+    if output is not None and not (into_file or output.is_dir()):
+        other = output.suffix.lower()
+        if other in WRITABLE | WRITABLE_SUFFIXES:
+            raise RequestError(
+                f"{output}: {inputs[0]} becomes no {other[1:]} file; name a folder or another file"
+            )
     trees = [path for path in inputs if path.is_dir() and list(itertools.islice(contents(path), 1)) != [path]]
     if into_file:
         assert output is not None
@@ -135,7 +143,7 @@ def find_sources(
     for path in inputs:
         if path in trees:
             yield from _tree(path, output, several, target, contents)
-        elif into_file or (path.is_dir() and output is not None):
+        elif into_file or (path.is_dir() and output is not None and whole):
             assert output is not None
             yield Input(path, None, output.parent, output)
         else:
@@ -168,7 +176,7 @@ def made_beside(source: Input, name_of: Callable[[str, bool], str], suffix: str)
         name_of: gives the name, without suffix, from the stem of the source and whether it lies in a mirrored tree.
         suffix: of the result.
     """
-    stem = source.path.stem if suffix or not source.path.is_dir() else source.path.name
+    stem = source.path.name if source.path.is_dir() else source.path.stem
     tree = source.tree
     folder = source.folder if tree is None else mirrored(source.path, tree, source.folder).parent
     return folder / (name_of(stem, tree is not None) + suffix)
@@ -176,10 +184,10 @@ def made_beside(source: Input, name_of: Callable[[str, bool], str], suffix: str)
 
 def check_distinct(jobs: Sequence[Job]) -> None:
     """Refuse results that would replace each other or an input, as a file system sees names."""
-    sources = {_key(job.source): job.source for job in jobs}
+    sources = {file_key(job.source): job.source for job in jobs}
     made: dict[str, Job] = {}
     for job in jobs:
-        key = _key(job.target)
+        key = file_key(job.target)
         if key in sources:
             raise RequestError(
                 f"{job.target}: is an input, and would be replaced by the result of {job.source}; "
@@ -193,7 +201,7 @@ def check_distinct(jobs: Sequence[Job]) -> None:
         made[key] = job
 
 
-def _key(path: Path) -> str:
+def file_key(path: Path) -> str:
     """The same for two paths that some file system takes for one: case and Unicode's composition do not count."""
     whole = path.parent.resolve() / path.name
     return unicodedata.normalize("NFC", str(whole.resolve() if whole.exists() else whole)).casefold()
