@@ -23,6 +23,10 @@ class MachineError(ISRError, RuntimeError):
     exit_code = 3
 
 
+class Unconvertible(ISRError):
+    """An engine does not take a network, today and tomorrow (exit code 1)."""
+
+
 class Cancelled(ISRError):
     """The caller asked to stop; what was finished is whole (exit code 130)."""
 

@@ -87,13 +87,23 @@ def convert(path: str | Path, settings: Mapping[str, Any] | None = None) -> Conv
             raise RequestError(f"{path}: looks like {family.name}, but {error.args[0]}") from None
     try:
         plan = family.plan(tensors)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except KeyError as error:
         raise RequestError(f"{path}: is no complete {family.name}: {first_line(error)} is missing") from None
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise RequestError(f"{path}: its shapes are of no {family.name} ({first_line(error)})") from None
     told = {key: value for key, value in checkpoint.facts.items() if key in plan.assumed}
     taken = {**plan.taken, **told}
     assumed = {key: value for key, value in plan.assumed.items() if key not in told}
     if plan.shifts:
-        assumed |= _mean_of(tensors, plan)
+        own_range = (settings or {}).get("pixel_range", {**taken, **assumed}.get("pixel_range", 255))
+        try:
+            assumed |= _mean_of(tensors, plan, float(own_range))
+        except KeyError as error:
+            raise RequestError(
+                f"{path}: is no complete {family.name}: {first_line(error)} is missing"
+            ) from None
+        except (ValueError, TypeError, IndexError, np.linalg.LinAlgError) as error:
+            raise RequestError(f"{path}: its shifts of the mean make none ({first_line(error)})") from None
     for key, value in (settings or {}).items():
         if key not in assumed:
             known = ", ".join(assumed) or "nothing"
@@ -200,11 +210,14 @@ def shuffled(channels: int, factor: int) -> np.ndarray:
     return np.arange(channels).reshape(-1, factor**2).T.ravel()
 
 
-def _mean_of(tensors: Tensors, plan: Plan) -> dict[str, list[float]]:
-    """The mean that the file's first layer takes off, [0, 1]; see `_fold_shifts`."""
+def _mean_of(tensors: Tensors, plan: Plan, pixel_range: float) -> dict[str, list[float]]:
+    """The mean that the file's first layer takes off, [0, 1]; KeyError where one is missing. See `_fold_shifts`."""
+    for name in plan.shifts:
+        if tensors[f"{name}.weight"].ndim != 4 or tensors[f"{name}.bias"].ndim != 1:
+            raise ValueError(f"{name} is no convolution")
     kernel = np.asarray(tensors[f"{plan.shifts[0]}.weight"], np.float64)[:, :, 0, 0]
     bias = np.asarray(tensors[f"{plan.shifts[0]}.bias"], np.float64)
-    return {"pixel_mean": [round(float(value), 7) for value in -np.linalg.solve(kernel, bias) / 255]}
+    return {"pixel_mean": [round(float(value), 7) for value in -np.linalg.solve(kernel, bias) / pixel_range]}
 
 
 def _fold_shifts(
@@ -227,7 +240,10 @@ def _fold_shifts(
     identity = np.eye(len(mean))
     if np.abs(before - identity).max() > 1e-6:
         values["head/kernel"] = np.einsum("hwio,ij->hwjo", values["head/kernel"], before).astype(np.float32)
-    if np.abs(after - identity).max() > 1e-6 or np.abs(shift - mean).max() > 255 * SHIFT_TOLERANCE / 10:
+    if (
+        np.abs(after - identity).max() > 1e-6
+        or np.abs(shift - mean).max() > model.pixel_range * SHIFT_TOLERANCE / 10
+    ):
         values["tail/kernel"] = np.einsum("hwio,po->hwip", values["tail/kernel"], after).astype(np.float32)
         values["tail/bias"] = (after @ values["tail/bias"] + shift - mean).astype(np.float32)
 

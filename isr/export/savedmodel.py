@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from isr.errors import ISRError, RequestError
 from isr.export.graphs import Bounds, Graph
-from isr.export.serving import write_configuration, write_warm_up
+from isr.export.serving import add_model, write_configuration, write_warm_up
 from isr.io.files import whole_folder
 from isr.layers.strips import strips
 from isr.models import MultiFrameModel, SuperResolutionModel
@@ -147,6 +147,9 @@ def export_savedmodel(
         tile, overlap = options.tiles.geometry(spec, scale)
         graphs[suffix(scale, spec.scales)] = Graph(model, scale, Bounds(tile, overlap, options.max_pixels))
 
+    if options.serving:
+        # What cannot be added to is said before anything is made.
+        add_model(Path(folder).parent, served_as)
     with whole_folder(Path(folder) / str(version)) as temporary:
         progress.start("export", 2, "steps")
         with strips(compiled=options.xla):

@@ -213,7 +213,7 @@ def write_configuration(folder: Path, model: str, xla: bool = False) -> list[Pat
         "compose.yml": COMPOSE.substitute(values),
         "kubernetes.yml": KUBERNETES.substitute(values),
     }
-    changed = {folder / MODELS_CONFIG: _with_model(folder / MODELS_CONFIG, model)}
+    changed = {folder / MODELS_CONFIG: add_model(folder, model)}
     changed |= {folder / name: text for name, text in texts.items() if not (folder / name).exists()}
     for path, text in changed.items():
         with atomic(path) as temporary:
@@ -221,8 +221,9 @@ def write_configuration(folder: Path, model: str, xla: bool = False) -> list[Pat
     return list(changed)
 
 
-def _with_model(path: Path, model: str) -> str:
-    """The configuration of a server's models, with one more unless it is there."""
+def add_model(folder: Path, model: str) -> str:
+    """Return `models.config` of a folder as text, with one more model unless it is there; raises as above."""
+    path = folder / MODELS_CONFIG
     require_serving_api()
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2

@@ -56,7 +56,7 @@ def load_keras_file(path: str | Path) -> SuperResolutionModel:
                 shutil.copyfileobj(source, target)
             model.save_weights(own)
             compare_weights(hdf5_shapes(own), hdf5_shapes(stored), str(path))
-    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(f"{path}: not a Keras model this package can read ({first_line(error)})") from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isr import presets
-from isr.errors import Cancelled, ISRError, MachineError, RequestError
+from isr.errors import Cancelled, ISRError, MachineError, RequestError, Unconvertible
 from isr.io.errors import file_error
 from isr.io.files import atomic
 from isr.predict.choice import PRECISIONS, PRECISIONS_OF_KERAS, choose, precisions_of
@@ -193,6 +193,11 @@ class Network:
         """Hash the weights, as they are now, and what they are put into; 8-bit ones, too."""
         if self._folder is None:
             digest = hashlib.sha256(json.dumps(self._object.spec.to_json()).encode())
+            # What weights are put into; a server tells nothing of it.
+            model = getattr(self._object, "model", self._object)
+            if isinstance(model, presets.SavedAsPreset):
+                kind = f"{type(model).__module__}.{type(model).__qualname__}"
+                digest.update(json.dumps([kind, model.preset_arguments()], sort_keys=True).encode())
             for weight in _weights(self._object):
                 digest.update(np.ascontiguousarray(weight).tobytes())
             # A server tells a hash of them; exports of earlier versions do not.
@@ -476,11 +481,10 @@ class Network:
             if not folder.exists():
                 try:
                     self._convert(folder, precision, progress)
-                except ISRError as error:
+                except Unconvertible as error:
                     # Converting takes long, and would fail again.
-                    if not isinstance(error, (RequestError, MachineError, Cancelled)):
-                        with atomic(failure) as temporary:
-                            temporary.write_text(str(error), encoding="utf-8")
+                    with atomic(failure) as temporary:
+                        temporary.write_text(str(error), encoding="utf-8")
                     raise
             if self._folder is None:
                 # Of weights that have changed.

@@ -152,9 +152,20 @@ def find(preset: str | Path) -> Path:
 
 
 def scales(preset: str | Path) -> tuple[int, ...]:
-    """Read the factors that a preset enlarges by off its configuration; raises as `find`."""
-    config = read_config(find(preset))
-    return scales_of(config["model"], config["arguments"])
+    """Read the factors that a preset enlarges by off its configuration.
+
+    Raises:
+        RequestError: as `find` does, or the arguments are no network's.
+    """
+    return _scales(find(preset))
+
+
+def _scales(folder: Path) -> tuple[int, ...]:
+    config = read_config(folder)
+    try:
+        return scales_of(config["model"], config["arguments"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RequestError(f"{folder / CONFIG}: describes no network of this package ({error})") from None
 
 
 def scales_of(model: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
@@ -227,24 +238,20 @@ def describe() -> list[dict[str, Any]]:
     """
     rows = [{"name": name, "model": name, "scale": _label(factors)} for name, factors in NETWORKS.items()]
     for name in shipped():
-        config = read_config(HERE / name)
         default = ", ".join(use for use, names in BY_SCALE.items() if name in names.values())
-        rows.append({**_facts(name, config), "default": default})
+        rows.append({**_facts(HERE / name), "default": default})
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
 def describe_folder(folder: Path) -> list[dict[str, Any]]:
     """List the presets in a folder as `describe` does, by their folders' names."""
-    rows = [_facts(path.parent.name, read_config(path.parent)) for path in sorted(folder.glob(f"*/{CONFIG}"))]
+    rows = [_facts(path.parent) for path in sorted(folder.glob(f"*/{CONFIG}"))]
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
-def _facts(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    own = {
-        "name": name,
-        "model": config["model"],
-        "scale": _label(scales_of(config["model"], config["arguments"])),
-    }
+def _facts(folder: Path) -> dict[str, Any]:
+    config = read_config(folder)
+    own = {"name": folder.name, "model": config["model"], "scale": _label(_scales(folder))}
     return {**own, **config.get("facts", {})}
 
 

@@ -44,7 +44,8 @@ class SavedAsPreset:
         """Write a preset: a folder that `from_preset` reads.
 
         Args:
-            folder: made where missing; an existing preset there is replaced, file by file.
+            folder: made where missing; an existing preset there is replaced, file by file, and its 8-bit variant
+                removed.
             dtype: what weights are stored as, "float32", "float16", or "exact": each array as float16 if that
                 holds all its numbers, else as float32.
             files: further texts by file name, such as `card.md`.
@@ -52,7 +53,8 @@ class SavedAsPreset:
             bfloat16: what bfloat16 costs, `psnr_loss` in dB and `levels` of 255 at most; see `suits_bfloat16`.
 
         Raises:
-            RequestError, MachineError: a file cannot be written; a file that was there stays as it was.
+            RequestError, MachineError: a file cannot be written, or a weight is no number, or too large for the
+                dtype; a file that was there stays as it was.
         """
         target = Path(folder)
         arrays = {name: np.asarray(value) for name, value in self.named_weights().items()}
@@ -60,6 +62,9 @@ class SavedAsPreset:
             name: _stored(value, dtype) if value.dtype.kind == "f" else value
             for name, value in arrays.items()
         }
+        check_numbers(stored, f"{target}: as {dtype}")
+        # Of the weights that are replaced.
+        variant(target).unlink(missing_ok=True)
         write_safetensors(target / WEIGHTS, stored)
         kinds = ", ".join(sorted({value.dtype.name for value in stored.values()}))
         config = {"model": type(self).__name__, "arguments": self.preset_arguments(), "weights": kinds}
@@ -74,7 +79,8 @@ class SavedAsPreset:
 def _stored(values: np.ndarray, dtype: str) -> np.ndarray:
     """Floats as `save_preset` stores them."""
     if dtype != "exact":
-        return values.astype(dtype)
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     return half if np.array_equal(half.astype(values.dtype), values) else values.astype(np.float32)
@@ -92,7 +98,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": str(config["model"]), "arguments": dict(config["arguments"]), **config}
+        return {**config, "model": str(config["model"]), "arguments": dict(config["arguments"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: not the configuration of a preset ({error})") from None
 

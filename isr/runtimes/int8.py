@@ -270,8 +270,10 @@ def _look(
 
         return partial(watched, layer.convolution_op)
 
+    # Every scale sees one.
+    rounds = -(-len(model.scales) // len(pictures))
     with _replaced(layers, operation):
-        for index, picture in enumerate(pictures):
+        for index, picture in enumerate([*pictures] * rounds):
             check_cancelled(progress)
             model.at_scale(picture[np.newaxis], model.scales[index % len(model.scales)])
             progress.advance()

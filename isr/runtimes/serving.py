@@ -72,7 +72,8 @@ class ServingClient:
         if not self.model_name:
             raise RequestError(f"server {server!r}: {FORM}")
         require_serving_api()
-        host = f"{address.hostname}:{port}"
+        # The brackets of IPv6.
+        host = f"[{address.hostname}]:{port}" if ":" in address.hostname else f"{address.hostname}:{port}"
         transport = _Rest if address.scheme.startswith("http") else _Grpc
         self._attempts = attempts
         self._encoded = encoded

@@ -32,12 +32,14 @@ class Network:
         arguments: its constructor's, all of them.
         weights: by their names in a preset, any float dtype, finite; kernels are `[k, k, in, out]`.
         used: the names of the weights that were read.
+        inner: the names of the convolutions that need not be exact.
     """
 
     model: str
     arguments: Arguments
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    inner: set[str] = field(default_factory=set)
 
     def wire(self, operations: Any, lr: Value, scale: int) -> Value:
         """Compute `sr` of `lr`.
@@ -103,6 +105,8 @@ class Operations:
         Args:
             slope: of a leaky ReLU behind it; 0: ReLU, None: neither.
         """
+        if not exact:
+            self.network.inner.add(name)
         return self.convolve(x, name, self.network.read_conv(name, kernel_size), slope, factor, exact)
 
     def convolve(

@@ -197,8 +197,11 @@ def small_edsr(**changes: Any) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in {**tensors, **changes}.items()}
 
 
-def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(tmp_path: Path) -> None:
-    """Against the same network with its 1x1 layers written out, on 0 to 255."""
+@pytest.mark.parametrize("top", [255, 1])
+def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(
+    tmp_path: Path, top: int
+) -> None:
+    """Against the same network with its 1x1 layers written out, on 0 to 255 or to 1."""
     rng = np.random.default_rng(1)
     tensors = {
         name.replace("conv_first", "head.0")
@@ -211,7 +214,7 @@ def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(tmp
     }
     before = np.eye(3) + rng.normal(0, 0.05, (3, 3))
     after = np.eye(3) + rng.normal(0, 0.05, (3, 3))
-    shift, back = -255 * np.array([0.4, 0.5, 0.3]), 255 * np.array([0.45, 0.44, 0.41])
+    shift, back = -top * np.array([0.4, 0.5, 0.3]), top * np.array([0.45, 0.44, 0.41])
     tensors |= {
         "sub_mean.weight": before[:, :, None, None].astype(np.float32),
         "sub_mean.bias": shift.astype(np.float32),
@@ -228,14 +231,45 @@ def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(tmp
         return np.einsum("hwcij,ocij->hwo", windows, weight) + bias
 
     lr = rng.random((6, 7, 3), np.float32)
-    x = conv((255 * lr) @ before.T + shift, "head.0")
+    x = conv((top * lr) @ before.T + shift, "head.0")
     deep = x + conv(np.maximum(conv(x, "body.0.body.0"), 0), "body.0.body.2")
     deep = x + conv(deep, "body.1")
     up = conv(deep, "tail.0.0")
     up = up.reshape(6, 7, 4, 2, 2).transpose(0, 3, 1, 4, 2).reshape(12, 14, 4)
-    expected = (conv(up, "tail.1") @ after.T + back) / 255
-    found = numpy(load(path)(lr[None]))[0]
+    expected = (conv(up, "tail.1") @ after.T + back) / top
+    found = numpy(convert(path, {"pixel_range": top}).model(lr[None]))[0]
     assert np.abs(found - expected).max() < 1e-4 * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("sub_mean.bias", None, "sub_mean.bias' is missing"),
+        ("add_mean.weight", None, "add_mean.weight' is missing"),
+        ("sub_mean.weight", np.zeros((3, 3, 1, 1), np.float32), "shifts of the mean make none"),
+        ("sub_mean.weight", np.eye(3, dtype=np.float32), "sub_mean is no convolution"),
+    ],
+)
+def test_shifts_that_are_none_are_named(
+    tmp_path: Path, name: str, value: np.ndarray | None, said: str
+) -> None:
+    tensors = {
+        key.replace("conv_first", "head.0")
+        .replace("body.0.conv1", "body.0.body.0")
+        .replace("body.0.conv2", "body.0.body.2")
+        .replace("conv_after_body", "body.1")
+        .replace("upsample.0", "tail.0.0")
+        .replace("conv_last", "tail.1"): one
+        for key, one in small_edsr().items()
+    }
+    for layer in ("sub_mean", "add_mean"):
+        tensors[f"{layer}.weight"] = np.eye(3, dtype=np.float32)[:, :, None, None]
+        tensors[f"{layer}.bias"] = np.zeros(3, np.float32)
+    changed = {key: one for key, one in {**tensors, name: value}.items() if one is not None}
+    path = tmp_path / "file.safetensors"
+    save_file({key: np.ascontiguousarray(one) for key, one in changed.items()}, path)
+    with pytest.raises(RequestError, match=rf"^{re.escape(str(path))}: .*{said}"):
+        convert(path)
 
 
 def test_branches_that_do_not_add_up_are_named(tmp_path: Path) -> None:

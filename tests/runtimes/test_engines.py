@@ -20,7 +20,7 @@ from tiny_models import TINY, randomise
 
 import isr
 from isr.cli.app import run
-from isr.errors import ISRError, MachineError, RequestError
+from isr.errors import ISRError, MachineError, RequestError, Unconvertible
 from isr.models import EDSR, EDVR, MDSR, MODELS, RDN, SPAN, TDAN, Compact, SuperResolutionModel
 from isr.predict import source as source_module
 from isr.predict.precision import resolve_precision
@@ -274,6 +274,88 @@ def test_auto_is_openvino_for_photographs_without_a_gpu(monkeypatch: pytest.Monk
     assert Network("edsr_fast_x2", "auto").engine == "tensorflow"
     monkeypatch.setattr(engines, "backend", lambda: "jax")
     assert engines.fastest() == "jax"
+
+
+def test_what_weights_are_put_into_tells_networks_apart(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    one = randomise(EDSR(**TINY_PHOTO))
+    other = EDSR(**{**TINY_PHOTO, "pixel_mean": 0.0, "pixel_range": 1.0})
+    other.set_weights(one.get_weights())
+    pixels = np.random.default_rng(0).random((12, 12, 3), np.float32)
+    for model in (one, other):
+        made = isr.upscale(model, pixels, engine="openvino", precision="float32")
+        np.testing.assert_allclose(made, isr.upscale(model, pixels), atol=1e-4)
+    assert Network(one, "openvino").fingerprint() != Network(other, "openvino").fingerprint()
+
+
+def test_passing_trouble_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from isr.runtimes.engines import conversion
+
+    def fails(*_: Any, **__: Any) -> float:
+        raise ISRError("cache: input/output error")
+
+    model = randomise(EDSR(**TINY_PHOTO))
+    with monkeypatch.context() as broken:
+        broken.setattr(conversion, "write", fails)
+        with pytest.raises(ISRError, match="input/output error"):
+            isr.upscale(model, np.zeros((8, 8, 3), np.uint8), engine="openvino")
+    assert isr.upscale(model, np.zeros((8, 8, 3), np.uint8), engine="openvino").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.builds])
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [("body_end/kernel", 2), ("tail/kernel", 3), ("tail/bias", 0)],
+    ids=lambda value: str(value),
+)
+def test_weights_of_other_shapes_are_refused(engine: str, name: str, axis: int, tmp_path: Path) -> None:
+    pytest.importorskip(ENGINES[engine].package)
+    from isr.presets import read_safetensors, write_safetensors
+    from isr.runtimes.engines.built import open_preset
+
+    save_tiny(tmp_path / "tiny")
+    weights = read_safetensors(tmp_path / "tiny" / "weights.safetensors")
+    names = [name, "tail/bias"] if name == "tail/kernel" else [name]
+    for each, along in zip(names, (axis, 0), strict=False):
+        weights[each] = np.take(weights[each], [0], along)
+    write_safetensors(tmp_path / "tiny" / "weights.safetensors", weights)
+    with pytest.raises(RequestError, match="weights do not fit the network"):
+        open_preset(tmp_path / "tiny", engine, "float32")
+
+
+def test_what_failed_to_open_fails_alike_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("isr.runtimes.engines.openvino")
+    from isr.runtimes.engines.built import open_preset
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such device")
+
+    randomise(MDSR(scales=(2, 3), num_features=4, num_blocks=1)).save_preset(tmp_path / "several")
+    upscaler = open_preset(tmp_path / "several", "openvino", "float32")
+    assert upscaler is not None
+    monkeypatch.setattr(openvino, "session", fails)
+    for _ in range(2):
+        with pytest.raises(ISRError, match="no such device"):
+            upscaler(np.zeros((1, 8, 8, 3), np.float32), scale=3)
+
+
+def test_an_engine_of_another_distribution_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu, which is imported as onnxruntime."""
+    import importlib.metadata
+
+    version = importlib.metadata.version
+
+    def missing(name: str) -> str:
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"onnxruntime": ["numpy"]})
+    assert ENGINES["onnxruntime"].version == np.__version__
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
+    assert ENGINES["onnxruntime"].version == "unknown"
 
 
 # ------------------------------------------------------------------------------------------------------ predict
@@ -554,7 +636,7 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> list[str]:
     ) -> float:
         asked.append(precision)
         if precision in precisions:
-            raise ISRError(f"{model.name}: differs")
+            raise Unconvertible(f"{model.name}: differs")
         return write(model, folder, engine, precision, *more, **kw)
 
     monkeypatch.setattr(conversion, "write", failing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,42 @@ def test_a_damaged_file_is_refused_by_name(quantised: Path, how: str, tmp_path: 
         save_file(damage(load_file(source), how), target)
     with pytest.raises(RequestError, match=r"weights\.safetensors: not "):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["less", "more", "another shape"])
+def test_an_engine_refuses_the_8_bits_of_another_network(quantised: Path, how: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    import shutil
+
+    from isr.runtimes.engines.built import open_preset
+
+    shutil.copytree(quantised, tmp_path / "net")
+    convs = read(quantised)
+    name, conv = next(iter(convs.items()))
+    if how == "less":
+        del convs[name]
+    elif how == "more":
+        convs["other"] = conv
+    else:
+        convs[name] = replace(conv, kernel=conv.kernel[:, :, :1])
+    save(convs, tmp_path / "net")
+    with pytest.raises(RequestError, match=r"its 8 bits|do not fit"):
+        open_preset(tmp_path / "net", "openvino", "int8")
+    assert open_preset(quantised, "openvino", "int8") is not None
+
+
+def test_new_weights_have_no_old_8_bits(quantised: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(quantised, tmp_path / "net")
+    load(quantised).save_preset(tmp_path / "net")
+    with pytest.raises(RequestError, match="has no 8-bit variant"):
+        read(tmp_path / "net")
+
+
+def test_every_scale_is_seen_however_few_photographs_there_are() -> None:
+    model = MDSR(scales=(2, 3), num_features=4, num_blocks=1)
+    assert calibrate(model, photographs()[:1]).keys() == convolutions(model).keys()
 
 
 def test_the_8_bits_of_another_network_are_refused(quantised: Path) -> None:

@@ -77,11 +77,15 @@ class Engine:
 
     @property
     def version(self) -> str:
-        """Return the version of the installed distribution."""
+        """Return the version of the installed distribution, which may have another name, as onnxruntime-gpu."""
         # Takes as long to import as all the rest here, and a preset is opened without.
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-        return version(self.distribution)
+        try:
+            return version(self.distribution)
+        except PackageNotFoundError:
+            others = packages_distributions().get(self.package, [])
+            return version(others[0]) if others else "unknown"
 
     def require(self, convert: bool = False) -> None:
         """Check that it can run, and with `convert` that it can convert.

@@ -89,16 +89,25 @@ def open_weights(
         raise RequestError(f"{source}: the weights do not fit the network ({_last_line(error)})") from None
     if unknown := sorted(network.weights.keys() - network.used):
         raise RequestError(f"{source}: holds {unknown[0]}, which the network does not have")
+    for conv in sorted(network.inner ^ more["convs"].keys()) if "convs" in more else ():
+        raise RequestError(
+            f"{source}: its 8 bits are of another network, which differs in {conv}; quantise it anew"
+        )
+    for conv, eight in more.get("convs", {}).items():
+        if eight.kernel.shape != network.read(f"{conv}/kernel").shape:
+            raise RequestError(f"{source}: its 8 bits have another shape in {conv}; quantise it anew")
 
     def open(graph: str) -> Session:
         try:
-            return known.module.session(graphs.pop(graph), **known.on(device))
+            opened: Session = known.module.session(graphs[graph], **known.on(device))
         except ISRError:
             raise
         except RuntimeError as error:
             raise ISRError(
                 f"{spec.name}: {engine} cannot open it in {precision}: {_last_line(error)}"
             ) from error
+        del graphs[graph]
+        return opened
 
     upscaler = SessionUpscaler(spec, open)
     if len(scales) == 1:

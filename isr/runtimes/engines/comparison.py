@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isr.errors import ISRError
+from isr.errors import Unconvertible
 from isr.models import SuperResolutionModel
 from isr.runtimes.exported import open_exported
 from isr.runtimes.tensorflow import TensorFlowUpscaler
@@ -28,7 +28,7 @@ def compare(folder: Path, model: SuperResolutionModel, precision: str) -> float:
         The largest difference, of values in [0, 1]; of others, as a part of the largest.
 
     Raises:
-        ISRError: the shapes differ, or the values by more than the precision explains.
+        Unconvertible: the shapes differ, or the values by more than the precision explains.
     """
     opened = open_exported(folder)
     spec = model.spec
@@ -45,13 +45,13 @@ def compare(folder: Path, model: SuperResolutionModel, precision: str) -> float:
                 else TensorFlowUpscaler(model)(lr, scale=scale)
             )
             if found.shape != expected.shape:
-                raise ISRError(
+                raise Unconvertible(
                     f"{model.name}: what was written gives {found.shape}, the network {expected.shape}"
                 )
             largest = max(1.0, float(np.abs(expected).max()))
             worst = max(worst, float(np.abs(found - expected).max()) / largest)
     if not worst <= TOLERANCES[precision]:  # NaN, too
-        raise ISRError(
+        raise Unconvertible(
             f"{model.name}: what was written differs from the network by {worst:.1e}; it was removed"
         )
     return worst

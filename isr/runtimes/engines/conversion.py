@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from isr import __version__
-from isr.errors import ISRError, RequestError
+from isr.errors import ISRError, RequestError, Unconvertible
 from isr.io.files import whole_folder
 from isr.layers.strips import strips
 from isr.models import MODELS, MultiFrameModel, SuperResolutionModel
@@ -64,7 +64,7 @@ def write(
         RequestError: the folder exists, Keras runs on another backend than TensorFlow, the precision is not offered,
             the engine has no such networks, or the weights are no numbers.
         MachineError: a package is missing.
-        ISRError: the engine cannot take the network, or what was opened again differs. Nothing is left then.
+        Unconvertible: the engine cannot take the network, or what was opened again differs. Nothing is left then.
     """
     known = ENGINES[engine]
     if precision not in known.precisions + known.stores:
@@ -109,7 +109,9 @@ def write(
         # Every converter has exceptions of its own, and their texts have many lines.
         except Exception as error:
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise ISRError(f"{model.name}: {engine} cannot take it in {precision}: {reason[0]}") from error
+            raise Unconvertible(
+                f"{model.name}: {engine} cannot take it in {precision}: {reason[0]}"
+            ) from error
         about["versions"][known.distribution] = known.version
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         return compare(temporary, model, precision)

@@ -13,7 +13,7 @@ from pathlib import Path
 import ncnn
 import numpy as np
 
-from isr.errors import ISRError, MachineError
+from isr.errors import MachineError, Unconvertible
 from isr.runtimes.devices import quiet_stderr
 from isr.runtimes.engines import Session
 from isr.runtimes.engines.ncnn_graph import INPUT, OUTPUT, Graph, find_waist, save, widest
@@ -84,7 +84,7 @@ def load(path: Path, device: str | None = None) -> Session:
 
     Raises:
         MachineError: there is no such GPU.
-        ISRError: ncnn does not take it.
+        Unconvertible: ncnn does not take it.
     """
     index = _index(device)
     net = ncnn.Net()
@@ -96,7 +96,7 @@ def load(path: Path, device: str | None = None) -> Session:
     with quiet_stderr():
         failed = net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin")))
     if failed:
-        raise ISRError(f"{path.name}: ncnn does not take it")
+        raise Unconvertible(f"{path.name}: ncnn does not take it")
     text = path.read_text(encoding="utf-8")
     waist, channels = find_waist(text), widest(text)
     memory = _Memory()

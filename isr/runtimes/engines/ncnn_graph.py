@@ -54,7 +54,9 @@ def build(network: wirings.Network, scale: int, precision: str = "float32") -> G
     """
     operations = _Operations(network)
     result = network.wire(operations, _Value(INPUT), scale)
-    return operations.graph(result, precision == "float16")
+    graph = operations.graph(result, precision == "float16")
+    _check_channels(graph.text, network.arguments["num_channels"])
+    return graph
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -322,6 +324,36 @@ def find_waist(text: str) -> Waist | None:
         reach |= dict.fromkeys(made, far)
         scale |= dict.fromkeys(made, factor)
     return Waist(blob, math.ceil(reach[OUTPUT]), scale[OUTPUT], bool(needed & given))
+
+
+def _check_channels(text: str, channels: int) -> None:
+    """Raise RuntimeError where a layer takes another number of channels than it gets: ncnn would read beyond them."""
+    kinds, settings, inputs, outputs = _read(text)
+    found: dict[str, int] = {}
+    for line, kind, setting, taken, made in zip(
+        text.splitlines()[2:], kinds, settings, inputs, outputs, strict=True
+    ):
+        name, got = line.split()[1], [found[blob] for blob in taken]
+        gives = got[0] if got else channels
+        if kind == "Convolution":
+            count, side = int(setting["0"]), int(setting["1"])
+            takes, gives = int(setting["6"]) // (count * side**2), count
+            if takes != got[0]:
+                raise RuntimeError(f"{name}/kernel takes {takes} channels, not {got[0]}")
+        elif kind in ("PixelShuffle", "Reorg"):
+            area = int(setting["0"]) ** 2
+            if kind == "PixelShuffle" and gives % area:
+                raise RuntimeError(f"{name} takes a multiple of {area} channels, not {gives}")
+            gives = gives // area if kind == "PixelShuffle" else gives * area
+        elif kind == "Concat":
+            gives = sum(got)
+        elif kind == "MemoryData":
+            gives = int(setting["2"])
+        elif len(set(got)) > 1 or (kind == "PReLU" and int(setting["0"]) not in (1, gives)):
+            raise RuntimeError(f"{name} takes other channels than {', '.join(map(str, got))}")
+        found |= dict.fromkeys(made, gives)
+    if found[OUTPUT] != channels:
+        raise RuntimeError(f"it makes {found[OUTPUT]} channels")
 
 
 def widest(text: str) -> int:

@@ -44,6 +44,9 @@ def build(
     lr.output(0).set_names({"lr"})
     operations = _Operations(network, precision == "bfloat16", convs or {})
     sr = network.wire(operations, lr.output(0), scale)
+    # An only channel would be added to the mean of all.
+    if operations.channels != network.arguments["num_channels"]:
+        raise RuntimeError(f"it makes {operations.channels} channels")
     sr.set_names({"sr"})
     return openvino.Model([opset.result(sr)], [lr], network.model)
 
@@ -60,6 +63,8 @@ class _Operations(wirings.Operations):
         super().__init__(network)
         self.half = half
         self.convs = convs
+        # Of the result.
+        self.channels = 0
         # By value and type: what is used twice is converted once.
         self._converted: dict[tuple[Any, int], Output] = {}
 
@@ -68,6 +73,7 @@ class _Operations(wirings.Operations):
         return opset.transpose(x, _whole(0, 3, 1, 2)).output(0)
 
     def denormalise(self, sr: Output) -> Output:
+        self.channels = sr.get_partial_shape()[1].get_length()
         sr = opset.transpose(self._exact(sr), _whole(0, 2, 3, 1))
         return opset.add(opset.divide(sr, _constant(self.range)), _constant(self.mean)).output(0)
 
