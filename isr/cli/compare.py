@@ -57,6 +57,8 @@ def compare(
         raise RequestError(f"{path}: the sheet is a .png")
     if path.exists() and not overwrite:
         raise RequestError(f"{path}: exists; give --overwrite to replace it")
+    if path.exists() and photo.exists() and path.samefile(photo):
+        raise RequestError(f"{path}: is PHOTO itself; name another file")
     part = None if crop is None else parse_crop(crop)
     wanted = tuple(map(read_denoise, denoise or ()))
     knobs = list(itertools.product(wanted or (None,), texture or (None,)))

@@ -115,8 +115,9 @@ def evaluate(
     )
     with terminal(quiet) as progress:
         table = evaluate_files(hr, weights or preset, options, progress)
+    # First: a file that cannot be written costs no figures.
+    typer.echo(table.to_json().rstrip("\n") if as_json else table.to_text())
     for path in output or ():
         text = table.to_csv() if path.suffix.lower() == ".csv" else table.to_json()
         with atomic(path) as temporary:
             temporary.write_text(text, "utf-8")
-    typer.echo(table.to_json().rstrip("\n") if as_json else table.to_text())

@@ -117,15 +117,20 @@ class Stage:
             # The system lets go of the locks of a process that is gone.
             lock = (self.folder / f"{key}.lock").open("w")
             self._key, self._lock = key, lock
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            while not path.is_file():
-                # Those who hold it have the file.
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not path.is_file():
-                    with atomic(path) as temporary:
-                        fetch(temporary)
-                # Between the two, another process may clear.
+            try:
                 fcntl.flock(lock, fcntl.LOCK_SH)
+                while not path.is_file():
+                    # Those who hold it have the file.
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    if not path.is_file():
+                        with atomic(path) as temporary:
+                            fetch(temporary)
+                    # Between the two, another process may clear.
+                    fcntl.flock(lock, fcntl.LOCK_SH)
+            except BaseException:
+                # Others wait for it, and it is not there.
+                self.leave()
+                raise
         return path
 
     def leave(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import mimetypes
+import re
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -352,14 +353,15 @@ class Page:
 
     def _inside(self, folder: Path) -> Iterator[Path]:
         for path in walk(folder, SUFFIXES):
-            first = path.relative_to(folder).parts[0]
-            # Not the results of an earlier run.
-            if not first.startswith(f"{folder.name}_x"):
+            first, *inside = path.relative_to(folder).parts
+            # Not the results of an earlier run: `_x2`, `_x2.5`, `_1920x`, `_x1080` and `_1920x1080`.
+            if not (inside and re.fullmatch(rf"{re.escape(folder.name)}_(x\d+(\.\d+)?|\d*x\d*)", first)):
                 yield path
 
     async def _added(self, items: list[Item]) -> Response:
+        # All of them, or none.
+        self.queue.check_room(len(items))
         for item in items:
-            self.queue.check_room()
             self.queue.append(item)
         await self.queue.written()
         self.supervisor.look()
@@ -521,8 +523,10 @@ class Page:
         files: dict[str, Path] = {}
         for item in self.queue.items:
             if item.state == "finished":
-                path = self._served(item, "after")
-                files[_free(Path(item.name).with_name(path.name).as_posix(), files)] = path
+                # One that was moved, or is out of reach, is left out.
+                with suppress(HTTPException):
+                    path = self._served(item, "after")
+                    files[_free(Path(item.name).with_name(path.name).as_posix(), files)] = path
         if not files:
             raise RequestError(key("nothingFinished"))
         head = {"content-disposition": 'attachment; filename="larger.zip"'}

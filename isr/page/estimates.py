@@ -64,7 +64,7 @@ class Estimates:
         self.measuring = True
         try:
             await self.trials.measure(values, item.clip)
-        except ISRError:
+        except (ISRError, OSError):
             # What cannot be made is told when it is tried.
             return
         finally:

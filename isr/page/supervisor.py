@@ -15,6 +15,7 @@ from typing import Any
 from isr.errors import ISRError, RequestError
 from isr.page.items import Item, Queue, merged, request_of
 from isr.page.reasons import DIED, explain, key
+from isr.predict.jobs.job import line_of
 from isr.predict.report import Units, estimate
 from isr.predict.request import plan
 from isr.predict.speeds import Kind, Speeds
@@ -151,9 +152,11 @@ def facts_of(item: Item, values: dict[str, Any]) -> Facts:
     """Plan an item, as `isr predict --dry-run` does; a refusal is a fact too."""
     try:
         planned = plan(request_of(item, values))
-    except ISRError as error:
-        problem, remedy = explain(str(error), item.source)
-        return Facts(problem, remedy, notes=(str(error),))
+    except (ISRError, OSError, MemoryError) as error:
+        # The folder may be away.
+        text = line_of(item.source, error)
+        problem, remedy = explain(text, item.source)
+        return Facts(problem, remedy, notes=(text,))
     if not planned.jobs:
         return Facts(problem=key("nothingToDo"))
     job = planned.jobs[0]

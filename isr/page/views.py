@@ -114,6 +114,8 @@ class Views:
         if target in self._making:
             error = await asyncio.shield(self._making[target])
         else:
+            if self._rest is not None:
+                self._rest.cancel()
             self._count += 1
             future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._asked[self._count] = self._making[target] = future
@@ -133,7 +135,8 @@ class Views:
             future.set_result(answer["error"])
         if self._rest is not None:
             self._rest.cancel()
-        self._rest = asyncio.get_running_loop().call_later(IDLE, self._let_go)
+        if not self._asked:
+            self._rest = asyncio.get_running_loop().call_later(IDLE, self._let_go)
 
     def _ended(self, code: int) -> None:
         for future in self._asked.values():

@@ -53,6 +53,23 @@ def test_the_table_has_protocol_pictures_and_mean(
     assert content["protocol"]["border"] == 4 and content["mean"]["psnr"] != mean["psnr"]
 
 
+def test_a_file_that_cannot_be_written_costs_no_figures(
+    preset: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = photos / "0.png" / "table.csv"
+    assert run(["evaluate", "--hr", str(photos), "--preset", str(preset), "-o", str(nowhere)]) != 0
+    said = capsys.readouterr()
+    assert "mean" in said.out and len(said.err.strip().splitlines()[-1:]) == 1
+
+
+def test_a_sheet_does_not_replace_its_photo(photos: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "p.png"
+    photo.write_bytes((photos / "0.png").read_bytes())
+    arguments = ["--preset", "bicubic", "--scale", "2", "-o", str(photo), "--overwrite"]
+    assert run(["compare", str(photo), *arguments]) == 2
+    assert photo.read_bytes() == (photos / "0.png").read_bytes()
+
+
 def test_pictures_are_scored_at_a_fixed_strength(
     preset: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

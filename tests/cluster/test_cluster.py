@@ -382,6 +382,9 @@ def test_a_machine_fetches_a_clip_once(here: Path, monkeypatch: pytest.MonkeyPat
         fetched.append(path)
         path.write_text("a film")
 
+    def away(path: Path) -> None:
+        raise OSError("away")
+
     one, other = Stage(here / "stage"), Stage(here / "stage")
     first = one.file("a", "film.mp4", fetch)
     assert other.file("a", "film.mp4", fetch) == first and len(fetched) == 1
@@ -389,6 +392,12 @@ def test_a_machine_fetches_a_clip_once(here: Path, monkeypatch: pytest.MonkeyPat
     assert one.file("b", "film.mp4", fetch) != first and first.read_text() == "a film"
     second = other.file("b", "film.mp4", fetch)
     assert len(fetched) == 2 and not first.exists()
+    # One that fails keeps nobody waiting, itself neither.
+    for stage in (one, other):
+        with pytest.raises(OSError, match="away"):
+            stage.file("c", "film.mp4", away)
+    second = one.file("b", "film.mp4", fetch)
+    assert other.file("b", "film.mp4", fetch) == second and len(fetched) == 3
     one.leave()
     assert not other.clear() and second.exists()
     other.leave()

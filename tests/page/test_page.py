@@ -263,14 +263,32 @@ def test_a_folder_is_added_file_by_file_and_its_results_lie_in_the_root(page: Cl
         page.wait(id, "finished")
     assert (root / "photos_x2" / "a_x2.png").is_file()
     assert (root / "photos_x2" / "sub" / "b_x2.png").is_file()
-    # Results of an earlier run are not added again.
+    # Results of an earlier run are not added again, and all else is.
+    (root / "photos_1920x").mkdir()
+    (root / "photos_1920x" / "a_1920x.png").write_bytes(png())
     again = page.json("POST", "/add", {"root": 0, "path": ""})["ids"]
     assert len(again) == len(ids)
+    (root / "photos_xl.png").write_bytes(png())
+    (root / "photos_xmas").mkdir()
+    (root / "photos_xmas" / "b.png").write_bytes(png())
+    more = page.json("POST", "/add", {"root": 0, "path": ""})["ids"]
+    named = {page.items()[id]["name"] for id in more} - {page.items()[id]["name"] for id in ids}
+    assert named == {"photos/photos_xl.png", "photos/photos_xmas/b.png"}
+    for id in more:
+        page.json("POST", f"/items/{id}", {"do": "remove"})
+    for name in ("photos_xmas", "photos_1920x"):
+        shutil.rmtree(root / name)
+    (root / "photos_xl.png").unlink()
     status, content, _ = page.ask("GET", "/results.zip")
     assert status == 200
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert {"photos/a_x2.png", "photos/sub/b_x2.png"} <= set(archive.namelist())
+    # Without one that was moved.
+    moved = (root / "photos_x2" / "sub" / "b_x2.png").rename(root / "elsewhere.png")
+    with zipfile.ZipFile(io.BytesIO(page.ask("GET", "/results.zip")[1])) as archive:
+        assert "photos/a_x2.png" in archive.namelist() and "photos/sub/b_x2.png" not in archive.namelist()
+    moved.unlink()
     for id in [*ids, *again]:
         page.json("POST", f"/items/{id}", {"do": "remove"})
     # Files of this computer are not the page's to delete.
@@ -645,6 +663,15 @@ def test_limits_of_the_list_and_of_the_disk(tmp_path: Path, monkeypatch: pytest.
     queue.append(new_item("a.png", tmp_path / "a.png", True))
     with pytest.raises(RequestError, match="fullList"):
         queue.append(new_item("b.png", tmp_path / "b.png", True))
+    monkeypatch.setattr("isr.page.items.MOST_ITEMS", 3)
+    queue.check_room(2)
+    with pytest.raises(RequestError, match="fullList"):
+        queue.check_room(3)
+    # New ones come last, also behind one that was moved.
+    queue.append(new_item("b.png", tmp_path / "b.png", True))
+    queue.move(queue.items[0].id, None)
+    queue.append(new_item("c.png", tmp_path / "c.png", True))
+    assert [item.name for item in queue.items] == ["b.png", "a.png", "c.png"]
     queue.close()
 
     async def body() -> AsyncIterator[bytes]:

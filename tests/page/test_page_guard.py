@@ -193,6 +193,13 @@ def test_this_machine_is_answered(page: Client, host: str) -> None:
     assert page.ask("GET", "/state?since=0", headers=headers)[0] == 200
 
 
+@pytest.mark.parametrize("foreign", ['prefs={"a": 1}', "flag", "a b=1", "theme[mode]=dark"])
+def test_cookies_of_other_programs_lock_nobody_out(page: Client, foreign: str) -> None:
+    """Those of this machine are sent to all its ports."""
+    headers = {"Host": f"127.0.0.1:{page.port}", "Cookie": f"{foreign}; isr-page-{page.port}={page.token}"}
+    assert page.ask("GET", "/state?since=0", headers=headers)[0] == 200
+
+
 @pytest.mark.parametrize(
     "origin",
     ["http://evil.com", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"],

@@ -18,6 +18,7 @@ from PIL import Image
 from isr.errors import ISRError
 from isr.io import clips, pictures
 from isr.io.errors import file_error
+from isr.page import supervisor
 from isr.page.items import new_item
 from isr.page.reasons import explain, key
 from isr.page.supervisor import facts_of
@@ -115,3 +116,13 @@ def test_what_the_system_refuses(error: OSError, of_result: str, of_source: str)
         assert explain(str(file_error(path, error)), source)[0] == key(reason)
     # What fails in the worker is told of its source.
     assert explain(f"{source}: something unexpected happened (KeyError: 1)", source)[0] == key("unexpected")
+
+
+def test_a_folder_that_is_away_is_a_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one file; the others are planned all the same."""
+
+    def away(request: object) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(supervisor, "plan", away)
+    assert facts_of(new_item("a.png", tmp_path / "a.png", False), {"look": "plain"}).problem
