@@ -23,13 +23,14 @@ from isr.metrics import Channel
 from isr.predict.api import upscale_frames
 from isr.predict.choice import engine_for
 from isr.predict.picture import enlarge
+from isr.predict.precision import check_precision
 from isr.predict.quality import assess, assess_clip, mixture_of
 from isr.predict.source import Network, has_corners, networks_of, windows_of
 from isr.predict.tiling import TileOptions
 from isr.presets import Mixture
 from isr.progress import Progress, Silent
-from isr.runtimes.devices import use_device
-from isr.runtimes.engines import BACKENDS
+from isr.runtimes.devices import check_name, use_device
+from isr.runtimes.engines import BACKENDS, check_engine
 
 if TYPE_CHECKING:
     from isr.models import SuperResolutionModel
@@ -87,6 +88,11 @@ class EvaluateOptions:
     skip_frames: int = 0
 
     def __post_init__(self) -> None:
+        # As `isr predict` checks them.
+        check_name(self.device)
+        if self.engine is not None:
+            check_engine(self.engine)
+        check_precision(self.precision)
         if self.channel not in ("y", "rgb"):
             raise RequestError(f"--channel {self.channel}: must be y or rgb")
         if self.degradation not in (None, "bi", "bd", *get_args(Damage)):
@@ -209,7 +215,8 @@ def _evaluate_pictures(folder: Path, named: Named, options: EvaluateOptions, pro
             chosen = network
             if network.mixture is not None and options.denoise == "auto":
                 chosen = network.remixed(replace(network.mixture, denoise=assess(lr).denoise))
-            return enlarge(chosen.open(options.precision, progress), lr, options=tiles, scale=scale)
+            upscaler = chosen.open(options.precision, progress, options.device)
+            return enlarge(upscaler, lr, options=tiles, scale=scale)
 
         return run
 

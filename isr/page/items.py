@@ -283,11 +283,20 @@ class Queue:
             self._items[item.id] = item
             self._last_place = max(self._last_place, item.place)
             self.touch(item.id)
+        self._clear_left()
         try:
             self.settings: Settings = from_plain(Settings, json.loads(self._settings.read_text("utf-8")))
             self.settings = replace(self.settings, values=usable(self.settings.values, roots))
         except (ValueError, TypeError, KeyError, OSError):
             self.settings = Settings()
+
+    def _clear_left(self) -> None:
+        """Delete what no item has any more: uploads that a kill cut off. Files of damaged items stay."""
+        for part in (self.folder / "files", self.folder / "views"):
+            for left in part.iterdir():
+                damaged = (self.folder / "items" / left.name).with_suffix(".damaged")
+                if left.name not in self._items and not damaged.exists():
+                    shutil.rmtree(left, ignore_errors=True)
 
     @property
     def _settings(self) -> Path:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,9 @@ class Supervisor:
             return
         self.stopping = True
         self._kill = asyncio.get_running_loop().call_later(PATIENCE, self.worker.kill)
-        await self.worker.say(do="stop", keep=keep)
+        # One that cannot even be started has nothing to stop.
+        with suppress(OSError):
+            await self.worker.say(do="stop", keep=keep)
 
     async def remove(self, id: str) -> None:
         """Take an item off; one at work is stopped first."""
@@ -381,6 +384,17 @@ class Supervisor:
         self._do(self._hand_over(item.id, request))
 
     async def _hand_over(self, id: str, request: dict[str, Any]) -> None:
+        try:
+            await self._told(id, request)
+        except OSError as error:
+            # No process can be started; nor could one for what follows.
+            self.queue.set(running=False)
+            text = f"the worker cannot be started ({error.strerror or error})"
+            self._note(id, text)
+            self._fail(id, *explain(text, self.queue[id].source))
+            self._over()
+
+    async def _told(self, id: str, request: dict[str, Any]) -> None:
         device = request["request"].get("options", {}).get("device")
         if device != self._device and self.worker.pid is not None:
             # Where a process has computed, it goes on computing.

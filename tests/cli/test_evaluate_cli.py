@@ -62,6 +62,19 @@ def test_a_file_that_cannot_be_written_costs_no_figures(
     assert "mean" in said.out and len(said.err.strip().splitlines()[-1:]) == 1
 
 
+@pytest.mark.parametrize("source", ["aplus_x2", "edsr_fast_x2"])
+@pytest.mark.parametrize(
+    "option",
+    [["--device", "nonsense"], ["--engine", "foo"], ["--precision", "foo"]],
+    ids=lambda words: words[0],
+)
+def test_engines_that_are_none_are_refused_for_every_preset(
+    photos: Path, source: str, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", "--hr", str(photos), "--preset", source, *option]) == 2
+    assert option[1] in capsys.readouterr().err
+
+
 def test_a_sheet_does_not_replace_its_photo(photos: Path, tmp_path: Path) -> None:
     photo = tmp_path / "p.png"
     photo.write_bytes((photos / "0.png").read_bytes())

@@ -37,6 +37,7 @@ pytest.importorskip("uvicorn", reason="pip install keras-isr[page]")
 from isr.page.items import Queue, new_item, request_of
 from isr.page.looks import look_of
 from isr.page.reasons import KNOWN, key
+from isr.page.supervisor import Supervisor
 from isr.page.uploads import check_kind, receive
 from isr.predict.choice import choose_here, kind_of
 from isr.predict.speeds import NAME, Kind, Speeds
@@ -681,6 +682,40 @@ def test_limits_of_the_list_and_of_the_disk(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(MachineError, match="fullDisk"):
         asyncio.run(receive(tmp_path / "files" / "x", "a.png", 1, body()))
     assert list((tmp_path / "files").iterdir()) == []
+
+
+def test_a_worker_that_cannot_be_started_is_said(tmp_path: Path) -> None:
+    async def press() -> None:
+        queue = Queue(tmp_path / "state")
+        id = queue.append(new_item("a.png", tmp_path / "a.png", False)).id
+        (tmp_path / "a.png").write_bytes(png())
+        supervisor = Supervisor(queue, ["/nonexistent"])
+        queue.set(running=True)
+        supervisor.next()
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if queue[id].state == "failed":
+                break
+        assert (queue[id].state, supervisor.current) == ("failed", None)
+        assert "the worker cannot be started" in queue[id].lines[0]
+        await supervisor.stop()
+        await supervisor.remove(id)
+        queue.close()
+
+    asyncio.run(press())
+
+
+def test_what_a_kill_left_of_uploads_is_cleared(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    kept = queue.append(new_item("a.png", tmp_path / "a.png", True)).id
+    queue.close()
+    for name in (kept, "cutoff", "damaged"):
+        (tmp_path / "files" / name).mkdir()
+        (tmp_path / "files" / name / ".upload").write_bytes(b"x")
+    (tmp_path / "items" / "damaged.json").write_text("{")
+    for _ in range(2):
+        Queue(tmp_path).close()
+        assert {path.name for path in (tmp_path / "files").iterdir()} == {kept, "damaged"}
 
 
 def test_pause_stands_between_tiles_and_goes_on(tmp_path: Path) -> None:
