@@ -112,7 +112,7 @@ BY_SCALE: dict[str, dict[int, str]] = {
     VIDEO: {2: "flowvsr_x2", 4: "flowvsr_x4"},
     FRAMES: {2: "edsr_fast_x2"},
     FAST: {2: "edsr_fast_x2", 3: "edsr_fast_x3", 4: "edsr_fast_x4"},
-    BEST: {2: "mdsr_baseline", 3: "mdsr_baseline"},
+    BEST: {3: "mdsr_baseline"},
     BEST_VIDEO: {2: "flowvsr_x2", 4: "flowvsr_x4"},
     PHOTO: {2: "photo_x2", 4: "photo_x4"},
 }

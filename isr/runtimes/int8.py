@@ -228,7 +228,9 @@ def calibrate(
 
     def sample(path: str, inputs: np.ndarray) -> None:
         flat = inputs.reshape(-1, inputs.shape[-1])
-        samples[path].append(flat[rng.integers(0, len(flat), SAMPLES // 4)].ravel())
+        drawn = flat[rng.integers(0, len(flat), SAMPLES // 4)].ravel()
+        # A few extremes count more than their number says: what they are cut off by goes through all that follows.
+        samples[path].append(np.concatenate([drawn, [flat.min(), flat.max()]]))
 
     some = pictures[:: -(-len(pictures) // GRAM_PICTURES)]
     progress.start("calibrate", len(pictures) + len(some), "pictures")
