@@ -53,8 +53,8 @@ class SavedAsPreset:
             bfloat16: what bfloat16 costs, `psnr_loss` in dB and `levels` of 255 at most; see `suits_bfloat16`.
 
         Raises:
-            RequestError, MachineError: a file cannot be written, or a weight is no number, or too large for the
-                dtype; a file that was there stays as it was.
+            RequestError, MachineError: a file cannot be written, or a weight is too large for the dtype; a file that
+                was there stays as it was.
         """
         target = Path(folder)
         arrays = {name: np.asarray(value) for name, value in self.named_weights().items()}
@@ -62,7 +62,11 @@ class SavedAsPreset:
             name: _stored(value, dtype) if value.dtype.kind == "f" else value
             for name, value in arrays.items()
         }
-        check_numbers(stored, f"{target}: as {dtype}")
+        for name, value in stored.items():
+            if np.isinf(value).any() and not np.isinf(arrays[name]).any():
+                raise RequestError(
+                    f"{target}: {name} holds values that {dtype} does not; store it as float32"
+                )
         # Of the weights that are replaced.
         variant(target).unlink(missing_ok=True)
         write_safetensors(target / WEIGHTS, stored)

@@ -305,6 +305,23 @@ def test_the_order_is_changed_by_drag_and_by_keys(page: Any, server: Client) -> 
     page.reload()
     row(page, "a.png", "waiting")
     assert names(page) == ["c.png", "b.png", "a.png"]
+    # A row that moves keeps the focus, and one that goes hands it on.
+    earlier = row(page, "a.png", "waiting").get_by_role("button", name="Earlier: a.png")
+    earlier.focus()
+    for place in (2, 1):
+        page.keyboard.press("Enter")
+        page.locator(f"isr-row:nth-child({place})", has_text="a.png").wait_for()
+    page.get_by_role("button", name="Remove: a.png").focus()
+    page.keyboard.press("Enter")
+    page.locator("isr-row:first-child", has_text="c.png").wait_for()
+    page.wait_for_function("document.querySelector('isr-row').contains(document.activeElement)")
+
+
+def test_what_is_not_added_is_counted(page: Any, tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text("text")
+    page.locator('input[type="file"]').first.set_input_files(sorted(tmp_path.glob("*.txt")))
+    page.get_by_text("2 more were not added").wait_for()
 
 
 def test_a_network_of_ones_own_is_a_look(page: Any, server: Client) -> None:

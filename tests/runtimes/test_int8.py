@@ -268,6 +268,16 @@ def test_new_weights_have_no_old_8_bits(quantised: Path, tmp_path: Path) -> None
         read(tmp_path / "net")
 
 
+def test_what_float16_does_not_hold_is_said(tmp_path: Path) -> None:
+    model = EDSR(**TINY["EDSR"][0])
+    model.tail.bias.assign(np.full(model.tail.bias.shape, 1e6, np.float32))
+    model.save_preset(tmp_path / "net")
+    before = (tmp_path / "net" / "weights.safetensors").read_bytes()
+    with pytest.raises(RequestError, match="tail/bias holds values that float16 does not"):
+        model.save_preset(tmp_path / "net", dtype="float16")
+    assert (tmp_path / "net" / "weights.safetensors").read_bytes() == before
+
+
 def test_every_scale_is_seen_however_few_photographs_there_are() -> None:
     model = MDSR(scales=(2, 3), num_features=4, num_blocks=1)
     assert calibrate(model, photographs()[:1]).keys() == convolutions(model).keys()

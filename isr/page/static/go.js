@@ -115,6 +115,9 @@ class Go extends HTMLElement {
   }
 
   draw(items, { queue, settings }) {
+    // What has the focus loses it where its row moves, and where it goes.
+    const held = document.activeElement;
+    const place = [...this.list.children].findIndex((row) => row.contains(held));
     const known = new Set(items.map((item) => item.id));
     for (const [id, row] of this.rows) {
       if (!known.has(id)) {
@@ -134,6 +137,9 @@ class Go extends HTMLElement {
       if (after !== row) this.list.insertBefore(row, after);
       last = row;
     }
+    if (place < 0 || held === document.activeElement) return;
+    const next = this.list.children[Math.min(place, items.length - 1)];
+    (held.isConnected ? held : next?.querySelector("button"))?.focus();
   }
 }
 

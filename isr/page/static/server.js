@@ -80,7 +80,9 @@ export async function send(files) {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, line));
-  tell([count ? words.added(count) : "", ...refused.slice(0, 3)].filter(Boolean).join(". "));
+  const [more, none] = [refused.length - 3, files.length ? "" : words.reasons.emptyFolder];
+  const said = [count ? words.added(count) : "", ...refused.slice(0, 3), more > 0 ? words.notAddedEither(more) : "", none];
+  tell(said.filter(Boolean).join(". "));
 }
 
 // The state, kept up to date by what changed.

@@ -13,6 +13,7 @@ export const words = {
   sending: (name, percent) => `Copying ${name}: ${percent}%`,
   added: (count) => (count === 1 ? "1 file added" : `${count} files added`),
   notAdded: (name, why) => `${name}: ${why}`,
+  notAddedEither: (count) => (count === 1 ? "1 more was not added" : `${count} more were not added`),
 
   how: "2 · How",
   size: "Size",
