@@ -1,6 +1,6 @@
 """Inputs that come one by one, of object stores and lists: each planned where it is made, and put where it belongs.
 
-Nothing here holds all names at once, so a request may have millions of inputs.
+Nothing here holds all names at once, only two numbers for each result, so a request may have millions of inputs.
 """
 
 from __future__ import annotations

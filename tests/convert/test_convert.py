@@ -197,21 +197,26 @@ def small_edsr(**changes: Any) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in {**tensors, **changes}.items()}
 
 
-@pytest.mark.parametrize("top", [255, 1])
-def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(
-    tmp_path: Path, top: int
-) -> None:
-    """Against the same network with its 1x1 layers written out, on 0 to 255 or to 1."""
-    rng = np.random.default_rng(1)
-    tensors = {
+def named_as_edsr_pytorch(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors of a BasicSR file under the names of EDSR-PyTorch."""
+    return {
         name.replace("conv_first", "head.0")
         .replace("body.0.conv1", "body.0.body.0")
         .replace("body.0.conv2", "body.0.body.2")
         .replace("conv_after_body", "body.1")
         .replace("upsample.0", "tail.0.0")
         .replace("conv_last", "tail.1"): value
-        for name, value in small_edsr().items()
+        for name, value in tensors.items()
     }
+
+
+@pytest.mark.parametrize("top", [255, 1])
+def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(
+    tmp_path: Path, top: int
+) -> None:
+    """Against the same network with its 1x1 layers written out, on 0 to 255 or to 1."""
+    rng = np.random.default_rng(1)
+    tensors = named_as_edsr_pytorch(small_edsr())
     before = np.eye(3) + rng.normal(0, 0.05, (3, 3))
     after = np.eye(3) + rng.normal(0, 0.05, (3, 3))
     shift, back = -top * np.array([0.4, 0.5, 0.3]), top * np.array([0.45, 0.44, 0.41])
@@ -253,15 +258,7 @@ def test_layers_that_take_off_the_mean_are_folded_in_where_they_were_trained(
 def test_shifts_that_are_none_are_named(
     tmp_path: Path, name: str, value: np.ndarray | None, said: str
 ) -> None:
-    tensors = {
-        key.replace("conv_first", "head.0")
-        .replace("body.0.conv1", "body.0.body.0")
-        .replace("body.0.conv2", "body.0.body.2")
-        .replace("conv_after_body", "body.1")
-        .replace("upsample.0", "tail.0.0")
-        .replace("conv_last", "tail.1"): one
-        for key, one in small_edsr().items()
-    }
+    tensors = named_as_edsr_pytorch(small_edsr())
     for layer in ("sub_mean", "add_mean"):
         tensors[f"{layer}.weight"] = np.eye(3, dtype=np.float32)[:, :, None, None]
         tensors[f"{layer}.bias"] = np.zeros(3, np.float32)

@@ -80,9 +80,10 @@ export async function send(files) {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, line));
-  const [more, none] = [refused.length - 3, files.length ? "" : words.reasons.emptyFolder];
-  const said = [count ? words.added(count) : "", ...refused.slice(0, 3), more > 0 ? words.notAddedEither(more) : "", none];
-  tell(said.filter(Boolean).join(". "));
+  const said = refused.slice(0, 3);
+  if (count) said.unshift(words.added(count));
+  if (refused.length > 3) said.push(words.notAddedEither(refused.length - 3));
+  tell(files.length ? said.join(". ") : words.reasons.emptyFolder);
 }
 
 // The state, kept up to date by what changed.
