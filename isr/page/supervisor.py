@@ -385,7 +385,7 @@ class Supervisor:
 
     async def _hand_over(self, id: str, request: dict[str, Any]) -> None:
         try:
-            await self._told(id, request)
+            await self._ask_for(id, request)
         except OSError as error:
             # No process can be started; nor could one for what follows.
             self.queue.set(running=False)
@@ -394,7 +394,7 @@ class Supervisor:
             self._fail(id, *explain(text, self.queue[id].source))
             self._over()
 
-    async def _told(self, id: str, request: dict[str, Any]) -> None:
+    async def _ask_for(self, id: str, request: dict[str, Any]) -> None:
         device = request["request"].get("options", {}).get("device")
         if device != self._device and self.worker.pid is not None:
             # Where a process has computed, it goes on computing.
